@@ -1,0 +1,1 @@
+"""PAPR, Proximity Attention Point Rendering: a point cloud learned from posed pictures."""
