@@ -1,0 +1,289 @@
+"""The layout of datasets on disk: names, JSON files, depth pictures, the completion marker.
+
+Multi-view (one folder per animation frame; each is a NeRF-synthetic folder of its own)::
+
+    NAME/dataset.json  NAME/complete.json
+    NAME/frame_000/transforms_{train,val,test}.json
+    NAME/frame_000/{train,val,test}/000.png [000_depth.png]
+
+Six-view video::
+
+    NAME/sample.json  NAME/complete.json  NAME/input/000.png  NAME/view_{0..5}/000.png
+
+Poses are camera-to-world with OpenGL axes (see ``cameras``). Pictures are 8-bit RGBA with straight
+alpha. Depth is planar, in 16-bit PNG: counts × ``depth_scale`` = scene units, 0 = no surface.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from blender_render.archive import Tree, open_tree
+from blender_render.cameras import Camera
+from training_core.atomic import write_json
+from training_core.config import InputError
+
+SCHEMA_VERSION = 1
+SPLITS = ("train", "val", "test")
+DATASET_FILE = "dataset.json"
+SAMPLE_FILE = "sample.json"
+COMPLETE_FILE = "complete.json"
+INPUT_FOLDER = "input"
+DATASET_KEYS = ("schema_version", "kind", "frames", "resolution", "world")
+SAMPLE_KEYS = ("schema_version", "kind", "rig", "num_frames", "input", "views")
+INTRINSICS = ("w", "h", "fl_x", "fl_y", "cx", "cy")
+DEPTH_MAX = 65535
+
+
+def frame_folder(frame: int) -> str:
+    """Folder name of a frame: ``frame_005``."""
+    return f"frame_{frame:03d}"
+
+
+def frame_number(name: str) -> int | None:
+    """Number in a frame folder's name, None for any other name."""
+    match = re.fullmatch(r"frame_(\d+)", name)
+    return int(match.group(1)) if match else None
+
+
+def view_folder(view: int) -> str:
+    """Folder name of one of the six views: ``view_0``."""
+    return f"view_{view}"
+
+
+def picture_name(index: int) -> str:
+    """Name of a picture without its extension: ``000``."""
+    return f"{index:03d}"
+
+
+def transforms_file(split: str) -> str:
+    """Name of the JSON file of a split."""
+    return f"transforms_{split}.json"
+
+
+def config_hash(config: Any) -> str:
+    """SHA-256 (hex) of anything JSON can hold; the order of keys does not matter."""
+    text = json.dumps(config, sort_keys=True, allow_nan=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def mark_complete(folder: Path, config_hash: str, **details: Any) -> None:
+    """Write the completion marker. The last thing a writer does."""
+    write_json(
+        folder / COMPLETE_FILE,
+        {"schema_version": SCHEMA_VERSION, "config_hash": config_hash, **details},
+    )
+
+
+def is_complete(path: str | Path, config_hash: str | None = None) -> bool:
+    """Whether a dataset (folder or .zip) is complete and, if given, made from ``config_hash``."""
+    try:
+        with open_tree(path) as tree:
+            marker = read_json(tree, COMPLETE_FILE)
+    except InputError:
+        return False
+    return config_hash is None or marker.get("config_hash") == config_hash
+
+
+def read_json(tree: Tree, rel: str) -> dict[str, Any]:
+    """A JSON object. Raises InputError naming the file and, for broken syntax, the line."""
+    raw = tree.read_bytes(rel)
+    try:
+        content = json.loads(raw.decode("utf-8"))
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{tree.label(rel)}: not valid JSON (line {error.lineno}: {error.msg})"
+        ) from None
+    except UnicodeDecodeError:
+        raise InputError(f"{tree.label(rel)}: not UTF-8 text") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{tree.label(rel)}: a JSON object was expected")
+    return content
+
+
+def write_transforms(
+    folder: Path,
+    split: str,
+    cameras: Sequence[Camera],
+    names: Sequence[str],
+    depth_names: Sequence[str] | None = None,
+    depth_scale: float | None = None,
+) -> None:
+    """Write ``transforms_{split}.json`` into a frame folder.
+
+    Args:
+        names: pictures relative to the frame folder without ".png", such as "train/000".
+        depth_names: depth pictures relative to the frame folder with ".png".
+        depth_scale: scene units per count of the depth pictures.
+
+    Raises:
+        ValueError: the cameras differ in size or lens, lengths differ, a pose is not finite.
+    """
+    if not cameras or len(cameras) != len(names):
+        raise ValueError(f"{len(cameras)} cameras for {len(names)} pictures")
+    if (depth_names is None) != (depth_scale is None):
+        raise ValueError("depth_names and depth_scale go together")
+    first = intrinsics_dict(cameras[0])
+    if any(intrinsics_dict(c) != first for c in cameras):
+        raise ValueError("all cameras of a split must share size, focal length and centre")
+    frames: list[dict[str, Any]] = []
+    for index, (camera, name) in enumerate(zip(cameras, names, strict=True)):
+        entry: dict[str, Any] = {
+            "file_path": f"./{name}",
+            "transform_matrix": pose_list(camera.cam_to_world),
+        }
+        if depth_names is not None:
+            entry["depth_path"] = f"./{depth_names[index]}"
+        frames.append(entry)
+    content: dict[str, Any] = {"camera_angle_x": cameras[0].camera_angle_x, **first}
+    if depth_scale is not None:
+        content["depth_scale"] = depth_scale
+    write_json(folder / transforms_file(split), {**content, "frames": frames})
+
+
+def intrinsics_dict(camera: Camera) -> dict[str, float]:
+    """Size, focal lengths and centre under the names used on disk."""
+    return {
+        "w": camera.width,
+        "h": camera.height,
+        "fl_x": camera.fl_x,
+        "fl_y": camera.fl_y,
+        "cx": camera.cx,
+        "cy": camera.cy,
+    }
+
+
+def camera_dict(camera: Camera) -> dict[str, Any]:
+    """One whole camera as JSON; read back by ``camera_from_dict``."""
+    return {**intrinsics_dict(camera), "transform_matrix": pose_list(camera.cam_to_world)}
+
+
+def pose_list(matrix: npt.NDArray[Any]) -> list[list[float]]:
+    """A 4x4 matrix as nested lists. Raises ValueError when it is not finite."""
+    if not np.isfinite(matrix).all():
+        raise ValueError("pose holds NaN or infinity")
+    return [[float(x) for x in row] for row in matrix]
+
+
+def camera_from_dict(entry: Mapping[str, Any], size: tuple[int, int] | None, where: str) -> Camera:
+    """A camera from JSON keys: ``transform_matrix`` and either fl_x (fl_y) or camera_angle_x.
+
+    Args:
+        size: (width, height) for files without ``w`` and ``h`` (NeRF-synthetic).
+        where: file and entry to name in errors.
+
+    Raises:
+        InputError: a missing key, a value that is no number, or a pose that is not a finite,
+            orthonormal (within 1e-3), right-handed 4x4 matrix.
+    """
+    matrix = _pose(entry, where)
+    width, height = size or (0, 0)
+    width = int(_number(entry, "w", where, width or None))
+    height = int(_number(entry, "h", where, height or None))
+    if "fl_x" in entry:
+        fl_x = _number(entry, "fl_x", where)
+    else:
+        angle = _number(entry, "camera_angle_x", where)
+        if not 0.0 < angle < math.pi:
+            raise InputError(f"{where}: camera_angle_x must be in radians, in (0, pi), is {angle}")
+        fl_x = 0.5 * width / math.tan(0.5 * angle)
+    fl_y = _number(entry, "fl_y", where, fl_x)
+    cx, cy = _number(entry, "cx", where, width / 2), _number(entry, "cy", where, height / 2)
+    try:
+        return Camera(matrix, width, height, fl_x, fl_y, cx, cy)
+    except ValueError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _number(entry: Mapping[str, Any], key: str, where: str, default: float | None = None) -> float:
+    value = entry.get(key, default)
+    if value is None:
+        raise InputError(f"{where}: key {key!r} is missing")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InputError(f"{where}: {key!r} must be a finite number, is {value!r}")
+    return float(value)
+
+
+def _pose(entry: Mapping[str, Any], where: str) -> npt.NDArray[np.float64]:
+    if "transform_matrix" not in entry:
+        raise InputError(f"{where}: key 'transform_matrix' is missing")
+    try:
+        matrix = np.array(entry["transform_matrix"], dtype=np.float64)
+    except (TypeError, ValueError):
+        matrix = np.empty(0)
+    if matrix.shape != (4, 4):
+        raise InputError(f"{where}: 'transform_matrix' is not a 4x4 matrix of numbers")
+    fault = pose_fault(matrix)
+    if fault:
+        raise InputError(f"{where}: {fault}")
+    return matrix
+
+
+def pose_fault(matrix: npt.NDArray[np.float64]) -> str | None:
+    """What is wrong with a [4, 4] pose, in words; None when it is a rigid motion."""
+    if not np.isfinite(matrix).all():
+        return "pose holds NaN or infinity"
+    rotation = matrix[:3, :3]
+    if np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-3:
+        return "pose is not orthonormal"
+    if np.linalg.det(rotation) < 0.0:
+        return "pose is mirrored (determinant -1)"
+    if np.abs(matrix[3] - (0.0, 0.0, 0.0, 1.0)).max() > 1e-6:
+        return "last row of the pose is not 0 0 0 1"
+    return None
+
+
+def encode_depth(depth: npt.NDArray[Any], depth_scale: float) -> bytes:
+    """16-bit PNG of planar depth [H, W] in scene units (0 or not finite = no surface).
+
+    Raises:
+        ValueError: a depth is negative or beyond 65535 × ``depth_scale``.
+    """
+    values = np.where(np.isfinite(depth), depth, 0.0)
+    if values.size and (values.min() < 0.0 or values.max() > DEPTH_MAX * depth_scale * 1.0001):
+        raise ValueError(f"depth does not fit 16 bits at {depth_scale} units per count")
+    counts = np.clip(np.rint(values / depth_scale), 0, DEPTH_MAX)
+    # A surface must not round to "no surface".
+    counts = np.where((values > 0.0) & (counts == 0), 1, counts).astype(np.uint16)
+    buffer = io.BytesIO()
+    Image.fromarray(counts).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def depth_scale_for(max_depth: float) -> float:
+    """Scene units per count so that ``max_depth`` just fits 16 bits."""
+    return max_depth / DEPTH_MAX
+
+
+def write_dataset_info(folder: Path, info: Mapping[str, Any]) -> None:
+    """Write ``dataset.json``. Raises ValueError when one of ``DATASET_KEYS`` is missing."""
+    _write_info(folder / DATASET_FILE, {"kind": "multiview", **info}, DATASET_KEYS)
+
+
+def write_sample_info(folder: Path, info: Mapping[str, Any]) -> None:
+    """Write ``sample.json`` of a six-view video.
+
+    ``input`` is {"camera": {...}}, ``views`` a list of six {"azimuth_deg", "elevation_deg",
+    "camera"}, cameras from ``camera_dict``; angles relative to the input as in ``SixViewRig``.
+    Raises ValueError when one of ``SAMPLE_KEYS`` is missing.
+    """
+    _write_info(folder / SAMPLE_FILE, {"kind": "sixview", **info}, SAMPLE_KEYS)
+
+
+def _write_info(path: Path, info: Mapping[str, Any], keys: Sequence[str]) -> None:
+    content = {"schema_version": SCHEMA_VERSION, **info}
+    missing = [key for key in keys if key not in content]
+    if missing:
+        raise ValueError(f"{path.name}: missing {', '.join(missing)}")
+    write_json(path, content)

@@ -1,0 +1,208 @@
+"""Datasets as tensors: multi-view folders (ours and NeRF-synthetic) and six-view videos.
+
+Poses are camera-to-world with OpenGL axes; pictures are float RGBA in [0, 1] with straight alpha,
+row 0 on top; depth is planar, in scene units, 0 = no surface. Everything that is wrong with the
+data ends in an InputError of one line that names the file and the fault.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from blender_render import dataset_format as fmt
+from blender_render.archive import Tree, open_tree
+from blender_render.cameras import Camera
+from blender_render.pictures import decode_depth, decode_rgba, resize_depth, resize_rgba
+from training_core.config import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """The pictures of one split of one frame.
+
+    Attributes:
+        images: [N, H, W, 4] float32 in [0, 1], straight alpha.
+        cameras: N cameras of H x W pictures.
+        depth: [N, H, W] float32, planar, scene units, 0 = no surface; None where there is none.
+        names: N names as written in the JSON file, such as "train/000".
+    """
+
+    images: Tensor
+    cameras: tuple[Camera, ...]
+    depth: Tensor | None
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.cameras)
+
+    def composite(self, background: float | Sequence[float]) -> Tensor:
+        """RGB [N, H, W, 3] over a grey level or an RGB colour in [0, 1]."""
+        return composite(self.images, background)
+
+
+def composite(rgba: Tensor, background: float | Sequence[float]) -> Tensor:
+    """Straight-alpha RGBA [..., 4] over a grey level or an RGB colour → RGB [..., 3]."""
+    colour = torch.as_tensor(background, dtype=rgba.dtype, device=rgba.device).expand(3)
+    return torch.lerp(colour, rgba[..., :3], rgba[..., 3:])
+
+
+def read_views(
+    path: str | Path,
+    split: str,
+    *,
+    resolution: tuple[int, int] | None = None,
+    with_depth: bool = True,
+) -> Views:
+    """Read one split of a frame folder (or of a NeRF-synthetic folder, or inside a .zip).
+
+    Args:
+        resolution: (width, height) to which pictures are resized by area averaging; intrinsics
+            follow. None keeps the size on disk.
+        with_depth: read the depth pictures if the split has them.
+
+    Raises:
+        InputError: anything missing, damaged or inconsistent, an empty split, or a dataset whose
+            writer has not finished.
+    """
+    with open_tree(path) as tree:
+        _refuse_unfinished(Path(path))
+        meta, frames = read_split(tree, split)
+        where = tree.label(fmt.transforms_file(split))
+        images: Tensor | None = None
+        depth: Tensor | None = None
+        cameras: list[Camera] = []
+        size: tuple[int, int] | None = None
+        with_depth = with_depth and any("depth_path" in f for f in frames)
+        for index, frame in enumerate(frames):
+            name = picture_file(frame)
+            pixels = torch.from_numpy(decode_rgba(tree.read_bytes(name), tree.label(name)).copy())
+            found = (pixels.shape[1], pixels.shape[0])
+            size = size or found
+            if found != size:
+                raise InputError(_size_fault(tree.label(name), found, size, "the split's others"))
+            entry = {**meta, **frame}
+            camera = fmt.camera_from_dict(entry, found, f"{where}: frame {index} ({name})")
+            if (camera.width, camera.height) != found:
+                raise InputError(
+                    _size_fault(
+                        tree.label(name),
+                        found,
+                        (camera.width, camera.height),
+                        fmt.transforms_file(split),
+                    )
+                )
+            width, height = resolution or size
+            if images is None:
+                images = torch.empty(len(frames), height, width, 4)
+                depth = torch.empty(len(frames), height, width) if with_depth else None
+            images[index] = resize_rgba(pixels.float() / 255.0, width, height)
+            if depth is not None:
+                depth[index] = resize_depth(_read_depth(tree, entry, where, found), width, height)
+            cameras.append(camera if found == (width, height) else camera.resized(width, height))
+    assert images is not None
+    names = tuple(picture_file(f).removesuffix(".png") for f in frames)
+    return Views(images, tuple(cameras), depth, names)
+
+
+def read_split(tree: Tree, split: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What ``transforms_{split}.json`` says: (keys shared by all frames, the frames).
+
+    Raises:
+        InputError: missing file, broken JSON, no frames, a frame without ``file_path``.
+    """
+    rel = fmt.transforms_file(split)
+    where = tree.label(rel)
+    if not tree.exists(rel):
+        raise InputError(f"{where}: file is missing; the dataset has no {split!r} split here")
+    meta = fmt.read_json(tree, rel)
+    frames = meta.pop("frames", None)
+    if not isinstance(frames, list):
+        raise InputError(f"{where}: key 'frames' is missing or no list")
+    if not frames:
+        raise InputError(f"{where}: the {split!r} split is empty")
+    for index, frame in enumerate(frames):
+        if not isinstance(frame, dict) or not isinstance(frame.get("file_path"), str):
+            raise InputError(f"{where}: frame {index}: key 'file_path' is missing")
+    return meta, frames
+
+
+def picture_file(frame: dict[str, Any]) -> str:
+    """Path of a frame's picture below the frame folder, with its extension."""
+    name = posixpath.normpath(frame["file_path"])
+    return name if name.lower().endswith(".png") else f"{name}.png"
+
+
+def _read_depth(tree: Tree, entry: dict[str, Any], where: str, size: tuple[int, int]) -> Tensor:
+    if not isinstance(entry.get("depth_path"), str):
+        raise InputError(f"{where}: {entry['file_path']}: key 'depth_path' is missing")
+    scale = entry.get("depth_scale")
+    if not isinstance(scale, int | float) or not scale > 0:
+        raise InputError(f"{where}: 'depth_scale' must be a positive number, is {scale!r}")
+    rel = entry["depth_path"]
+    depth = torch.from_numpy(decode_depth(tree.read_bytes(rel), scale, tree.label(rel)))
+    found = (depth.shape[1], depth.shape[0])
+    if found != size:
+        raise InputError(_size_fault(tree.label(rel), found, size, "its picture"))
+    return depth
+
+
+def _size_fault(name: str, found: tuple[int, int], wanted: tuple[int, int], whose: str) -> str:
+    return f"{name}: wrong size {found[0]}x{found[1]}, but {whose} says {wanted[0]}x{wanted[1]}"
+
+
+def _refuse_unfinished(path: Path) -> None:
+    """A dataset whose writer did not finish is never read as one."""
+    for root in (path, path.parent):
+        started = any((root / name).is_file() for name in (fmt.DATASET_FILE, fmt.SAMPLE_FILE))
+        if started and not (root / fmt.COMPLETE_FILE).is_file():
+            raise InputError(f"{root}: incomplete dataset ({fmt.COMPLETE_FILE} is missing)")
+
+
+def list_frames(dataset: str | Path) -> list[str]:
+    """Names of the frame folders in order of frame number.
+
+    A folder that holds a split itself (NeRF-synthetic, or one frame) counts as one frame, "".
+
+    Raises:
+        InputError: no frame is there.
+    """
+    with open_tree(dataset) as tree:
+        names = [n for n in tree.list() if fmt.frame_number(n) is not None]
+        if not names and any(tree.exists(fmt.transforms_file(s)) for s in fmt.SPLITS):
+            return [""]
+    if not names:
+        raise InputError(f"{dataset}: holds no frame folders (frame_000, ...)")
+    return sorted(names, key=lambda n: (fmt.frame_number(n) or 0, n))
+
+
+def read_dataset_info(dataset: str | Path) -> dict[str, Any]:
+    """Content of ``dataset.json`` of a complete dataset.
+
+    Raises:
+        InputError: the file is missing, broken or of an unknown version, lacks a key of
+            ``DATASET_KEYS``, or the dataset is not complete.
+    """
+    return _read_info(dataset, fmt.DATASET_FILE, fmt.DATASET_KEYS)
+
+
+def _read_info(path: str | Path, rel: str, keys: Sequence[str]) -> dict[str, Any]:
+    with open_tree(path) as tree:
+        info = fmt.read_json(tree, rel)
+        where = tree.label(rel)
+        for key in keys:
+            if key not in info:
+                raise InputError(f"{where}: key {key!r} is missing")
+        if info["schema_version"] != fmt.SCHEMA_VERSION:
+            raise InputError(
+                f"{where}: schema version {info['schema_version']!r} is not {fmt.SCHEMA_VERSION}"
+            )
+        if not tree.exists(fmt.COMPLETE_FILE):
+            raise InputError(f"{path}: incomplete dataset ({fmt.COMPLETE_FILE} is missing)")
+    return info

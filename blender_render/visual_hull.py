@@ -1,0 +1,155 @@
+"""Visual hull: the part of space that lies inside the object's outline in every picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from blender_render.cameras import Camera
+
+Bounds = tuple[npt.ArrayLike, npt.ArrayLike]
+
+
+@dataclass(frozen=True, eq=False)
+class Hull:
+    """Occupied voxels.
+
+    Attributes:
+        points: [N, 3] float32, centres in world coordinates.
+        voxel_size: side of a (cubic) voxel, scene units.
+    """
+
+    points: Tensor
+    voxel_size: float
+
+    def extent(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Lower and upper corner [3] of the occupied voxels. Raises ValueError when empty."""
+        if not len(self.points):
+            raise ValueError("the visual hull is empty")
+        points, half = self.points.double().numpy(), 0.5 * self.voxel_size
+        return points.min(0) - half, points.max(0) + half
+
+
+def carve(
+    masks: Tensor,
+    cameras: Sequence[Camera],
+    resolution: int,
+    bounds: Bounds,
+    min_agreement: float = 1.0,
+    *,
+    tolerance: float = 0.5,
+    min_views: int = 2,
+) -> Hull:
+    """Keep the voxels whose centre is inside the mask of enough of the pictures that show it.
+
+    Args:
+        masks: [N, H, W], alpha in [0, 1] (inside from 0.5) or bool.
+        cameras: N cameras of H x W pictures.
+        resolution: voxels along the longest side of ``bounds``.
+        bounds: lower and upper corner [3] of the searched box, world coordinates.
+        min_agreement: share in (0, 1] of the pictures showing a voxel that must have it inside.
+        tolerance: masks are widened by this many voxels as seen from each camera, so that parts
+            thinner than a voxel survive. 0.5 keeps every voxel whose middle is within half a
+            voxel of the outline.
+        min_views: voxels seen by fewer pictures are dropped: nothing speaks for them.
+
+    What lies outside a picture or behind its camera counts as unknown, never as empty, so objects
+    cut by the border of some pictures are kept whole.
+
+    Raises:
+        ValueError: numbers of masks and cameras differ, or the bounds are empty.
+    """
+    if len(masks) != len(cameras) or not len(cameras):
+        raise ValueError(f"{len(masks)} masks for {len(cameras)} cameras")
+    low, high = (np.asarray(b, dtype=np.float64) for b in bounds)
+    if not (high > low).all():
+        raise ValueError(f"bounds are empty: {low} to {high}")
+    voxel = float((high - low).max()) / resolution
+    points = _grid(low, high, voxel)
+    centre = 0.5 * (low + high)
+    seen = torch.zeros(len(points), dtype=torch.int16)
+    missed = torch.zeros(len(points), dtype=torch.int16)
+    # A voxel that misses more pictures than this cannot reach the agreement any more.
+    allowed = int((1.0 - min_agreement) * len(cameras) + 1e-9)
+    for mask, camera in zip(masks, cameras, strict=True):
+        distance = max(float((centre - camera.position) @ camera.forward), voxel)
+        inside = _widen(mask, tolerance * voxel * camera.fl_x / distance)
+        column, row, known = _pixels(points, camera)
+        hit = torch.zeros(len(points), dtype=torch.bool)
+        hit[known] = inside[row[known], column[known]]
+        seen += known
+        missed += known & ~hit
+        keep = missed <= allowed
+        if not bool(keep.all()):
+            points, seen, missed = points[keep], seen[keep], missed[keep]
+    agree = (seen - missed) >= min_agreement * seen - 1e-6
+    return Hull(points[agree & (seen >= min_views)], voxel)
+
+
+def reprojection_iou(hull: Hull, masks: Tensor, cameras: Sequence[Camera]) -> Tensor:
+    """Intersection over union [N] of the hull's picture with each mask [N, H, W].
+
+    Near 1 only when poses, lens and pictures belong together. Voxels are drawn as squares of
+    their projected size, so the value also falls with coarse voxels: about one voxel of rim.
+    """
+    values = []
+    for mask, camera in zip(masks, cameras, strict=True):
+        drawn = _silhouette(hull, camera)
+        target = mask if mask.dtype == torch.bool else mask >= 0.5
+        union = (drawn | target).sum()
+        values.append((drawn & target).sum() / union.clamp(min=1))
+    return torch.stack(values)
+
+
+def _silhouette(hull: Hull, camera: Camera) -> Tensor:
+    """Bool [H, W]: pixels within half a voxel (in the picture) of a voxel's centre."""
+    picture = torch.zeros(camera.height, camera.width, dtype=torch.bool)
+    if not len(hull.points):
+        return picture
+    column, row, known = _pixels(hull.points, camera)
+    picture[row[known], column[known]] = True
+    middle = hull.points.double().mean(0).numpy()
+    distance = max(float((middle - camera.position) @ camera.forward), hull.voxel_size)
+    return _widen(picture, 0.5 * hull.voxel_size * camera.fl_x / distance)
+
+
+def _grid(low: npt.NDArray[np.float64], high: npt.NDArray[np.float64], voxel: float) -> Tensor:
+    """Voxel centres [N, 3] filling the box, the grid centred in it."""
+    axes = []
+    for a, b in zip(low, high, strict=True):
+        count = max(1, round((b - a) / voxel + 0.499))
+        start = 0.5 * (a + b) - 0.5 * voxel * (count - 1)
+        axes.append(torch.arange(count, dtype=torch.float32) * voxel + start)
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+
+
+def _pixels(points: Tensor, camera: Camera) -> tuple[Tensor, Tensor, Tensor]:
+    """Column [N], row [N] (int64) and whether the picture shows the point [N]."""
+    pose = torch.from_numpy(camera.world_to_cam).float()
+    local = points @ pose[:3, :3].T + pose[:3, 3]
+    depth = -local[:, 2]
+    safe = depth.clamp(min=1e-9)
+    x = camera.cx + camera.fl_x * local[:, 0] / safe
+    y = camera.cy - camera.fl_y * local[:, 1] / safe
+    known = (depth > 1e-9) & (x >= 0) & (x < camera.width) & (y >= 0) & (y < camera.height)
+    return (
+        x.clamp(0, camera.width - 1).long(),
+        y.clamp(0, camera.height - 1).long(),
+        known,
+    )
+
+
+def _widen(mask: Tensor, radius: float) -> Tensor:
+    """Bool mask [H, W] grown by a square of ``radius`` pixels."""
+    inside = mask if mask.dtype == torch.bool else mask >= 0.5
+    steps = int(radius + 0.5)
+    if steps < 1:
+        return inside
+    grown = F.max_pool2d(inside[None, None].float(), 2 * steps + 1, stride=1, padding=steps)
+    return grown[0, 0] > 0.5
