@@ -1,0 +1,112 @@
+"""One way to start every command: arguments, logging, and what each ending means."""
+
+import argparse
+import errno
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from training_core.config import ConfigError, InputError, describe_options, load_config
+from training_core.guards import TrainingFault
+from training_core.stopping import Stopped
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+EXIT_OK = 0
+EXIT_USAGE = 2  # wrong configuration or data, or a place that cannot be written
+EXIT_FAULT = 3  # training went wrong: NaN, dead attention
+EXIT_STOPPED = 75  # stopped by a signal after saving; the same command continues
+EXIT_INTERRUPTED = 130  # second Ctrl-C: stopped at once, without saving
+
+# System faults that the user can mend; any other OSError keeps its traceback.
+_USER_FAULTS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOENT,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.ENAMETOOLONG,
+}
+
+
+def run_command(
+    schema: type[T],
+    *,
+    run: Callable[[T], None],
+    plan: Callable[[T], str],
+    description: str,
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Read the configuration from `argv`, call `run` (or show `plan`), return the exit code.
+
+    `plan(config)` checks the inputs and returns what would be done as text for `--dry-run`.
+    """
+    arguments = _parser(schema, description).parse_intermixed_args(argv)
+    set_up_logging()
+    try:
+        config = load_config(schema, arguments.config, arguments.overrides)
+        if arguments.dry_run:
+            sys.stdout.write(plan(config).rstrip() + "\n")
+        else:
+            run(config)
+    except (ConfigError, InputError) as error:
+        return _say(f"error: {error}", EXIT_USAGE)
+    except OSError as error:
+        if error.errno not in _USER_FAULTS:
+            raise
+        return _say(f"error: {error.filename or 'writing'}: {error.strerror}", EXIT_USAGE)
+    except TrainingFault as error:
+        return _say(f"training fault: {error}", EXIT_FAULT)
+    except Stopped as error:
+        return _say(f"{error}; the same command continues from here", EXIT_STOPPED)
+    except KeyboardInterrupt:
+        return _say("interrupted at once; the last checkpoint is kept", EXIT_INTERRUPTED)
+    return EXIT_OK
+
+
+def set_up_logging() -> None:
+    """Log to stderr, one short line a message, without tearing progress bars.
+
+    The environment variable VIDEOPAPR_LOG sets the level; DEBUG shows tracebacks of user errors.
+    """
+    handler = _BarFriendlyHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=os.environ.get("VIDEOPAPR_LOG", "INFO").upper(), handlers=[handler])
+
+
+class _BarFriendlyHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            tqdm.write(self.format(record), file=sys.stderr)
+        except Exception:
+            self.handleError(record)
+
+
+def _parser(schema: type, description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=description,
+        epilog=f"keys:\n{describe_options(schema)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file of values")
+    parser.add_argument("--dry-run", action="store_true", help="check, show the plan and stop")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="values that win")
+    return parser
+
+
+def _say(line: str, code: int) -> int:
+    logger.debug("stopped here", exc_info=True)
+    sys.stderr.write(" ".join(line.split("\n")) + "\n")
+    return code

@@ -1,0 +1,49 @@
+"""Checks that stop a sick training run early, with what is needed to look into it."""
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from training_core import atomic
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class TrainingFault(RuntimeError):  # noqa: N818 (read as a noun in messages)
+    """Training has gone wrong and cannot continue; the message is one line."""
+
+
+def check_finite(
+    step: int,
+    values: "Mapping[str, Tensor | float]",
+    run_path: Path,
+    dump: "Callable[[], Mapping[str, Tensor]]",
+) -> None:
+    """Raise when any of `values` (any shapes) holds NaN or infinity.
+
+    Before raising, the tensors that `dump()` returns are saved to
+    `<run_path>/fault_step_<step>.safetensors`. Waits for the device once.
+
+    Raises:
+        TrainingFault: naming the first value at fault and the file written.
+    """
+    import torch  # late, so that commands without tensors start fast
+
+    tensors = {name: torch.as_tensor(value) for name, value in values.items()}
+    totals = [t.detach().isfinite().all().cpu() for t in tensors.values()]
+    if not totals or bool(torch.stack(totals).all()):
+        return
+    name, bad = next((n, tensors[n]) for n, ok in zip(tensors, totals, strict=True) if not ok)
+    flat = bad.detach().flatten().to("cpu", torch.float64)
+    wrong = flat[~flat.isfinite()]
+    kind = "NaN" if math.isnan(wrong[0].item()) else "infinite"
+    count = "" if flat.numel() == 1 else f" in {len(wrong)} of {flat.numel()} elements"
+    path = Path(run_path) / f"fault_step_{step}.safetensors"
+    try:
+        atomic.write_tensors(path, dump())
+        note = f"state at the fault saved to {path}"
+    except OSError as error:
+        note = f"state at the fault could not be saved: {error}"
+    raise TrainingFault(f"step {step}: {name} is {kind}{count}; {note}")

@@ -1,0 +1,167 @@
+"""Numbers, pictures and progress of a run: metrics.jsonl, TensorBoard and a progress bar."""
+
+import json
+import logging
+import math
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+from tqdm import tqdm
+
+from training_core import atomic
+from training_core.run_folder import RunFolder
+
+logger = logging.getLogger(__name__)
+
+LOG_INTERVAL_SECONDS = 15.0
+
+
+class MetricsLog:
+    """Writes the metrics of one run folder; also a context manager.
+
+    Lines of an earlier start beyond `start_step` (the step of the checkpoint that was loaded) are
+    dropped, so that metrics.jsonl reads as if the run had never stopped.
+    """
+
+    def __init__(self, run: RunFolder, start_step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # slow to import
+
+        self._path = run.path / "metrics.jsonl"
+        _drop_after(self._path, start_step)
+        self._start = time.monotonic()
+        purge = start_step + 1 if run.resumed else None
+        with atomic.naming(self._path):
+            self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 (closed in close)
+            self._board = SummaryWriter(str(run.tensorboard), purge_step=purge)
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Add one line; NaN and infinity become null in it."""
+        numbers = {name: float(value) for name, value in values.items()}
+        shown = {k: v if math.isfinite(v) else None for k, v in numbers.items()}
+        seconds = round(time.monotonic() - self._start, 3)
+        with atomic.naming(self._path):
+            self._file.write(json.dumps({"step": step, "seconds": seconds, **shown}) + "\n")
+            self._file.flush()
+            for name, value in numbers.items():
+                self._board.add_scalar(name, value, step)
+
+    def image(self, tag: str, array: Any, step: int) -> None:
+        """Show a picture, [H, W, C] floats in [0, 1] (array or CPU tensor), in TensorBoard."""
+        pixels = np.asarray(array, dtype=np.float32).clip(0.0, 1.0)
+        with atomic.naming(self._path):
+            self._board.add_image(tag, pixels, step, dataformats="HWC")
+
+    def points(self, tag: str, xyz: Any, rgb: Any, step: int) -> None:
+        """Show points in TensorBoard: `xyz` [N, 3], `rgb` [N, 3] in [0, 1]."""
+        vertices = np.asarray(xyz, dtype=np.float32)[None]
+        colours = (np.asarray(rgb, dtype=np.float32)[None].clip(0.0, 1.0) * 255).astype(np.uint8)
+        with atomic.naming(self._path):
+            self._board.add_mesh(tag, vertices, colors=colours, global_step=step)
+
+    def close(self) -> None:
+        """Write out what is still in memory."""
+        with atomic.naming(self._path):
+            self._file.close()
+            self._board.close()
+
+    def __enter__(self) -> "MetricsLog":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def write_final(run: RunFolder, values: Mapping[str, Any]) -> None:
+    """Write the final figures to metrics.json."""
+    atomic.write_json(run.path / "metrics.json", dict(values))
+
+
+class Progress(Protocol):
+    """What `progress` returns; also a context manager."""
+
+    def update(self, n: int = 1) -> Any:
+        """Count `n` more steps."""
+
+    def set_postfix(self, **values: Any) -> None:
+        """Show these values beside the count."""
+
+    def __enter__(self) -> "Progress": ...
+
+    def __exit__(self, *details: Any) -> Any: ...
+
+
+def progress(total: int, *, initial: int = 0, description: str, unit: str = "step") -> Progress:
+    """Progress with time left: a bar on a terminal, else a log line every 15 s at most."""
+    if sys.stderr.isatty():
+        return _Bar(total=total, initial=initial, desc=description, unit=unit, dynamic_ncols=True)
+    return _LoggedProgress(total, initial, description, unit)
+
+
+class _Bar(tqdm):
+    def set_postfix(self, **values: Any) -> None:
+        super().set_postfix(refresh=False, **values)
+
+
+class _LoggedProgress:
+    def __init__(self, total: int, initial: int, description: str, unit: str) -> None:
+        self._total, self._initial, self._done = total, initial, initial
+        self._description, self._unit = description, unit
+        self._start = self._last = time.monotonic()
+        self._values: dict[str, Any] = {}
+
+    def update(self, n: int = 1) -> None:
+        self._done += n
+        if time.monotonic() - self._last >= LOG_INTERVAL_SECONDS:
+            self._report()
+
+    def set_postfix(self, **values: Any) -> None:
+        self._values = values
+
+    def __enter__(self) -> "_LoggedProgress":
+        return self
+
+    def __exit__(self, *details: Any) -> None:
+        self._report()
+
+    def _report(self) -> None:
+        self._last = time.monotonic()
+        elapsed, fresh = self._last - self._start, self._done - self._initial
+        left = elapsed / fresh * (self._total - self._done) if fresh else math.nan
+        parts = [
+            f"{self._description}: {self._done}/{self._total} {self._unit}s",
+            f"({100.0 * self._done / max(self._total, 1):.0f} %)",
+            f"after {tqdm.format_interval(elapsed)},",
+            f"{tqdm.format_interval(left) if fresh else '?'} left",
+            *(
+                f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}"
+                for k, v in self._values.items()
+            ),
+        ]
+        logger.info(" ".join(parts))
+
+
+def _drop_after(path: Path, step: int) -> None:
+    """Drop lines later than `step` and a last line that a kill cut short."""
+    if not path.exists():
+        return
+    text = path.read_text(encoding="utf-8")
+    kept = "".join(line for line in text.splitlines(keepends=True) if _belongs(line, step))
+    if kept != text:
+        atomic.write_text(path, kept)
+
+
+def _belongs(line: str, step: int) -> bool:
+    try:
+        return line.endswith("\n") and int(json.loads(line)["step"]) <= step
+    except (ValueError, KeyError, TypeError):
+        return False

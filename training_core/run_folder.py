@@ -1,0 +1,233 @@
+"""Run folders: one place per run that says what was run and holds what came out."""
+
+import dataclasses
+import datetime
+import fcntl
+import importlib.metadata
+import logging
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from training_core import atomic
+from training_core.config import ConfigError, to_yaml
+
+logger = logging.getLogger(__name__)
+
+_PACKAGES = [
+    "videopapr",
+    "torch",
+    "numpy",
+    "omegaconf",
+    "safetensors",
+    "tensorboard",
+    "torchmetrics",
+    "imageio",
+    "imageio-ffmpeg",
+    "pillow",
+    "matplotlib",
+    "tqdm",
+    "bpy",
+    "torchvision",
+    "lpips",
+    "diffusers",
+    "transformers",
+    "peft",
+    "accelerate",
+]
+_locks: dict[Path, int] = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """Folder of one run. `resumed` says whether it had been started before."""
+
+    path: Path
+    resumed: bool
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where `CheckpointStore` keeps its checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def images(self) -> Path:
+        """Pictures made on the way."""
+        return self.path / "images"
+
+    @property
+    def videos(self) -> Path:
+        """Videos made at the end."""
+        return self.path / "videos"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard event files."""
+        return self.path / "tensorboard"
+
+    @classmethod
+    def open(
+        cls,
+        root: Path,
+        phase: str,
+        name: str,
+        config: Any,
+        resume: str = "auto",
+        may_change: Collection[str] = (),
+    ) -> "RunFolder":
+        """Create `<root>/<phase>/<name>` or continue in it.
+
+        Args:
+            config: the resolved config dataclass, kept as `config.yaml`.
+            resume: "auto" continues an existing folder; "never" starts `<name>_001`, `_002`, ...
+                beside it.
+            may_change: dotted keys, or sections of keys, that may differ from the first start.
+
+        Raises:
+            ConfigError: the folder was started with another configuration, holds something
+                else, or is in use by another process.
+        """
+        if resume not in ("auto", "never"):
+            raise ConfigError(f"resume: {resume!r} is not one of: auto, never")
+        path = Path(root) / phase / name
+        if resume == "never":
+            path = _first_free(path)
+        path.mkdir(parents=True, exist_ok=True)
+        _lock(path)
+        config_file = path / "config.yaml"
+        run = cls(path, config_file.exists())
+        if run.resumed:
+            _compare(config_file, config, may_change)
+        elif run.checkpoints.is_dir() and any(run.checkpoints.iterdir()):
+            raise ConfigError(f"{path} has checkpoints but no config.yaml; choose another name")
+        for leftover in path.glob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
+        run._make_folders()
+        _record_start(path)
+        # Last, because its presence means that the folder is complete.
+        atomic.write_text(config_file, to_yaml(config))
+        return run
+
+    def sub(self, name: str) -> "RunFolder":
+        """Folder of one part of the run (a frame), with its own checkpoints, images and so on."""
+        path = self.path / name
+        part = RunFolder(path, path.is_dir())
+        part._make_folders()
+        return part
+
+    def _make_folders(self) -> None:
+        for folder in (self.checkpoints, self.images, self.videos, self.tensorboard):
+            folder.mkdir(parents=True, exist_ok=True)
+
+
+def describe_environment() -> dict[str, Any]:
+    """Versions, device, threads, git state and Slurm job of this process, as JSON values."""
+    import torch
+
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": versions,
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else _cpu_name(),
+        "cuda": torch.version.cuda,
+        "threads": torch.get_num_threads(),
+        **_git_state(),
+        "slurm_job_id": os.environ.get("SLURM_JOB_ID"),
+    }
+
+
+def _first_free(path: Path) -> Path:
+    candidates = [path, *(path.with_name(f"{path.name}_{i:03d}") for i in range(1, 1000))]
+    for candidate in candidates:
+        try:
+            candidate.mkdir(parents=True)
+            return candidate
+        except FileExistsError:
+            continue
+    raise ConfigError(f"no free name beside {path}")
+
+
+def _lock(path: Path) -> None:
+    """Refuse a second process in one run folder; the system drops the lock when we end."""
+    if path.resolve() in _locks:
+        return
+    descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise ConfigError(f"{path} is in use by another process") from None
+    except OSError as error:  # file systems without locks
+        logger.warning("cannot lock %s: %s", path, error.strerror)
+    _locks[path.resolve()] = descriptor
+
+
+def _compare(config_file: Path, config: Any, may_change: Collection[str]) -> None:
+    try:
+        old = dict(_flatten(OmegaConf.to_container(OmegaConf.load(config_file)), ""))
+    except Exception as error:
+        raise ConfigError(f"{config_file} cannot be read: {str(error).splitlines()[0]}") from error
+    new = dict(_flatten(OmegaConf.to_container(OmegaConf.create(to_yaml(config))), ""))
+    for key in [*new, *(key for key in old if key not in new)]:
+        free = any(key == k or key.startswith(f"{k}.") for k in may_change)
+        if not free and (key not in old or key not in new or old[key] != new[key]):
+            before, now = old.get(key, "absent"), new.get(key, "absent")
+            raise ConfigError(
+                f"{config_file.parent} was started with {key}={before}, now {key}={now}; "
+                "keep the value, choose another name, or start anew with resume=never"
+            )
+
+
+def _flatten(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for key, child in value.items():
+            yield from _flatten(child, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, value
+
+
+def _record_start(path: Path) -> None:
+    environment = describe_environment()
+    atomic.write_json(path / "environment.json", environment)
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    commit = (environment["git_commit"] or "no-commit")[:12]
+    with atomic.naming(path / "command.txt"), open(path / "command.txt", "a") as file:
+        file.write(f"{now} {commit} {shlex.join(sys.orig_argv)}\n")
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _git_state() -> dict[str, Any]:
+    """Commit of the checkout that this code runs from; None outside one."""
+    here = Path(__file__).resolve()
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(here.parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", here.name)
+        changes = git("status", "--porcelain", "--untracked-files=no")
+        return {"git_commit": git("rev-parse", "HEAD"), "git_dirty": bool(changes)}
+    except (OSError, subprocess.CalledProcessError):
+        return {"git_commit": None, "git_dirty": None}

@@ -1,0 +1,56 @@
+"""Stopping cleanly when the scheduler or the user asks for it."""
+
+import logging
+import signal
+from types import FrameType, TracebackType
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+
+class Stopped(Exception):  # noqa: N818 (not an error)
+    """The work was stopped by a signal after saving; the same command continues it."""
+
+
+class StopSignals:
+    """Context manager that turns SIGTERM, SIGINT and SIGUSR1 into a request to stop.
+
+    A loop finishes its step, sees `requested`, saves, and calls `raise_if_requested()`. A second
+    SIGINT (Ctrl-C) interrupts at once. Use in the main thread only.
+    """
+
+    def __init__(self) -> None:
+        self._received: signal.Signals | None = None
+        self._previous: dict[signal.Signals, Any] = {}
+
+    @property
+    def requested(self) -> bool:
+        """True once a signal has arrived."""
+        return self._received is not None
+
+    def raise_if_requested(self) -> None:
+        """Raise `Stopped` once a signal has arrived; call it after saving."""
+        if self._received is not None:
+            raise Stopped(f"stopped by {self._received.name}")
+
+    def __enter__(self) -> "StopSignals":
+        for number in _SIGNALS:
+            self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self._received is not None:
+            raise KeyboardInterrupt
+        self._received = signal.Signals(number)
+        logger.info("%s received: finishing this step, then saving", self._received.name)
