@@ -1,0 +1,42 @@
+"""Point clouds as PLY: binary little endian, xyz as float32, rgb as uint8."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+VERTEX = np.dtype(
+    [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1")]
+)
+
+
+def encode_ply(positions: np.ndarray, rgb: np.ndarray, comments: Sequence[str] = ()) -> bytes:
+    """The bytes of a PLY file.
+
+    Args:
+        positions: [P, 3], any float type.
+        rgb: [P, 3] uint8.
+        comments: lines for the header, each without a line break.
+
+    Raises ValueError on shapes that do not fit or on positions that are not finite.
+    """
+    if positions.ndim != 2 or positions.shape[1] != 3 or rgb.shape != positions.shape:
+        raise ValueError(f"expected two arrays [P, 3], got {positions.shape} and {rgb.shape}")
+    if rgb.dtype != np.uint8:
+        raise ValueError(f"colours must be uint8, not {rgb.dtype}")
+    if not np.isfinite(positions).all():
+        raise ValueError("a position is not finite")
+    vertices = np.empty(len(positions), VERTEX)
+    for column, name in enumerate("xyz"):
+        vertices[name] = positions[:, column]
+    for column, name in enumerate(("red", "green", "blue")):
+        vertices[name] = rgb[:, column]
+    header = [
+        "ply",
+        "format binary_little_endian 1.0",
+        *(f"comment {line}" for line in comments),
+        f"element vertex {len(vertices)}",
+        *(f"property float {name}" for name in "xyz"),
+        *(f"property uchar {name}" for name in ("red", "green", "blue")),
+        "end_header",
+    ]
+    return "\n".join(header).encode("ascii") + b"\n" + vertices.tobytes()

@@ -1,0 +1,115 @@
+"""Pictures and videos on disk: PNG, MP4 and GIF, each complete or absent.
+
+Input is float RGB in [0, 1], channel-last, row 0 at the top, already composited; values outside the
+range are clipped. A file gets its name only once it is whole.
+"""
+
+import errno
+import io
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+from numpy.typing import ArrayLike
+from PIL import Image
+
+from training_core.atomic import sync_folder, write_bytes
+
+
+def to_uint8(pictures: ArrayLike) -> np.ndarray:
+    """Float [0, 1] of any shape to uint8, rounded. Raises ValueError on NaN or infinity."""
+    array = np.asarray(pictures, dtype=np.float32)
+    if not np.isfinite(array).all():
+        raise ValueError("a picture holds values that are not finite")
+    return (array.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def encode_png(picture: ArrayLike) -> bytes:
+    """PNG bytes of a picture [H, W], [H, W, 3] or [H, W, 4]."""
+    buffer = io.BytesIO()
+    Image.fromarray(to_uint8(picture)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write_png(path: Path, picture: ArrayLike) -> None:
+    """Writes a picture [H, W], [H, W, 3] or [H, W, 4]."""
+    write_bytes(path, encode_png(picture))
+
+
+def write_video(
+    path: Path,
+    frames: ArrayLike,
+    fps: float,
+    *,
+    background: Sequence[float] = (1.0, 1.0, 1.0),
+    quality: int = 16,
+) -> None:
+    """Writes frames [T, H, W, 3] as H.264 (yuv420p, BT.709), exactly T pictures.
+
+    An odd width or height is padded by one pixel of `background` at the right or the bottom: the
+    codec needs even sizes, and resizing to a multiple of 16 would move every pixel.
+    `quality` is x264's constant rate factor: 0 = lossless, 16 = no visible loss, 51 = worst.
+    Raises ValueError on a wrong shape, OSError where the encoder fails.
+    """
+    pictures = _checked(frames)
+    count, height, width, _ = pictures.shape
+    if height % 2 or width % 2:
+        padded = np.empty((count, height + height % 2, width + width % 2, 3), np.uint8)
+        padded[:] = to_uint8(background)
+        padded[:, :height, :width] = pictures
+        pictures = padded
+    # The matrix is named twice: the filter converts, the tags tell players how to undo it.
+    # "faststart" lets a browser play before it has everything.
+    command = [
+        *(imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y"),
+        *("-f", "rawvideo", "-pix_fmt", "rgb24"),
+        *("-s", f"{pictures.shape[2]}x{pictures.shape[1]}"),
+        *("-r", str(Fraction(fps).limit_denominator(1001)), "-i", "-"),
+        *("-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", str(quality)),
+        *("-vf", "scale=out_color_matrix=bt709:out_range=tv"),
+        *("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"),
+        *("-movflags", "+faststart", "-f", "mp4"),
+    ]
+    with _unfinished(path) as part:
+        done = subprocess.run([*command, str(part)], input=pictures.tobytes(), capture_output=True)
+        if done.returncode != 0:
+            fault = done.stderr.decode(errors="replace").strip().replace("\n", "; ")
+            code = errno.ENOSPC if "No space left" in fault else errno.EIO
+            raise OSError(code, f"ffmpeg failed: {fault or done.returncode}", str(path))
+
+
+def write_gif(path: Path, frames: ArrayLike, fps: float) -> None:
+    """Writes frames [T, H, W, 3] as an endless GIF (256 colours; times in steps of 10 ms)."""
+    pictures = [Image.fromarray(picture) for picture in _checked(frames)]
+    milliseconds = max(20, round(100 / fps) * 10)  # browsers slow anything shorter down to 100 ms
+    with _unfinished(path) as part:
+        pictures[0].save(
+            part, "GIF", save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0
+        )
+
+
+def _checked(frames: ArrayLike) -> np.ndarray:
+    pictures = to_uint8(frames)
+    if pictures.ndim != 4 or pictures.shape[-1] != 3 or 0 in pictures.shape:
+        raise ValueError(f"expected pictures [T, H, W, 3], got {list(pictures.shape)}")
+    return pictures
+
+
+@contextmanager
+def _unfinished(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` that becomes `path` where the block succeeds, else goes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield part
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+        sync_folder(path.parent)
+    finally:
+        part.unlink(missing_ok=True)
