@@ -75,7 +75,7 @@ pass_on() {
 }
 
 # Submits the job again only if the command itself says that it stopped after saving, the job was
-# not cancelled, RESUBMIT=1, a file NAME under FOLDER is newer than this job's start (so that a job
+# not cancelled, RESUBMIT=1, a file called NAME (a regular expression) under FOLDER is newer than this job's start (so that a job
 # which gets nowhere does not come back for ever), and it was not yet done RESUBMIT_MAX times.
 continue_later() {
     local folder=$1 name=$2
@@ -86,13 +86,13 @@ continue_later() {
         say "work remains; submit the same command again to continue (RESUBMIT=1 does so by itself)"
     elif [[ $cancelled -eq 1 ]]; then
         say "work remains, but the job was cancelled: not submitted again"
-    elif [[ -z $(find "$folder" -name "$name" -newer "$started" -print -quit 2>/dev/null) ]]; then
+    elif [[ -z $(find "$folder" -newer "$started" -regextype posix-extended -regex ".*/($name)" -print -quit 2>/dev/null) ]]; then
         say "work remains, but this job saved nothing new in $folder: not submitted again"
     elif ((count >= most)); then
         say "work remains, but the job was already continued $count times (RESUBMIT_MAX)"
     else
         # shellcheck disable=SC2086
-        RESUBMIT_COUNT=$((count + 1)) sbatch ${RESUBMIT_OPTIONS:-} "$@" &&
+        (cd "${SLURM_SUBMIT_DIR:-.}" && RESUBMIT_COUNT=$((count + 1)) sbatch ${RESUBMIT_OPTIONS:-} "$@") &&
             say "submitted again ($((count + 1)) of at most $most)"
     fi
 }

@@ -1,0 +1,243 @@
+"""The job files, run by bash with stand-ins for srun, sbatch and python in front of the PATH."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = sorted(p for p in (ROOT / "slurm").iterdir() if p.suffix in (".sh", ".sbatch"))
+JOBS = [p for p in FILES if p.suffix == ".sbatch"]
+
+# A command of ours in small: saves when told to (or not, where SAVE=0) and ends as it was told.
+PYTHON = """#!/bin/bash
+printf '%s\\n' "$@" > "$TEST/python_args"
+finish() {
+    echo "$1" > "$TEST/signal"
+    if [[ ${SAVE:-1} == 1 ]]; then
+        mkdir -p "$SAVES_IN"
+        touch "$SAVES_IN/state.json" "$SAVES_IN/complete.json"
+    fi
+    exit "${CODE:-75}"
+}
+trap 'finish USR1' USR1
+trap 'finish TERM' TERM
+touch "$TEST/running"
+[[ ${WAITS:-0} == 1 ]] || finish none
+for _ in $(seq 600); do sleep 0.05; done
+exit 99
+"""
+SRUN = '#!/bin/bash\nexec "$@"\n'
+SBATCH = (
+    "#!/bin/bash\n"
+    'printf \'%s\\n\' "$@" > "$TEST/sbatch_args"\n'
+    'echo "${RESUBMIT_COUNT:-} ${MANIFEST:-} ${SHARDS:-}" > "$TEST/sbatch_env"\n'
+)
+
+
+class Job:
+    """A scratch folder in which job files can be run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        programs = folder / "bin"
+        programs.mkdir()
+        (folder / "venv" / "bin").mkdir(parents=True)
+        (folder / "venv" / "bin" / "activate").write_text("")
+        for name, text in {"python": PYTHON, "srun": SRUN, "sbatch": SBATCH}.items():
+            (programs / name).write_text(text)
+            (programs / name).chmod(0o755)
+        self.environment = {
+            "PATH": f"{programs}:{os.environ['PATH']}",
+            "HOME": str(folder),
+            "TEST": str(folder),
+            "TMPDIR": str(folder),
+            "SCRATCH": str(folder / "scratch"),
+            "VENV": str(folder / "venv"),
+            "SLURM_SUBMIT_DIR": str(ROOT),
+            "SAVES_IN": str(folder / "scratch/videopapr/runs/sjc_papr/fox/checkpoints/step_1"),
+        }
+
+    def start(self, *arguments: str, **variables: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            ["bash", *arguments],
+            env={**self.environment, **variables},
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, *arguments: str, **variables: str) -> tuple[int, str]:
+        process = self.start(*arguments, **variables)
+        output, _ = process.communicate(timeout=30)
+        return process.returncode, output
+
+    def lines(self, name: str) -> list[str]:
+        """What a stand-in wrote down, [] where it was not called."""
+        path = self.folder / name
+        return path.read_text().splitlines() if path.exists() else []
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    return Job(tmp_path)
+
+
+TRAIN = str(ROOT / "slurm" / "train_papr.sbatch")
+RENDER = str(ROOT / "slurm" / "render_array.sbatch")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
+def test_syntax(path: Path) -> None:
+    subprocess.run(["bash", "-n", str(path)], check=True)
+
+
+@pytest.mark.parametrize("path", JOBS, ids=lambda p: p.name)
+def test_directives_hold_nothing_personal_and_leave_time_to_save(path: Path) -> None:
+    directives = [line for line in path.read_text().splitlines() if line.startswith("#SBATCH")]
+    assert "#SBATCH --signal=B:USR1@300" in directives
+    assert any(line.startswith("#SBATCH --time=") for line in directives)
+    assert any(line.startswith("#SBATCH --mem") for line in directives)
+    assert not any(
+        word in " ".join(directives) for word in ("account", "mail", "partition", "gpus")
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "module"), [("train_papr", "sjc_papr"), ("animate", "animate_papr")]
+)
+def test_training_jobs_call_the_command(job: Job, file: str, module: str) -> None:
+    script = str(ROOT / "slurm" / f"{file}.sbatch")
+    code, output = job.run(script, "fox", "--config", "a b.yaml", "x=1", CODE="0")
+    assert code == 0, output
+    runs = f"{job.folder}/scratch/videopapr/runs"
+    expected = ["-m", f"{module}.train", "--config", "a b.yaml", "x=1"]
+    assert job.lines("python_args") == [*expected, "name=fox", f"output_root={runs}"]
+
+
+@pytest.mark.parametrize(("sent", "seen"), [(signal.SIGUSR1, "USR1"), (signal.SIGTERM, "TERM")])
+def test_the_signal_reaches_the_command_and_its_code_comes_back(
+    job: Job, sent: signal.Signals, seen: str
+) -> None:
+    process = job.start(TRAIN, "fox", WAITS="1", RESUBMIT="1")
+    deadline = time.monotonic() + 20
+    while not (job.folder / "running").exists():
+        assert time.monotonic() < deadline, "the command never started"
+        time.sleep(0.02)
+    process.send_signal(sent)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 75, output
+    assert job.lines("signal") == [seen]
+    # Time running out is a reason to come back, being cancelled is not.
+    assert bool(job.lines("sbatch_args")) == (sent == signal.SIGUSR1), output
+
+
+def test_code_75_submits_the_same_job_again_and_counts(job: Job) -> None:
+    options = {
+        "RESUBMIT": "1",
+        "RESUBMIT_COUNT": "2",
+        "RESUBMIT_OPTIONS": "--time=1:00:00 --mem=1G",
+    }
+    code, output = job.run(TRAIN, "fox", "data.path=a b", **options)
+    assert code == 75, output
+    expected = ["--time=1:00:00", "--mem=1G", TRAIN, "fox", "data.path=a b"]
+    assert job.lines("sbatch_args") == expected
+    assert job.lines("sbatch_env")[0].startswith("3 ")
+
+
+@pytest.mark.parametrize(
+    ("variables", "why"),
+    [
+        ({"CODE": "0", "RESUBMIT": "1"}, "code 0"),
+        ({"CODE": "3", "RESUBMIT": "1"}, "code 3"),
+        ({"CODE": "1", "RESUBMIT": "1"}, "code 1"),
+        ({}, "RESUBMIT=1 does so"),
+        ({"RESUBMIT": "1", "SAVE": "0"}, "saved nothing new"),
+        ({"RESUBMIT": "1", "RESUBMIT_COUNT": "10"}, "already continued 10 times"),
+    ],
+    ids=["finished", "fault", "crash", "not_asked", "no_progress", "too_often"],
+)
+def test_no_job_comes_back_without_reason(job: Job, variables: dict[str, str], why: str) -> None:
+    code, output = job.run(TRAIN, "fox", **variables)
+    assert code == int(variables.get("CODE", "75"))
+    assert why in output
+    assert job.lines("sbatch_args") == []
+
+
+def test_an_old_checkpoint_is_no_progress(job: Job) -> None:
+    saved = Path(job.environment["SAVES_IN"])
+    saved.mkdir(parents=True)
+    (saved / "state.json").touch()
+    os.utime(saved / "state.json", (1, 1))
+    _, output = job.run(TRAIN, "fox", RESUBMIT="1", SAVE="0")
+    assert "saved nothing new" in output
+    assert job.lines("sbatch_args") == []
+
+
+@pytest.mark.parametrize("arguments", [[], ["--config", "a.yaml"], ["data.path=x"]])
+def test_a_training_job_needs_a_name(job: Job, arguments: list[str]) -> None:
+    code, output = job.run(TRAIN, *arguments)
+    assert code == 2
+    assert "usage" in output
+    assert job.lines("python_args") == []
+
+
+def test_a_render_task_names_its_share_of_the_frozen_list(job: Job) -> None:
+    manifest = job.folder / "list, of [odd] name.txt"
+    manifest.write_text("a.glb\n")
+    variables = {"MANIFEST": str(manifest), "SHARDS": "3", "SLURM_ARRAY_TASK_ID": "2"}
+    arguments = ["--config", "c.yaml", "workers=9"]
+    code, output = job.run(RENDER, *arguments, CODE="0", SLURM_CPUS_PER_TASK="16", **variables)
+    assert code == 0, output
+    command, *overrides = job.lines("python_args")[1:]
+    assert command == "blender_render.render"
+    assert overrides[:4] == ["workers=4", *arguments]  # the user's number comes later and wins
+    config = OmegaConf.from_dotlist(overrides[4:])
+    output_folder = f"{job.folder}/scratch/videopapr/data/rendered"
+    expected = {"assets": [f"@{manifest}"], "shard": 2, "shards": 3, "output": output_folder}
+    assert config == expected
+
+
+@pytest.mark.parametrize("shards", ["", "2", "two"])
+def test_a_render_task_outside_its_shards_is_refused(job: Job, shards: str) -> None:
+    (job.folder / "list.txt").write_text("a.glb\n")
+    variables = {"MANIFEST": str(job.folder / "list.txt"), "SLURM_ARRAY_TASK_ID": "2"}
+    code, output = job.run(RENDER, SHARDS=shards, **variables)
+    assert code == 2
+    assert "SHARDS" in output
+    assert job.lines("python_args") == []
+
+
+def test_a_shard_comes_back_alone_with_its_share(job: Job) -> None:
+    manifest = job.folder / "list.txt"
+    manifest.write_text("a.glb\nb.glb\n")
+    done = f"{job.folder}/scratch/videopapr/data/rendered/a"
+    variables = {"MANIFEST": str(manifest), "SHARDS": "2", "SLURM_ARRAY_TASK_ID": "1"}
+    code, output = job.run(RENDER, "x=1", RESUBMIT="1", SAVES_IN=done, **variables)
+    assert code == 75, output
+    assert job.lines("sbatch_args") == ["--array=1", RENDER, "x=1"]
+    assert job.lines("sbatch_env") == [f"1 {manifest} 2"]
+
+
+def test_submitting_freezes_the_list(job: Job) -> None:
+    assets = job.folder / "assets"
+    assets.mkdir()
+    for name in ("b.glb", "a.FBX", "notes.txt"):
+        (assets / name).touch()
+    script = str(ROOT / "slurm" / "submit_render.sh")
+    arguments = [script, str(assets), "8", "--time=1:00:00", "--", "--config", "c.yaml"]
+    code, output = job.run(*arguments)
+    assert code == 0, output
+    expected = ["--array=0-1", "--time=1:00:00", RENDER, "--config", "c.yaml"]
+    assert job.lines("sbatch_args") == expected
+    _, manifest, shards = job.lines("sbatch_env")[0].split(" ")
+    assert shards == "2"
+    assert Path(manifest).read_text() == f"{assets}/a.FBX\n{assets}/b.glb\n"
+    assert not Path(manifest).stat().st_mode & 0o222
+    assert job.run(*arguments)[0] == 0  # the same list again is the same file
+    assert [p.name for p in Path(manifest).parent.iterdir()] == [Path(manifest).name]
