@@ -45,6 +45,7 @@ def carve(
     *,
     tolerance: float = 0.5,
     min_views: int = 2,
+    min_parallax_deg: float = 20.0,
 ) -> Hull:
     """Keep the voxels whose centre is inside the mask of enough of the pictures that show it.
 
@@ -58,9 +59,12 @@ def carve(
             thinner than a voxel survive. 0.5 keeps every voxel whose middle is within half a
             voxel of the outline.
         min_views: voxels seen by fewer pictures are dropped: nothing speaks for them.
+        min_parallax_deg: voxels whose lines of sight deviate from their common direction by less
+            than this (root mean square) are dropped: their depth is not known. 0 keeps them.
 
     What lies outside a picture or behind its camera counts as unknown, never as empty, so objects
-    cut by the border of some pictures are kept whole.
+    cut by the border of some pictures are kept whole. The price is a shaft of unknown space along
+    the directions from which all showing cameras look; ``min_parallax_deg`` takes it away.
 
     Raises:
         ValueError: numbers of masks and cameras differ, or the bounds are empty.
@@ -74,7 +78,7 @@ def carve(
     points = _grid(low, high, voxel)
     centre = 0.5 * (low + high)
     seen = torch.zeros(len(points), dtype=torch.int16)
-    missed = torch.zeros(len(points), dtype=torch.int16)
+    missed = torch.zeros_like(seen)
     # A voxel that misses more pictures than this cannot reach the agreement any more.
     allowed = int((1.0 - min_agreement) * len(cameras) + 1e-9)
     for mask, camera in zip(masks, cameras, strict=True):
@@ -89,7 +93,28 @@ def carve(
         if not bool(keep.all()):
             points, seen, missed = points[keep], seen[keep], missed[keep]
     agree = (seen - missed) >= min_agreement * seen - 1e-6
-    return Hull(points[agree & (seen >= min_views)], voxel)
+    points = points[agree & (seen >= min_views)]
+    if min_parallax_deg > 0.0 and len(points):
+        points = points[parallax_deg(points, cameras) >= min_parallax_deg]
+    return Hull(points, voxel)
+
+
+def parallax_deg(points: Tensor, cameras: Sequence[Camera]) -> Tensor:
+    """Spread [N] of the lines of sight to each point, over the cameras that show it.
+
+    Root mean square angle in degrees (of the sine) from the lines' principal direction: 0 when
+    all cameras look along one line, 45 for all around in a plane, 54.7 for a full sphere.
+    """
+    moment = torch.zeros(len(points), 3, 3)
+    seen = torch.zeros(len(points))
+    for camera in cameras:
+        _, _, known = _pixels(points, camera)
+        sight = F.normalize(torch.tensor(camera.position, dtype=torch.float32) - points, dim=1)
+        sight = sight * known[:, None]
+        moment += sight[:, :, None] * sight[:, None, :]
+        seen += known
+    principal = torch.linalg.eigvalsh(moment / seen.clamp(min=1)[:, None, None])[:, -1]
+    return torch.rad2deg(torch.asin((1.0 - principal).clamp(0.0, 1.0).sqrt()))
 
 
 def reprojection_iou(hull: Hull, masks: Tensor, cameras: Sequence[Camera]) -> Tensor:
@@ -131,7 +156,7 @@ def _grid(low: npt.NDArray[np.float64], high: npt.NDArray[np.float64], voxel: fl
 
 def _pixels(points: Tensor, camera: Camera) -> tuple[Tensor, Tensor, Tensor]:
     """Column [N], row [N] (int64) and whether the picture shows the point [N]."""
-    pose = torch.from_numpy(camera.world_to_cam).float()
+    pose = torch.tensor(camera.world_to_cam, dtype=torch.float32)
     local = points @ pose[:3, :3].T + pose[:3, 3]
     depth = -local[:, 2]
     safe = depth.clamp(min=1e-9)
