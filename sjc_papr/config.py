@@ -1,0 +1,157 @@
+"""Everything a PAPR run can be told, with the reason of each default in its help text."""
+
+from dataclasses import dataclass
+
+from training_core.config import option, section
+
+
+@dataclass
+class AttentionConfig:
+    width: int = option(128, "width of the key, query and value networks (PAPR: 256)")
+    score_width: int = option(128, "width in which keys meet queries (PAPR: 256)")
+    value_width: int = option(32, "channels of the feature map given to the UNet")
+    key_layers: int = option(3, "linear layers of the key network (PAPR: 5)")
+    query_layers: int = option(3, "linear layers of the query network (PAPR: 5)")
+    value_layers: int = option(4, "linear layers of the value network (PAPR: 8)")
+    value_skips: list[int] = option([], "value layers that see the input again (PAPR's Lego: [5])")
+    activation: str = option(
+        "leaky_relu", "between linear layers", choices=("relu", "leaky_relu")
+    )
+    score_activation: str = option(
+        "softplus",
+        "applied to query·key; relu is PAPR's and can start, or end, all zero without a gradient",
+        choices=("softplus", "relu"),
+    )
+    frequencies: int = option(6, "octaves of the positional encoding")
+    coordinate_scale: float = option(
+        10.0, "multiplies world units before encoding; the object is about 1 unit long"
+    )
+    offsets: str = option(
+        "centred",
+        "along-ray input: official = from the eye, centred = from the plane through the origin",
+        choices=("centred", "official"),
+    )
+    geometry_epsilon: float = option(0.0, "guard in the ray geometry; 1e-6 in imported checkpoints")
+    background_score: float = option(5.0, "constant score of the background")
+    proximity: bool = option(
+        True, "add a learned fall-off of the score with distance to the ray and with depth"
+    )
+    bandwidth: float = option(0.03, "start of that fall-off's length, world units")
+    occlusion: float = option(0.3, "start of its weight on depth behind the nearest point")
+
+
+@dataclass
+class ModelConfig:
+    attention: AttentionConfig = section(AttentionConfig, "the attention from rays to points")
+    point_features: int = option(64, "channels of each point's feature")
+    unet_base: int = option(32, "channels of the UNet's first level (PAPR: 128)")
+    neighbours: int = option(10, "points each ray attends to, K (PAPR: 20)")
+    distance_to: str = option(
+        "half_line",
+        "nearest to the ray (half_line) or to its infinite line (line, PAPR)",
+        choices=("half_line", "line"),
+    )
+
+
+@dataclass
+class PointsConfig:
+    init: str = option(
+        "hull",
+        "where points start: hull = surface of the masks' visual hull, depth = the depth pictures, "
+        "cube = PAPR's cube",
+        choices=("hull", "depth", "cube"),
+    )
+    count: int = option(5000, "points at the start")
+    hull_resolution: int = option(96, "voxels along the longest side when carving the hull")
+    hull_interior: float = option(0.2, "share of points inside the hull instead of on its surface")
+    cube_half_width: float = option(0.6, "half the edge of the cube, world units")
+    influence: float = option(1.0, "influence score at the start (PAPR: 0, whose gradient is dead)")
+
+
+@dataclass
+class DensityConfig:
+    prune_events: int = option(0, "how many times points of low influence are dropped")
+    prune_from: float = option(0.1, "first prune, as a share of all steps")
+    prune_until: float = option(0.6, "last prune, as a share of all steps")
+    prune_below: float = option(0.0, "influence at or below which a point is dropped")
+    grow_events: int = option(0, "how many times points are added where the cloud is thin")
+    grow_from: float = option(0.1, "first growth, as a share of all steps")
+    grow_until: float = option(0.4, "last growth, as a share of all steps")
+    grow_count: int = option(1000, "points added each time")
+    max_points: int = option(30000, "growth stops here")
+
+
+@dataclass
+class RateConfig:
+    positions: float = option(1e-3, "learning rate of positions, world units per step at the start")
+    influence: float = option(5e-3, "learning rate of influence scores")
+    features: float = option(1e-2, "learning rate of point features")
+    attention: float = option(2e-3, "learning rate of the attention networks")
+    renderer: float = option(1e-3, "learning rate of the UNet")
+    warmup: float = option(0.01, "share of the steps over which rates rise from zero")
+    final: float = option(0.02, "share of each rate left at the last step (cosine in between)")
+
+
+@dataclass
+class PatchConfig:
+    size: int = option(32, "patch edge in pixels (PAPR: 160)")
+    per_step: int = option(1, "patches per optimizer step, each from a view of its own")
+    on_object: float = option(0.85, "share of patches centred on an object pixel")
+
+
+@dataclass
+class LossConfig:
+    mse: float = option(1.0, "weight of the mean squared error")
+    ssim: float = option(0.0, "weight of 1 - SSIM")
+    lpips: float = option(0.0, "weight of LPIPS; needs the extra 'metrics' and its weights on disk")
+
+
+@dataclass
+class OptimizeConfig:
+    steps: int = option(20000, "optimizer steps")
+    rates: RateConfig = section(RateConfig, "learning rates by parameter group")
+    patches: PatchConfig = section(PatchConfig, "which pixels a step sees")
+    losses: LossConfig = section(LossConfig, "loss weights")
+    density: DensityConfig = section(DensityConfig, "dropping and adding points")
+    clip_gradient: float = option(0.0, "largest gradient norm, all groups together; 0 = no limit")
+    dead_patience: int = option(
+        100, "stop after this many steps in a row in which no point got any attention"
+    )
+
+
+@dataclass
+class LogConfig:
+    every: int = option(100, "steps between log lines")
+    validate_every: int = option(2000, "steps between validations; 0 = never")
+    checkpoint_every: int = option(1000, "steps between checkpoints")
+    keep_last: int = option(2, "checkpoints kept besides the best")
+
+
+@dataclass
+class DataConfig:
+    path: str = option("", "folder of one frame: transforms_{train,val,test}.json and pictures")
+    width: int = option(0, "resize pictures to this width; 0 = as they are")
+    height: int = option(0, "resize pictures to this height; 0 = as they are")
+    background: float = option(1.0, "grey level behind the object, 0 to 1")
+
+
+@dataclass
+class TrainConfig:
+    name: str = option("papr", "name of the run's folder")
+    output_root: str = option("runs", "where run folders are made")
+    resume: str = option(
+        "auto", "auto = continue a run of this name, never = new folder", choices=("auto", "never")
+    )
+    seed: int = option(0, "seed of everything random")
+    device: str = option("auto", "auto, cpu or cuda", choices=("auto", "cpu", "cuda"))
+    threads: int = option(0, "CPU threads; 0 = leave to PyTorch")
+    precision: str = option(
+        "auto",
+        "auto = bfloat16 where the hardware has it",
+        choices=("auto", "float32", "bfloat16"),
+    )
+    data: DataConfig = section(DataConfig, "the pictures")
+    points: PointsConfig = section(PointsConfig, "the point cloud's start")
+    model: ModelConfig = section(ModelConfig, "the network")
+    optimize: OptimizeConfig = section(OptimizeConfig, "how it learns")
+    log: LogConfig = section(LogConfig, "how often what is written")

@@ -1,0 +1,109 @@
+"""Where points start."""
+
+import logging
+
+import torch
+from torch import Tensor
+
+from blender_render.readers import Views
+from blender_render.visual_hull import carve
+from sjc_papr.config import PointsConfig
+from sjc_papr.points import PointRows
+from sjc_papr.rays import camera_rays
+from training_core.config import InputError
+
+logger = logging.getLogger(__name__)
+
+# The object's bounding box has longest side 1 around the origin; other people's scenes are about that size.
+_SEARCH_HALF_WIDTHS = (0.65, 1.5)
+
+
+def initial_points(views: Views, config: PointsConfig, features: int, seed: int) -> PointRows:
+    """Start values of a cloud for these training pictures.
+
+    Raises:
+        InputError: no place for points can be found, or depth is asked for and absent.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    if config.init == "cube":
+        cube = torch.rand(config.count, 3, generator=generator) * 2.0 - 1.0
+        positions = cube * config.cube_half_width
+    elif config.init == "depth":
+        positions = _from_depth(views, config.count, generator)
+    else:
+        positions = _from_hull(views, config, generator)
+    count = positions.shape[0]
+    return PointRows(
+        positions,
+        torch.full((count,), config.influence),
+        torch.randn(count, features, generator=generator),
+    )
+
+
+def _from_hull(views: Views, config: PointsConfig, generator: torch.Generator) -> Tensor:
+    """Points on the surface of the visual hull, some inside, spread by random offsets in a voxel."""
+    masks = views.images[..., 3]
+    for half in _SEARCH_HALF_WIDTHS:
+        bounds = ([-half] * 3, [half] * 3)
+        hull = carve(masks, views.cameras, config.hull_resolution // 2, bounds)
+        if len(hull.points) == 0:
+            continue
+        low, high = hull.extent()
+        if (abs(low) < half * 0.99).all() and (abs(high) < half * 0.99).all():
+            break
+    if len(hull.points) == 0:
+        raise InputError(
+            "the masks of the training pictures have no visual hull: poses and pictures do not "
+            "belong together (try: python -m blender_render.validate), or set points.init=cube"
+        )
+    margin = 2.0 * hull.voxel_size
+    hull = carve(masks, views.cameras, config.hull_resolution, (low - margin, high + margin))
+    surface = _on_surface(hull.points, hull.voxel_size)
+    inside = round(config.count * config.hull_interior)
+    chosen = torch.cat(
+        [
+            _pick(hull.points[surface], config.count - inside, generator),
+            _pick(hull.points, inside, generator),
+        ]
+    )
+    jitter = torch.rand(chosen.shape, generator=generator) - 0.5
+    logger.info("visual hull: %d voxels of %.4f units", len(hull.points), hull.voxel_size)
+    return chosen + jitter * hull.voxel_size
+
+
+def _on_surface(points: Tensor, voxel: float) -> Tensor:
+    """Bool [N]: voxels with at least one empty neighbour among six."""
+    cells = torch.round((points - points.amin(0)) / voxel).long() + 1
+    size = (cells.amax(0) + 2).tolist()
+    full = torch.zeros(size, dtype=torch.bool)
+    full[cells[:, 0], cells[:, 1], cells[:, 2]] = True
+    neighbours = torch.ones_like(full)
+    for axis in range(3):
+        for shift in (1, -1):
+            neighbours &= full.roll(shift, axis)
+    return ~neighbours[cells[:, 0], cells[:, 1], cells[:, 2]]
+
+
+def _pick(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """``count`` rows, each as often as any other (one more or less)."""
+    rounds = [torch.randperm(len(points), generator=generator)]
+    while sum(map(len, rounds)) < count:
+        rounds.append(torch.randperm(len(points), generator=generator))
+    return points[torch.cat(rounds)[:count]]
+
+
+def _from_depth(views: Views, count: int, generator: torch.Generator) -> Tensor:
+    """Random surface pixels of the depth pictures, lifted into the world."""
+    if views.depth is None:
+        raise InputError("points.init=depth, but the training pictures come without depth")
+    lifted = []
+    for camera, depth in zip(views.cameras, views.depth, strict=True):
+        rays = camera_rays(camera)
+        seen = depth > 0.0
+        directions = rays.directions[0][seen]
+        along = depth[seen].unsqueeze(-1) / (directions @ rays.forward[0]).unsqueeze(-1)
+        lifted.append(rays.origins + directions * along)
+    surface = torch.cat(lifted)
+    if len(surface) == 0:
+        raise InputError("points.init=depth, but no depth picture shows a surface")
+    return _pick(surface, count, generator)

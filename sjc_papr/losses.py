@@ -1,0 +1,63 @@
+"""Loss terms: each a small function of pictures, named, raw; the trainer weights and sums them once."""
+
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sjc_papr.config import LossConfig
+from sjc_papr.metrics import lpips_network, ssim
+from training_core.config import ConfigError
+
+LossTerm = Callable[[Tensor, Tensor], Tensor]
+
+
+def mse(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error of pictures [B, H, W, 3]."""
+    return F.mse_loss(prediction, target)
+
+
+def dissimilarity(prediction: Tensor, target: Tensor) -> Tensor:
+    """1 - SSIM of pictures [B, H, W, 3] in [0, 1]."""
+    return 1.0 - ssim(prediction, target)
+
+
+class Losses:
+    """The terms with a non-zero weight.
+
+    Raises:
+        ConfigError: LPIPS is asked for and its network is not installed.
+    """
+
+    def __init__(self, config: LossConfig) -> None:
+        self.terms: dict[str, tuple[float, LossTerm]] = {}
+        if config.mse:
+            self.terms["mse"] = (config.mse, mse)
+        if config.ssim:
+            self.terms["ssim"] = (config.ssim, dissimilarity)
+        if config.lpips:
+            self.terms["lpips"] = (config.lpips, _lpips_term())
+
+    def to(self, device: str) -> "Losses":
+        """Move the networks of learned terms."""
+        for _, term in self.terms.values():
+            if isinstance(term, nn.Module):
+                term.to(device)
+        return self
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Weighted sum, and each raw term by name."""
+        raw = {name: term(prediction, target) for name, (_, term) in self.terms.items()}
+        total = sum(self.terms[name][0] * value for name, value in raw.items())
+        assert isinstance(total, Tensor)
+        return total, raw
+
+
+def _lpips_term() -> LossTerm:
+    network = lpips_network()
+    if network is None:
+        raise ConfigError(
+            "optimize.losses.lpips: the LPIPS network is not available; "
+            "install the extra 'metrics' and put its weights into the torch hub cache"
+        )
+    return network

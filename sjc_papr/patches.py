@@ -1,0 +1,56 @@
+"""Which pixels a training step looks at: a pure function of seed and step, so resuming needs no state."""
+
+import torch
+from torch import Tensor
+
+from blender_render.readers import Views
+from sjc_papr.config import PatchConfig
+from sjc_papr.rays import RayBundle, Window, camera_rays
+
+
+class PatchSampler:
+    """Cuts square patches out of training views, most of them on the object.
+
+    Args:
+        views: the training pictures.
+        background: grey level they are composited on.
+        config: size, number and aim.
+        seed: together with the step it decides everything.
+    """
+
+    def __init__(self, views: Views, background: float, config: PatchConfig, seed: int) -> None:
+        self.pictures = views.composite(background)
+        self.cameras = views.cameras
+        self.config = config
+        self.seed = seed
+        height, width = self.pictures.shape[1:3]
+        self.height, self.width = min(config.size, height), min(config.size, width)
+        self.object_pixels = [torch.nonzero(alpha > 0.5) for alpha in views.images[..., 3]]
+
+    def sample(self, step: int) -> tuple[RayBundle, Tensor]:
+        """Rays and colours of this step's patches: a bundle of [B, h, w] and a tensor [B, h, w, 3]."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        order = torch.randperm(len(self.cameras), generator=generator).tolist()
+        bundles, colours = [], []
+        for i in range(self.config.per_step):
+            view = order[i % len(order)]
+            window = self._window(view, generator)
+            bundles.append(camera_rays(self.cameras[view], window))
+            top, left, height, width = window
+            colours.append(self.pictures[view, top : top + height, left : left + width])
+        return RayBundle.stack(bundles), torch.stack(colours)
+
+    def _window(self, view: int, generator: torch.Generator) -> Window:
+        picture_height, picture_width = self.pictures.shape[1:3]
+        aim, row, column = torch.rand(3, generator=generator).tolist()
+        highest_top, highest_left = picture_height - self.height, picture_width - self.width
+        pixels = self.object_pixels[view]
+        if aim >= self.config.on_object or len(pixels) == 0:
+            top, left = round(row * highest_top), round(column * highest_left)
+        else:
+            pick = int(torch.randint(len(pixels), (1,), generator=generator))
+            centre_row, centre_column = pixels[pick].tolist()
+            # The object pixel may fall anywhere in the patch, so edges are seen from both sides.
+            top = min(max(centre_row - int(row * self.height), 0), highest_top)
+            left = min(max(centre_column - int(column * self.width), 0), highest_left)
+        return Window(top, left, self.height, self.width)

@@ -1,0 +1,56 @@
+"""Learning rates as a pure function of parameter group and step."""
+
+from dataclasses import dataclass
+
+from sjc_papr.config import RateConfig
+from training_core.schedules import warmup_cosine
+
+GROUPS = ("positions", "influence", "features", "attention", "renderer")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Some steps in a row in which some groups train.
+
+    Attributes:
+        steps: how many. peaks: highest rate of each group that trains; the others rest.
+        warmup: steps of rising rates. final: share of the peak left at the end (cosine in between).
+    """
+
+    steps: int
+    peaks: dict[str, float]
+    warmup: int
+    final: float
+
+
+class Rates:
+    """The stages of a run, one after the other."""
+
+    def __init__(self, stages: list[Stage]) -> None:
+        self.stages = stages
+
+    def __call__(self, group: str, step: int) -> float:
+        """Learning rate of ``group`` in step number ``step`` (from 0)."""
+        for stage in self.stages:
+            if step < stage.steps:
+                peak = stage.peaks.get(group, 0.0)
+                end = peak * stage.final
+                # Counted from one, so that the first step already moves.
+                return warmup_cosine(step + 1, stage.steps, stage.warmup, peak, end)
+            step -= stage.steps
+        return 0.0
+
+    def ever(self, group: str) -> bool:
+        """Whether the group trains at all."""
+        return any(stage.peaks.get(group, 0.0) > 0.0 for stage in self.stages)
+
+
+def peaks_of(config: RateConfig) -> dict[str, float]:
+    """The configured rate of every group."""
+    return {group: getattr(config, group) for group in GROUPS}
+
+
+def single_stage(config: RateConfig, steps: int) -> Rates:
+    """All groups from the first step to the last."""
+    warmup = round(config.warmup * steps)
+    return Rates([Stage(steps, peaks_of(config), warmup, config.final)])

@@ -1,0 +1,117 @@
+"""From cameras to rays, and how a ray sees a point.
+
+Conventions: OpenGL cameras (+X right, +Y up, looking along -Z), pixel centres at half-integers, row 0
+at the top, world with +Z up. Directions have unit length.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from blender_render.cameras import Camera
+
+
+@dataclass(frozen=True)
+class RayBundle:
+    """Rays of B windows that share one eye each.
+
+    Attributes:
+        origins: eyes, [B, 3], world units.
+        directions: unit vectors, [B, H, W, 3].
+        forward: optical axes, unit vectors, [B, 3]; planar depth is measured along them.
+    """
+
+    origins: Tensor
+    directions: Tensor
+    forward: Tensor
+
+    def __post_init__(self) -> None:
+        batch = self.directions.shape[0]
+        assert self.directions.ndim == 4 and self.directions.shape[-1] == 3
+        assert self.origins.shape == (batch, 3) and self.forward.shape == (batch, 3)
+
+    def to(self, device: torch.device | str) -> "RayBundle":
+        return RayBundle(
+            self.origins.to(device), self.directions.to(device), self.forward.to(device)
+        )
+
+    def rows(self, start: int, stop: int) -> "RayBundle":
+        """The rays of some picture rows, all columns."""
+        return RayBundle(self.origins, self.directions[:, start:stop], self.forward)
+
+    @staticmethod
+    def stack(bundles: list["RayBundle"]) -> "RayBundle":
+        """One bundle from several of the same height and width."""
+        return RayBundle(
+            torch.cat([b.origins for b in bundles]),
+            torch.cat([b.directions for b in bundles]),
+            torch.cat([b.forward for b in bundles]),
+        )
+
+
+class Window(NamedTuple):
+    """A rectangle of pixels: rows ``top:top+height``, columns ``left:left+width``."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def camera_rays(camera: Camera, window: Window | None = None) -> RayBundle:
+    """Rays through the pixel centres of a camera, or of a window of its picture.
+
+    Returns:
+        A bundle with B = 1, float32 on the CPU.
+    """
+    top, left, height, width = window or Window(0, 0, camera.height, camera.width)
+    x = (np.arange(left, left + width) + 0.5 - camera.cx) / camera.fl_x
+    y = -(np.arange(top, top + height) + 0.5 - camera.cy) / camera.fl_y
+    grid_y, grid_x = np.meshgrid(y, x, indexing="ij")
+    in_camera = np.stack([grid_x, grid_y, -np.ones_like(grid_x)], axis=-1)
+    rotation = camera.cam_to_world[:3, :3]
+    directions = in_camera @ rotation.T
+    directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
+    return RayBundle(
+        torch.tensor(camera.cam_to_world[None, :3, 3], dtype=torch.float32),
+        torch.from_numpy(directions[None]).float(),
+        torch.tensor(-rotation[None, :, 2], dtype=torch.float32),
+    )
+
+
+class RayPointGeometry(NamedTuple):
+    """Where a point lies as seen from a ray; all tensors are [..., K, n].
+
+    Attributes:
+        along: distance from the eye to the foot of the point on the ray, [..., K, 1].
+        foot: from the eye to that foot (s of PAPR's Figure 2), [..., K, 3].
+        offset: from that foot to the point, perpendicular to the ray (t of PAPR's Figure 2), [..., K, 3].
+    """
+
+    along: Tensor
+    foot: Tensor
+    offset: Tensor
+
+
+def ray_point_geometry(
+    origins: Tensor, directions: Tensor, points: Tensor, *, epsilon: float = 0.0
+) -> RayPointGeometry:
+    """Split eye-to-point vectors into a part along the ray and a part across it.
+
+    Args:
+        origins: [B, 3]. directions: [B, H, W, 3]. points: [B, H, W, K, 3].
+        epsilon: zvict/papr guards both its normalisations with 1e-6, which shortens the part along the
+            ray by three millionths; weights trained with that shift need it reproduced.
+    """
+    to_point = points - origins[:, None, None, None, :]
+    rays = directions.unsqueeze(-2)
+    if epsilon:
+        rays = rays / (rays.norm(dim=-1, keepdim=True) + epsilon)
+    along = (to_point * rays).sum(-1, keepdim=True)
+    if epsilon:
+        along = along / (rays.square().sum(-1, keepdim=True) + epsilon)
+    foot = along * rays
+    return RayPointGeometry(along, foot, to_point - foot)

@@ -1,0 +1,106 @@
+"""The one render path: training, evaluation and animation all call ``render``."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sjc_papr.model import Papr
+from sjc_papr.precision import autocast
+from sjc_papr.rays import RayBundle, ray_point_geometry
+from sjc_papr.topk import nearest_points
+
+_EPSILON = 1e-6
+
+
+@dataclass(frozen=True)
+class RenderOutput:
+    """Pictures of B windows, all float32 and differentiable.
+
+    Attributes:
+        rgb: [B, H, W, 3], not clamped, background included.
+        alpha: [B, H, W] in [0, 1], one minus the background's attention.
+        depth: expected planar depth of the surface, [B, H, W], world units; the weights are renormalised over
+            the K points, so it is not pulled to zero where alpha is small.
+        depth_variance: of the same distribution, [B, H, W]; large where front and back surfaces mix.
+        surface: expected point of the surface, [B, H, W, 3], world units.
+        scores: attention scores of the K points, [B, H, W, K].
+        weights: attention with the background last, [B, H, W, K + 1].
+        indices: the K points of each ray, [B, H, W, K].
+        features: the feature map given to the UNet, [B, H, W, C].
+    """
+
+    rgb: Tensor
+    alpha: Tensor
+    depth: Tensor
+    depth_variance: Tensor
+    surface: Tensor
+    scores: Tensor
+    weights: Tensor
+    indices: Tensor
+    features: Tensor
+
+    def depth_over(self, far: float) -> Tensor:
+        """Depth with the background at distance ``far``: alpha * depth + (1 - alpha) * far."""
+        return self.alpha * self.depth + (1.0 - self.alpha) * far
+
+
+def render(
+    model: Papr,
+    rays: RayBundle,
+    *,
+    background: Tensor | float = 1.0,
+    precision: str = "float32",
+    max_rays: int | None = None,
+) -> RenderOutput:
+    """Render B windows of rays.
+
+    Args:
+        background: colour behind the object, a number or [3], in [0, 1].
+        precision: ``float32``, ``bfloat16`` or ``auto`` (see ``sjc_papr.precision``).
+        max_rays: attention is computed for at most this many rays at once, which bounds the memory;
+            the UNet always sees whole windows, so no seam can show.
+    """
+    batch, height, width, _ = rays.directions.shape
+    step = height if max_rays is None else max(1, max_rays // (batch * width))
+    parts = [
+        _attend(model, rays.rows(start, min(start + step, height)), precision)
+        for start in range(0, height, step)
+    ]
+    merged = {name: torch.cat([part[name] for part in parts], dim=1) for name in parts[0]}
+    with autocast(merged["features"].device, precision):
+        feature_map = merged["features"].permute(0, 3, 1, 2)
+        foreground = model.unet(feature_map.contiguous(memory_format=torch.channels_last))
+    foreground = foreground.permute(0, 2, 3, 1).float()
+    alpha = merged["alpha"].unsqueeze(-1)
+    return RenderOutput(rgb=foreground * alpha + background * (1.0 - alpha), **merged)
+
+
+def _attend(model: Papr, rays: RayBundle, precision: str) -> dict[str, Tensor]:
+    cloud, config = model.points, model.config
+    indices = nearest_points(
+        rays, cloud.positions.detach(), config.neighbours, distance_to=config.distance_to
+    )
+    points = cloud.positions[indices]
+    geometry = ray_point_geometry(
+        rays.origins, rays.directions, points, epsilon=config.attention.geometry_epsilon
+    )
+    with autocast(points.device, precision):
+        attended = model.attention(
+            rays.directions, points, geometry, cloud.influence[indices], cloud.features[indices]
+        )
+    alpha = 1.0 - attended.weights[..., -1]
+    among_points = attended.weights[..., :-1] / alpha.clamp(min=_EPSILON).unsqueeze(-1)
+    # Depth along the optical axis: right wherever the camera looks (zvict/papr's is only for the origin).
+    planar = ((points - rays.origins[:, None, None, None]) * rays.forward[:, None, None, None]).sum(-1)
+    depth = (among_points * planar).sum(-1)
+    return {
+        "alpha": alpha,
+        "depth": depth,
+        "depth_variance": (among_points * (planar - depth.unsqueeze(-1)).square()).sum(-1),
+        "surface": (among_points.unsqueeze(-1) * points).sum(-2),
+        "scores": attended.scores,
+        "weights": attended.weights,
+        "indices": indices,
+        "features": attended.features,
+    }

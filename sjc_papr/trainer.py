@@ -1,0 +1,217 @@
+"""One optimisation step of PAPR, and the loop around it. Phases 2 and 3 share both."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sjc_papr.config import LogConfig, OptimizeConfig
+from sjc_papr.density import change_density
+from sjc_papr.losses import Losses
+from sjc_papr.model import Papr
+from sjc_papr.patches import PatchSampler
+from sjc_papr.rates import Rates
+from sjc_papr.renderer import RenderOutput, render
+from training_core.checkpoint import (
+    Checkpoint,
+    CheckpointStore,
+    capture_optimizer,
+    capture_rng,
+    restore_optimizer,
+    restore_rng,
+)
+from training_core.guards import TrainingFault, check_finite
+from training_core.metrics_log import MetricsLog, progress
+from training_core.run_folder import RunFolder
+from training_core.stopping import StopSignals
+
+logger = logging.getLogger(__name__)
+
+# Below this, the background has taken every ray and gradients to the points have vanished.
+_DEAD_ALPHA = 1e-3
+
+Validate = Callable[[MetricsLog, int], float]
+
+
+class Trainer:
+    """A model, its optimizer and the data it learns from.
+
+    Args:
+        model: moved to ``device`` already.
+        sampler: gives each step its rays and colours.
+        config: steps, losses, density.
+        rates: learning rate of each group at each step; a group at rate zero is left untouched.
+        background: grey level behind the object.
+        precision: see ``sjc_papr.precision``.
+        seed: of the points added on the way.
+    """
+
+    def __init__(
+        self,
+        model: Papr,
+        sampler: PatchSampler,
+        config: OptimizeConfig,
+        rates: Rates,
+        *,
+        background: float,
+        precision: str,
+        seed: int,
+    ) -> None:
+        self.model, self.sampler, self.config, self.rates = model, sampler, config, rates
+        self.background, self.precision, self.seed = background, precision, seed
+        self.device = model.points.positions.device
+        self.losses = Losses(config.losses).to(str(self.device))
+        trained = {name: group for name, group in model.groups().items() if rates.ever(name)}
+        for name, group in model.groups().items():
+            for parameter in group:
+                parameter.requires_grad_(name in trained)
+        self.optimizer = torch.optim.Adam(
+            [{"params": group, "name": name, "lr": 0.0} for name, group in trained.items()],
+            eps=1e-15,
+            fused=True,
+        )
+        self.dead_steps = 0
+
+    def step(self, step: int) -> dict[str, Tensor]:
+        """Run step number ``step`` (from 0); returns what is worth logging.
+
+        Raises:
+            TrainingFault: the loss is not finite, or attention is dead.
+        """
+        self._set_rates(step)
+        rays, target = self.sampler.sample(step)
+        rays, target = rays.to(self.device), target.to(self.device)
+        output = render(self.model, rays, background=self.background, precision=self.precision)
+        loss, terms = self.losses(output.rgb, target)
+        self._refuse_dead(step, output, target)
+
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = self._clip()
+        self.optimizer.step()
+        said = change_density(
+            self.model.points,
+            self.optimizer,
+            step + 1,
+            self.config.steps,
+            self.config.density,
+            self.seed,
+        )
+        if said:
+            logger.info("step %d: %s", step + 1, said)
+        logged = {f"loss/{name}": value.detach() for name, value in terms.items()}
+        return logged | {"loss/total": loss.detach(), "gradient_norm": norm}
+
+    def guard(self, step: int, values: Mapping[str, Tensor], run: RunFolder) -> None:
+        """Stop before a loss or gradient that is not finite reaches a checkpoint."""
+        check_finite(step, values, run.path, self.model.state_dict)
+
+    def _set_rates(self, step: int) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rates(group["name"], step)
+            for parameter in group["params"]:
+                # Without a gradient Adam leaves the parameter and its moments alone.
+                parameter.requires_grad_(group["lr"] > 0.0)
+
+    def _clip(self) -> Tensor:
+        parameters = [p for g in self.optimizer.param_groups for p in g["params"]]
+        limit = self.config.clip_gradient or float("inf")
+        return torch.nn.utils.clip_grad_norm_(parameters, limit)
+
+    def _refuse_dead(self, step: int, output: RenderOutput, target: Tensor) -> None:
+        """Count steps in which an object was to be seen and no point got attention."""
+        shows_object = (target - self.background).abs().amax() > 0.1
+        silent = (output.scores == 0.0).all() | (output.alpha.amax() < _DEAD_ALPHA)
+        self.dead_steps = self.dead_steps + 1 if bool(shows_object & silent) else 0
+        if self.dead_steps >= self.config.dead_patience:
+            raise TrainingFault(
+                f"step {step}: attention is dead: for {self.dead_steps} steps no point had a score "
+                "above zero, so nothing can be learned; check the poses (blender_render.validate), "
+                "points.init, and use model.attention.score_activation=softplus"
+            )
+
+    def tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything a checkpoint holds."""
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        optimizer, optimizer_state = capture_optimizer(self.optimizer, "optimizer")
+        rng, rng_state = capture_rng()
+        state = {"optimizer": optimizer_state, "rng": rng_state, "dead_steps": self.dead_steps}
+        return tensors | optimizer | rng, state
+
+    def restore(self, saved: Checkpoint) -> None:
+        """Continue from a checkpoint, bit for bit."""
+        self.model.load_tensors(model_tensors(saved))
+        state = saved.state
+        restore_optimizer(self.optimizer, "optimizer", saved.tensors, state["optimizer"])
+        restore_rng(saved.tensors, state["rng"])
+        self.dead_steps = state["dead_steps"]
+
+
+def model_tensors(saved: Checkpoint) -> dict[str, Tensor]:
+    """The model's state dict out of a checkpoint."""
+    return {
+        name.removeprefix("model."): tensor
+        for name, tensor in saved.tensors.items()
+        if name.startswith("model.")
+    }
+
+
+def fit(
+    trainer: Trainer,
+    run: RunFolder,
+    log: LogConfig,
+    stop: StopSignals,
+    *,
+    description: str,
+    validate: Validate | None = None,
+) -> float:
+    """Train to the end, from the run's latest checkpoint if it has one.
+
+    Args:
+        validate: called every ``log.validate_every`` steps; returns the PSNR by which the best is kept.
+
+    Returns:
+        Seconds of training, those before a restart included.
+
+    Raises:
+        Stopped: a signal came; everything is saved. TrainingFault: see ``Trainer.step``.
+    """
+    store = CheckpointStore(run.checkpoints, keep_last=log.keep_last)
+    saved = store.load()
+    total, first, earlier = trainer.config.steps, 0, 0.0
+    if saved is not None:
+        trainer.restore(saved)
+        first, earlier = saved.step, saved.state["seconds"]
+    begin = time.monotonic()
+
+    def seconds() -> float:
+        return earlier + time.monotonic() - begin
+
+    with MetricsLog(run, first) as metrics, progress(
+        total, initial=first, description=description
+    ) as bar:
+        quality = None
+        for step in range(first, total):
+            values = trainer.step(step)
+            trainer.guard(step, values, run)
+            done = step + 1
+            if done % log.every == 0 or done == total:
+                metrics.log(done, {k: float(v) for k, v in values.items()} | _facts(trainer, done))
+                bar.set_postfix(loss=float(values["loss/total"]))
+            if validate and log.validate_every and done % log.validate_every == 0:
+                quality = validate(metrics, done)
+            if done % log.checkpoint_every == 0 or done == total or stop.requested:
+                tensors, state = trainer.tensors()
+                store.save(done, tensors, state | {"seconds": seconds()}, quality)
+                quality = None
+                stop.raise_if_requested()
+            bar.update()
+    return seconds()
+
+
+def _facts(trainer: Trainer, step: int) -> dict[str, float]:
+    facts = {f"rate/{g['name']}": g["lr"] for g in trainer.optimizer.param_groups}
+    return facts | {"points": float(len(trainer.model.points))}
