@@ -26,7 +26,7 @@ def point_colours(
 
     A point belongs to the surface of a view where its planar depth lies within `tolerance` of the
     depth seen at its pixel. The background's share is taken out of soft pixels, and a view counts
-    by its alpha there. Points without influence (at or below 0) never colour a picture and get none.
+    by its alpha there. Points without influence (at or below 0) colour no picture and get none.
 
     Args:
         positions: [P, 3] world units. influence: [P].

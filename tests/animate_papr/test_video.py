@@ -85,9 +85,8 @@ def test_a_failing_encoder_leaves_the_old_file(
 ) -> None:
     (tmp_path / "a.mp4").write_bytes(b"old")
     encoder = tmp_path / "ffmpeg"
-    encoder.write_text(
-        "#!/bin/bash\ncat > /dev/null\necho half > \"${@: -1}\"\necho 'No space left on device' >&2\nexit 1\n"
-    )
+    script = ["#!/bin/bash", "cat > /dev/null", 'echo half > "${@: -1}"']
+    encoder.write_text("\n".join([*script, "echo 'No space left on device' >&2", "exit 1", ""]))
     encoder.chmod(0o755)
     monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", lambda: str(encoder))
     with pytest.raises(OSError, match="No space left"):
