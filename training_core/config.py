@@ -8,6 +8,7 @@ import copy
 import dataclasses
 import difflib
 import functools
+import re
 import shutil
 import textwrap
 import typing
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 
 import yaml
 from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 __all__ = [
     "MISSING",
@@ -218,6 +219,8 @@ def _assign(
             if type_ is bool and not isinstance(value, bool | str):
                 raise TypeError("OmegaConf would take any number for true")
             node.merge_with({name: value})
+        except ConfigKeyError as error:  # inside a list of sections
+            raise origin.error(key, str(error).splitlines()[0]) from error
         except _REFUSALS as error:
             got = "got null" if value is None else f"got {value!r} ({type(value).__name__})"
             raise origin.error(key, f"expected {_type_name(type_)}, {got}") from error
@@ -286,4 +289,4 @@ def _show(value: Any) -> str:
 def _type_name(type_: Any) -> str:
     if isinstance(type_, type) and not typing.get_args(type_):
         return type_.__name__
-    return str(type_).replace("typing.", "").replace("pathlib.", "")
+    return re.sub(r"[\w.<>]+\.", "", str(type_))

@@ -23,6 +23,7 @@ class StopSignals:
 
     def __init__(self) -> None:
         self._received: signal.Signals | None = None
+        self._interrupts = 0
         self._previous: dict[signal.Signals, Any] = {}
 
     @property
@@ -50,7 +51,8 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT and self._received is not None:
+        self._interrupts += number == signal.SIGINT
+        if self._interrupts > 1:
             raise KeyboardInterrupt
         self._received = signal.Signals(number)
         logger.info("%s received: finishing this step, then saving", self._received.name)

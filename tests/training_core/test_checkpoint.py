@@ -1,0 +1,322 @@
+"""Checkpoints: exact continuation, damage, kills, pruning."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from training_core import checkpoint as cp
+from training_core.checkpoint import CheckpointStore
+from training_core.config import InputError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Trainer:
+    """A small network trained on data drawn from all three global generators."""
+
+    def __init__(
+        self, make_optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer]
+    ) -> None:
+        torch.manual_seed(0)
+        np.random.seed(0)
+        random.seed(0)
+        self.model = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.3), nn.Tanh(), nn.Linear(8, 1))
+        self.optimizer = make_optimizer(list(self.model.parameters()))
+        self.losses: list[float] = []
+
+    def step(self) -> None:
+        x = torch.randn(4, 3) + float(np.random.standard_normal()) + random.gauss(0.0, 1.0)
+
+        def closure() -> Tensor:
+            self.optimizer.zero_grad()
+            loss = self.model(x).square().mean()
+            loss.backward()
+            return loss
+
+        loss = self.optimizer.step(closure)  # type: ignore[arg-type]
+        self.losses.append(loss.item())
+
+    def save(self, store: CheckpointStore, step: int) -> None:
+        optimizer_tensors, optimizer = cp.capture_optimizer(self.optimizer, "optimizer")
+        rng_tensors, rng = cp.capture_rng()
+        tensors = {**self.model.state_dict(prefix="model."), **optimizer_tensors, **rng_tensors}
+        store.save(step, tensors, {"optimizer": optimizer, "rng": rng, "losses": self.losses})
+
+    def load(self, store: CheckpointStore) -> int:
+        saved = store.load()
+        assert saved is not None
+        names = [k for k in saved.tensors if k.startswith("model.")]
+        self.model.load_state_dict({k[len("model.") :]: saved.tensors[k] for k in names})
+        cp.restore_optimizer(self.optimizer, "optimizer", saved.tensors, saved.state["optimizer"])
+        cp.restore_rng(saved.tensors, saved.state["rng"])
+        self.losses = saved.state["losses"]
+        return saved.step
+
+
+OPTIMIZERS = {
+    "adam": lambda p: torch.optim.Adam(p, lr=0.01, betas=(0.9, 0.97)),
+    "groups": lambda p: torch.optim.AdamW(
+        [{"params": p[:1], "lr": 0.1}, {"params": p[1:]}], lr=torch.tensor(0.01), amsgrad=True
+    ),
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9),
+    "lbfgs": lambda p: torch.optim.LBFGS(p, max_iter=2, history_size=3),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("k", [1, 5])
+def test_n_steps_equal_k_steps_and_a_reload(tmp_path: Path, name: str, k: int) -> None:
+    straight = Trainer(OPTIMIZERS[name])
+    for _ in range(12):
+        straight.step()
+
+    first = Trainer(OPTIMIZERS[name])
+    for _ in range(k):
+        first.step()
+    first.save(CheckpointStore(tmp_path), k)
+    second = Trainer(OPTIMIZERS[name])
+    for _ in range(3):
+        second.step()  # state that the reload must replace
+    for _ in range(second.load(CheckpointStore(tmp_path)), 12):
+        second.step()
+
+    assert second.losses == straight.losses
+    for a, b in zip(second.model.parameters(), straight.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+    _, state = cp.capture_optimizer(second.optimizer, "o")
+    assert state == cp.capture_optimizer(straight.optimizer, "o")[1]
+
+
+def test_restoring_keeps_a_dtype_that_torch_would_cast(tmp_path: Path) -> None:
+    parameter = nn.Parameter(torch.ones(3, dtype=torch.bfloat16))
+    optimizer = torch.optim.SGD([parameter], lr=0.1, momentum=0.9)
+    optimizer.state[parameter]["momentum_buffer"] = torch.tensor([1.0, 1 / 3, 1e-7])
+    tensors, state = cp.capture_optimizer(optimizer, "o")
+    fresh = torch.optim.SGD([parameter], lr=0.1, momentum=0.9)
+    cp.restore_optimizer(fresh, "o", tensors, state)
+    assert torch.equal(
+        fresh.state[parameter]["momentum_buffer"], tensors["o.state.0.momentum_buffer"]
+    )
+
+
+def test_restoring_twice_from_one_checkpoint_gives_the_same(tmp_path: Path) -> None:
+    trainer = Trainer(OPTIMIZERS["adam"])
+    trainer.step()
+    trainer.save(CheckpointStore(tmp_path), 1)
+    saved = CheckpointStore(tmp_path).load()
+    assert saved is not None
+    before = {name: tensor.clone() for name, tensor in saved.tensors.items()}
+    cp.restore_optimizer(trainer.optimizer, "optimizer", saved.tensors, saved.state["optimizer"])
+    trainer.step()
+    assert all(torch.equal(before[name], tensor) for name, tensor in saved.tensors.items())
+
+
+def test_optimizer_of_other_parameters_is_refused() -> None:
+    tensors, state = cp.capture_optimizer(Trainer(OPTIMIZERS["adam"]).optimizer, "points")
+    other = torch.optim.Adam([nn.Parameter(torch.ones(2))])
+    with pytest.raises(InputError, match="checkpoint does not fit the optimizer 'points'"):
+        cp.restore_optimizer(other, "points", tensors, state)
+
+
+def test_state_returns_exactly(tmp_path: Path) -> None:
+    state = {"x": 0.1 + 0.2, "tiny": 5e-324, "big": 2**70, "none": None, "list": [1, 1.0, "é"]}
+    CheckpointStore(tmp_path).save(3, {}, state)
+    saved = CheckpointStore(tmp_path).load()
+    assert saved is not None
+    assert (saved.step, saved.tensors, saved.state) == (3, {}, state)
+
+
+def test_empty_store(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path / "absent")
+    assert (store.load(), store.latest(), store.best()) == (None, None, None)
+    assert not (tmp_path / "absent").exists()
+
+
+def value(store: CheckpointStore, path: Path | None = None) -> float:
+    saved = store.load(path)
+    assert saved is not None
+    return saved.tensors["x"].item()
+
+
+def test_prunes_but_never_the_best(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, keep_last=2)
+    for step, metric in enumerate([1.0, 9.0, 3.0, None, 8.0], start=1):
+        store.save(step, {"x": torch.tensor(float(step))}, {}, metric)
+    names = ["best", "latest", "step_00000002", "step_00000004", "step_00000005"]
+    assert sorted(os.listdir(tmp_path)) == names
+    assert value(store, store.best()) == 2.0
+    assert value(store) == 5.0
+    store.save(6, {"x": torch.tensor(6.0)}, {}, 9.5)
+    assert sorted(os.listdir(tmp_path)) == ["best", "latest", "step_00000005", "step_00000006"]
+
+
+def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, keep_last=1)
+    store.save(1, {"x": torch.tensor(1.0)}, {})
+    store.save(1, {"x": torch.tensor(2.0)}, {})
+    assert value(store) == 2.0
+    assert sorted(os.listdir(tmp_path)) == ["latest", "step_00000001"]
+
+
+def truncate(folder: Path) -> None:
+    file = folder / "tensors.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def flip_a_bit(folder: Path) -> None:
+    data = bytearray((folder / "tensors.safetensors").read_bytes())
+    data[-1] ^= 1
+    (folder / "tensors.safetensors").write_bytes(data)
+
+
+def empty_the_state(folder: Path) -> None:
+    (folder / "state.json").write_text("")
+
+
+def forget_the_state(folder: Path) -> None:
+    (folder / "state.json").write_text("{}")
+
+
+def lose_a_file(folder: Path) -> None:
+    (folder / "tensors.safetensors").unlink()
+
+
+@pytest.mark.parametrize(
+    "damage", [truncate, flip_a_bit, empty_the_state, forget_the_state, lose_a_file, shutil.rmtree]
+)
+def test_damaged_latest_falls_back(
+    tmp_path: Path, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    store = CheckpointStore(tmp_path)
+    for step in (1, 2):
+        store.save(step, {"x": torch.tensor(float(step))}, {})
+    damage(tmp_path / "step_00000002")
+    assert value(store) == 1.0
+    if damage is not shutil.rmtree:
+        assert "step_00000002" in caplog.text
+        with pytest.raises(InputError, match="step_00000002"):
+            store.load(tmp_path / "step_00000002")
+    store.save(2, {"x": torch.tensor(5.0)}, {})
+    assert value(store) == 5.0
+
+
+def test_nothing_readable_is_an_error_not_a_new_start(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path)
+    for step in (1, 2):
+        truncate(store.save(step, {"x": torch.tensor(1.0)}, {}))
+    with pytest.raises(InputError, match="none of 2 checkpoints can be read"):
+        store.load()
+
+
+def test_failed_save_leaves_the_previous_one(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path)
+    store.save(1, {"x": torch.tensor(1.0)}, {})
+    with pytest.raises(TypeError):
+        store.save(2, {"x": torch.tensor(2.0)}, {"not json": object()})
+    assert sorted(os.listdir(tmp_path)) == ["latest", "step_00000001"]
+    assert value(store) == 1.0
+
+
+def test_kill_between_two_renames_of_one_step(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, keep_last=1)
+    folder = store.save(1, {"x": torch.tensor(1.0)}, {})
+    folder.rename(folder.with_suffix(".old"))
+    assert value(store) == 1.0
+    store.save(2, {"x": torch.tensor(2.0)}, {})
+    assert sorted(os.listdir(tmp_path)) == ["latest", "step_00000002"]
+
+
+def save_until_killed(folder: Path, last_event: int) -> None:
+    """Save steps 2, 2 again and 3; die without any cleanup at the given file operation."""
+    watched = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree"}
+    events = 0
+
+    def count(event: str, arguments: object) -> None:
+        nonlocal events
+        events += event in watched
+        if events == last_event:
+            os._exit(1)
+
+    sys.addaudithook(count)
+    store = CheckpointStore(folder, keep_last=1)
+    for step, content, metric in ((2, 2.0, 1.0), (2, 2.5, 2.0), (3, 3.0, 1.5)):
+        store.save(step, {"x": torch.tensor(content)}, {"content": content}, metric)
+    os._exit(0)
+
+
+def test_kill_at_every_file_operation_of_a_save(tmp_path: Path) -> None:
+    seen = set()
+    for last_event in range(1, 500):
+        folder = tmp_path / str(last_event)
+        CheckpointStore(folder).save(1, {"x": torch.tensor(1.0)}, {"content": 1.0}, 0.5)
+        child = os.fork()
+        if child == 0:
+            try:
+                save_until_killed(folder, last_event)
+            finally:
+                os._exit(2)  # an error must not let the child go on as a second test run
+        finished = os.waitpid(child, 0)[1] == 0
+        store = CheckpointStore(folder, keep_last=1)
+        saved = store.load()
+        assert saved is not None
+        assert saved.tensors["x"].item() == saved.state["content"]
+        seen.add(saved.state["content"])
+        assert value(store, store.best()) in (1.0, 2.0, 2.5)
+        store.save(4, {"x": torch.tensor(4.0)}, {}, 9.0)
+        assert sorted(os.listdir(folder)) == ["best", "latest", "step_00000004"]
+        if finished:
+            break
+    assert finished
+    assert seen == {1.0, 2.0, 2.5, 3.0}
+
+
+SAVER = """
+import sys, torch
+from training_core.checkpoint import CheckpointStore
+store = CheckpointStore(sys.argv[1], keep_last=1)
+saved = store.load()
+step = saved.step if saved else 0
+while True:
+    step += 1
+    for again in range(2):  # the second time replaces the first
+        store.save(step, {"x": torch.full((20000,), float(step))}, {"step": step}, metric=step % 7)
+    print(step, flush=True)
+"""
+
+
+def test_kill_minus_nine_while_saving(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = 0
+    for _ in range(2):
+        process = subprocess.Popen(
+            [sys.executable, "-c", SAVER, str(tmp_path)],
+            stdout=subprocess.PIPE, text=True, env=environment,
+        )  # fmt: skip
+        assert process.stdout is not None
+        first = int(process.stdout.readline())
+        assert first == done + 1
+        time.sleep(rng.uniform(0.0, 0.15))
+        process.send_signal(signal.SIGKILL)
+        printed = [first, *map(int, process.stdout.read().split())]
+        process.wait()
+        process.stdout.close()
+        saved = CheckpointStore(tmp_path).load()
+        assert saved is not None
+        assert saved.step >= printed[-1]
+        assert saved.state["step"] == saved.step
+        assert torch.equal(saved.tensors["x"], torch.full((20000,), float(saved.step)))
+        done = saved.step
+    CheckpointStore(tmp_path, keep_last=1).save(done + 1, {}, {})
+    assert not list(tmp_path.glob(".*")) and not list(tmp_path.glob("*.old"))
