@@ -1,0 +1,380 @@
+"""Pip, the project's own animated character, built from nothing: a small spotted dragon that walks
+on the spot and waves. It loops, so that the demo and the tests need no downloaded asset.
+
+Pip stands on z = 0, looks along −Y (the front of an imported glTF) and is about 1.7 units tall.
+The body is a hierarchy of rounded solids; each is painted by a function of its own surface points
+into a vertex colour layer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import bpy
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+Paint = Callable[[Array], Array]  # points [N, 3] → linear RGB [N, 3]
+Motion = Callable[[float], tuple[float, float, float]]  # phase in radians → Euler angles
+
+CLIP = "Walk"
+FRAMES = 24  # of one loop; frame FRAMES + 1 repeats frame 1
+
+TEAL = (0.03, 0.36, 0.38)
+DEEP_TEAL = (0.01, 0.13, 0.22)
+CREAM = (0.90, 0.72, 0.42)
+ORANGE = (0.90, 0.24, 0.03)
+YELLOW = (0.95, 0.60, 0.05)
+PINK = (0.88, 0.20, 0.22)
+WHITE = (0.92, 0.92, 0.90)
+BLACK = (0.01, 0.01, 0.015)
+PURPLE = (0.24, 0.05, 0.32)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A solid whose origin is the joint it turns about, placed relative to its parent's joint."""
+
+    name: str
+    parent: str | None
+    joint: tuple[float, float, float]
+    mesh: tuple[Array, list[tuple[int, ...]]]
+    paint: Paint
+    motion: Motion = lambda phase: (0.0, 0.0, 0.0)
+
+
+def build() -> None:
+    """Build Pip into the current scene, animated over frames 1 to FRAMES + 1 at 24 frames/s."""
+    bpy.context.scene.render.fps = 24
+    material = _material()
+    made: dict[str, bpy.types.Object] = {}
+    for part in _parts():
+        obj = _add(part, material)
+        if part.parent:
+            obj.parent = made[part.parent]
+        made[part.name] = obj
+        _animate(obj, part)
+
+
+def _parts() -> list[Part]:
+    s = math.sin
+    parts = [
+        Part(
+            "Body",
+            None,
+            (0, 0, 0.66),
+            ellipsoid((0.35, 0.31, 0.40)),
+            _body_paint,
+            lambda p: (0.05 * s(2 * p), 0.0, 0.12 * s(p)),
+        ),
+        Part(
+            "Head",
+            "Body",
+            (0, -0.03, 0.34),
+            ellipsoid((0.35, 0.32, 0.31), (0, -0.03, 0.25)),
+            _head_paint,
+            lambda p: (0.06 * s(2 * p), 0.12 * s(p), -0.18 * s(p)),
+        ),
+        Part("Snout", "Head", (0, -0.29, 0.17), ellipsoid((0.20, 0.14, 0.125)), _snout_paint),
+        *_tail(),
+    ]
+    for index, (parent, y, z) in enumerate(
+        [("Head", -0.02, 0.55), ("Head", 0.20, 0.44), ("Body", 0.27, 0.22), ("Body", 0.31, -0.02)]
+    ):
+        tilt = -0.35 * index
+        parts.append(
+            Part(
+                f"Spike{index}",
+                parent,
+                (0, y, z - 0.02),
+                limb(0.085, 0.025, -0.15),
+                _along(YELLOW, ORANGE, 0.15),
+                lambda p, t=tilt: (t, 0.0, 0.0),
+            )
+        )
+    for side, name in ((1, "L"), (-1, "R")):
+        parts += _side(side, name)
+    return parts
+
+
+def _side(side: int, name: str) -> list[Part]:
+    s = math.sin
+    swing = 0.0 if side > 0 else math.pi
+    wave = side < 0
+
+    def arm(p: float) -> tuple[float, float, float]:
+        return (0.0, 2.1 + 0.12 * s(p), 0.0) if wave else (0.55 * s(p + math.pi), -0.5, 0.0)
+
+    def forearm(p: float) -> tuple[float, float, float]:
+        return (0.0, 0.35 + 0.5 * s(2 * p), 0.0) if wave else (-0.45 - 0.2 * s(p), 0.0, 0.0)
+
+    return [
+        Part(
+            f"Eye{name}",
+            "Head",
+            (0.145 * side, -0.245, 0.335),
+            ellipsoid((0.10, 0.085, 0.115)),
+            _eye_paint,
+        ),
+        Part(
+            f"Ear{name}",
+            "Head",
+            (0.27 * side, 0.03, 0.40),
+            limb(0.10, 0.045, -0.26),
+            _ear_paint,
+            lambda p: (0.15 * s(2 * p), side * (0.75 + 0.12 * s(2 * p)), 0.0),
+        ),
+        Part(
+            f"Arm{name}",
+            "Body",
+            (0.29 * side, -0.03, 0.17),
+            limb(0.095, 0.085, 0.20),
+            _plain(TEAL),
+            arm,
+        ),
+        Part(
+            f"Forearm{name}",
+            f"Arm{name}",
+            (0, 0, -0.20),
+            limb(0.085, 0.075, 0.17),
+            _stripes(TEAL, DEEP_TEAL, 0.11),
+            forearm,
+        ),
+        Part(
+            f"Hand{name}",
+            f"Forearm{name}",
+            (0, 0, -0.19),
+            ellipsoid((0.10, 0.09, 0.10)),
+            _plain(ORANGE),
+        ),
+        Part(
+            f"Leg{name}",
+            "Body",
+            (0.17 * side, 0, -0.28),
+            limb(0.135, 0.11, 0.22),
+            _along(TEAL, DEEP_TEAL, -0.25),
+            lambda p: (0.5 * s(p + swing), 0.0, 0.0),
+        ),
+        Part(
+            f"Foot{name}",
+            f"Leg{name}",
+            (0, -0.06, -0.29),
+            ellipsoid((0.13, 0.20, 0.085)),
+            _foot_paint,
+            lambda p: (-0.25 * s(p + swing), 0.0, 0.0),
+        ),
+    ]
+
+
+def _tail() -> list[Part]:
+    sizes = [(0.17, 0.13, 0.24), (0.13, 0.095, 0.22), (0.095, 0.05, 0.22)]
+    lean = (1.95, 0.25, 0.3)
+    parts = []
+    for index, (thick, thin, length) in enumerate(sizes):
+        joint = (0, 0.22, -0.20) if index == 0 else (0, 0, -sizes[index - 1][2])
+        parts.append(
+            Part(
+                f"Tail{index}",
+                f"Tail{index - 1}" if index else "Body",
+                joint,
+                limb(thick, thin, length),
+                _stripes(TEAL, ORANGE, 0.15),
+                lambda p, k=index: (
+                    lean[k],
+                    0.0 if k else 0.3 * math.sin(p),
+                    0.3 * math.sin(p - 0.9 * k) if k else 0.0,
+                ),
+            )
+        )
+    return parts
+
+
+def ellipsoid(
+    radii: tuple[float, float, float], centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
+) -> tuple[Array, list[tuple[int, ...]]]:
+    """Vertices and faces of an ellipsoid."""
+    angle = np.linspace(0.0, math.pi, 49)
+    points, faces = _revolve(np.sin(angle), np.cos(angle))
+    return points * np.array(radii) + np.array(centre), faces
+
+
+def limb(thick: float, thin: float, length: float) -> tuple[Array, list[tuple[int, ...]]]:
+    """A rounded cone from the joint at the origin down to z = −length (up if negative)."""
+    top = np.linspace(0.0, math.pi / 2, 13)
+    along = np.linspace(0.0, 1.0, 16)[1:-1]
+    bottom = np.linspace(math.pi / 2, math.pi, 13)
+    radius = np.concatenate(
+        [thick * np.sin(top), thick + (thin - thick) * along, thin * np.sin(bottom)]
+    )
+    height = np.concatenate(
+        [thick * np.cos(top), -abs(length) * along, thin * np.cos(bottom) - abs(length)]
+    )
+    points, faces = _revolve(radius, height)
+    if length < 0:  # turned over about X, which keeps the faces pointing outwards
+        points = points * np.array([1.0, -1.0, -1.0])
+    return points, faces
+
+
+def _revolve(radius: Array, height: Array, around: int = 64) -> tuple[Array, list[tuple[int, ...]]]:
+    """Surface of revolution about Z; the profile runs from the top pole to the bottom pole."""
+    turn = np.arange(around) * (2.0 * math.pi / around)
+    ring = np.stack([np.cos(turn), np.sin(turn), np.zeros(around)], axis=1)
+    rows = [r * ring + (0.0, 0.0, z) for r, z in zip(radius[1:-1], height[1:-1], strict=True)]
+    poles = np.array([[0.0, 0.0, height[0]], [0.0, 0.0, height[-1]]])
+    top, bottom = around * len(rows), around * len(rows) + 1
+    faces: list[tuple[int, ...]] = []
+    for i in range(around):
+        j = (i + 1) % around
+        faces.append((top, i, j))
+        for row in range(len(rows) - 1):
+            a, b = row * around, (row + 1) * around
+            faces.append((a + i, b + i, b + j, a + j))
+        last = (len(rows) - 1) * around
+        faces.append((last + i, bottom, last + j))
+    return np.concatenate([*rows, poles]), faces
+
+
+def _blend(base: Array, colour: tuple[float, float, float], weight: Array) -> Array:
+    w = np.clip(weight, 0.0, 1.0)[:, None]
+    return base * (1.0 - w) + np.array(colour) * w
+
+
+def _disc(points: Array, centre: tuple[float, float, float], radius: float) -> Array:
+    """1 inside a ball around ``centre``, falling to 0 over a soft edge; [N]."""
+    distance = np.linalg.norm(points - np.array(centre), axis=1)
+    return np.clip((radius - distance) / 0.015 + 0.5, 0.0, 1.0)
+
+
+def _plain(colour: tuple[float, float, float]) -> Paint:
+    return lambda points: np.tile(np.array(colour), (len(points), 1))
+
+
+def _along(
+    start: tuple[float, float, float], end: tuple[float, float, float], height: float
+) -> Paint:
+    """From one colour at z = 0 to another at z = ``height``."""
+    return lambda points: _blend(_plain(start)(points), end, points[:, 2] / height)
+
+
+def _stripes(
+    one: tuple[float, float, float], other: tuple[float, float, float], period: float
+) -> Paint:
+    def paint(points: Array) -> Array:
+        wave = np.sin(points[:, 2] * (2.0 * math.pi / period))
+        return _blend(_plain(one)(points), other, 0.5 + 3.0 * (wave - 0.2))
+
+    return paint
+
+
+def _spots(points: Array, base: Array, centres: list[tuple[float, float, float, float]]) -> Array:
+    for x, y, z, radius in centres:
+        base = _blend(base, DEEP_TEAL, _disc(points, (x, y, z), radius))
+        base = _blend(base, ORANGE, _disc(points, (x, y, z), 0.65 * radius))
+    return base
+
+
+def _body_paint(points: Array) -> Array:
+    colour = _blend(_plain(TEAL)(points), DEEP_TEAL, (points[:, 2] - 0.1) * 1.2)
+    spots = [
+        (0.27, 0.16, 0.12, 0.10),
+        (-0.25, 0.18, 0.17, 0.11),
+        (0.22, 0.22, -0.15, 0.12),
+        (-0.30, 0.10, -0.12, 0.09),
+        (-0.12, 0.28, -0.10, 0.08),
+        (0.33, 0.0, -0.10, 0.08),
+    ]
+    colour = _spots(points, colour, spots)
+    # The belly is an oval on the front, with bands across it.
+    oval = (points[:, 0] / 0.24) ** 2 + ((points[:, 2] + 0.04) / 0.31) ** 2
+    belly = np.where(points[:, 1] < 0.0, np.clip((1.0 - oval) * 8.0, 0.0, 1.0), 0.0)
+    bands = np.clip(np.sin(points[:, 2] * 52.0) * 4.0 - 2.4, 0.0, 1.0) * belly
+    return _blend(_blend(colour, CREAM, belly), ORANGE, 0.55 * bands)
+
+
+def _head_paint(points: Array) -> Array:
+    colour = _blend(_plain(TEAL)(points), DEEP_TEAL, (points[:, 2] - 0.42) * 3.0)
+    spots = [
+        (0.18, 0.20, 0.40, 0.09),
+        (-0.20, 0.18, 0.36, 0.10),
+        (0.02, 0.30, 0.22, 0.09),
+        (0.27, 0.12, 0.16, 0.075),
+        (-0.26, 0.14, 0.12, 0.065),
+    ]
+    colour = _spots(points, colour, spots)
+    for side in (-1, 1):
+        colour = _blend(colour, PINK, 0.9 * _disc(points, (0.27 * side, -0.20, 0.17), 0.085))
+    return colour
+
+
+def _snout_paint(points: Array) -> Array:
+    colour = _plain(CREAM)(points)
+    smile = np.abs(points[:, 2] + 0.045 - 1.6 * points[:, 0] ** 2) < 0.011
+    wide = np.abs(points[:, 0]) < 0.13
+    colour = _blend(colour, PURPLE, (smile & wide & (points[:, 1] < 0)).astype(float))
+    for side in (-1, 1):
+        colour = _blend(colour, PURPLE, _disc(points, (0.065 * side, -0.115, 0.065), 0.028))
+    return colour
+
+
+def _eye_paint(points: Array) -> Array:
+    colour = _blend(_plain(WHITE)(points), PURPLE, _disc(points, (0, -0.085, 0.0), 0.075))
+    colour = _blend(colour, BLACK, _disc(points, (0, -0.085, 0.0), 0.05))
+    return _blend(colour, WHITE, _disc(points, (0.02, -0.085, 0.035), 0.022))
+
+
+def _ear_paint(points: Array) -> Array:
+    inner = np.clip((-points[:, 1] - 0.03) * 40.0, 0.0, 1.0)
+    return _blend(_along(TEAL, PURPLE, 0.3)(points), PINK, inner)
+
+
+def _foot_paint(points: Array) -> Array:
+    colour = _plain(ORANGE)(points)
+    for x in (-0.07, 0.0, 0.07):
+        colour = _blend(colour, WHITE, _disc(points, (x, -0.185 + 1.6 * x * x, 0.01), 0.042))
+    return colour
+
+
+def _material() -> bpy.types.Material:
+    material = bpy.data.materials.new("PipSkin")
+    material.use_nodes = True
+    nodes = material.node_tree.nodes
+    surface = nodes["Principled BSDF"]
+    surface.inputs["Roughness"].default_value = 0.7
+    surface.inputs["Specular IOR Level"].default_value = 0.2
+    colour = nodes.new("ShaderNodeVertexColor")
+    colour.layer_name = "Paint"
+    material.node_tree.links.new(colour.outputs["Color"], surface.inputs["Base Color"])
+    return material
+
+
+def _add(part: Part, material: bpy.types.Material) -> bpy.types.Object:
+    points, faces = part.mesh
+    mesh = bpy.data.meshes.new(part.name)
+    mesh.from_pydata(points.tolist(), [], faces)
+    mesh.polygons.foreach_set("use_smooth", [True] * len(faces))
+    layer = mesh.color_attributes.new("Paint", "FLOAT_COLOR", "POINT")
+    rgba = np.concatenate([part.paint(points), np.ones((len(points), 1))], axis=1)
+    layer.data.foreach_set("color", rgba.astype(np.float32).ravel())
+    mesh.materials.append(material)
+    obj = bpy.data.objects.new(part.name, mesh)
+    obj.location = part.joint
+    bpy.context.scene.collection.objects.link(obj)
+    return obj
+
+
+def _animate(obj: bpy.types.Object, part: Part) -> None:
+    for step in range(FRAMES + 1):
+        phase = 2.0 * math.pi * step / FRAMES
+        obj.rotation_euler = part.motion(phase)
+        obj.keyframe_insert("rotation_euler", frame=step + 1)
+        if part.parent is None:
+            # Twice per loop the body rises over the standing leg, stretching a little.
+            rise = math.cos(2.0 * phase)
+            obj.location = (0.0, 0.0, part.joint[2] + 0.035 * rise)
+            obj.scale = (1.0 - 0.015 * rise, 1.0 - 0.015 * rise, 1.0 + 0.03 * rise)
+            obj.keyframe_insert("location", frame=step + 1)
+            obj.keyframe_insert("scale", frame=step + 1)
+    obj.animation_data.action.name = f"{part.name}|{CLIP}"

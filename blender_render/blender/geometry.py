@@ -1,0 +1,160 @@
+"""What of a scene is visible, where it is, and how it is brought into the unit box."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import bpy
+import numpy as np
+import numpy.typing as npt
+from mathutils import Matrix
+
+from blender_render.failures import AssetFailure
+from blender_render.frames import split_frame
+from blender_render.rigs import outermost
+
+Points = npt.NDArray[np.float64]
+
+SURFACE_TYPES = {"MESH", "CURVE", "SURFACE", "FONT", "META"}
+FOLLOW_TOLERANCE = 0.01  # of the unit box, between where the asset should be and where it is
+
+
+def go_to(time: float) -> Any:
+    """Show the scene at a (fractional) frame; returns the evaluated dependency graph."""
+    frame, subframe = split_frame(time)
+    bpy.context.scene.frame_set(frame, subframe=subframe)
+    return bpy.context.evaluated_depsgraph_get()
+
+
+def remove_cameras_and_lights() -> None:
+    """Take out what came with the asset; one that carries other objects is only hidden."""
+    for obj in list(bpy.data.objects):
+        if obj.type not in {"CAMERA", "LIGHT", "LIGHT_PROBE", "SPEAKER"}:
+            continue
+        if obj.children:
+            obj.hide_render = True
+        else:
+            bpy.data.objects.remove(obj)
+
+
+def show_what_renders() -> set[str]:
+    """Make the viewport evaluate exactly what a render shows; returns those objects' names.
+
+    The dependency graph that can be read outside a render follows the viewport's switches, for
+    objects, collections and modifiers alike.
+    """
+    layer = bpy.context.view_layer
+    rendered = _rendered_objects(layer.layer_collection)
+    for obj in layer.objects:
+        obj.hide_viewport = False
+        obj.hide_set(False)
+        for modifier in getattr(obj, "modifiers", ()):
+            modifier.show_viewport = modifier.show_render
+            if modifier.type == "SUBSURF":
+                modifier.levels = modifier.render_levels
+    layer.update()
+    return rendered
+
+
+def _rendered_objects(layer_collection: Any) -> set[str]:
+    if layer_collection.exclude or layer_collection.collection.hide_render:
+        return set()
+    layer_collection.hide_viewport = False
+    layer_collection.collection.hide_viewport = False
+    names = {
+        obj.name
+        for obj in layer_collection.collection.objects
+        if not obj.hide_render and obj.visible_camera
+    }
+    for child in layer_collection.children:
+        names |= _rendered_objects(child)
+    return names
+
+
+def visible_vertices(depsgraph: Any, rendered: set[str]) -> Points:
+    """World positions [N, 3] of the vertices of all faces that a render shows, instances too.
+
+    The order is the same at every moment unless the topology itself is animated.
+    """
+    parts: list[Points] = []
+    for instance in depsgraph.object_instances:
+        obj = instance.object
+        owner = instance.parent if instance.is_instance else obj
+        if obj.type not in SURFACE_TYPES or not instance.show_self or owner.hide_render:
+            continue
+        if owner.original.name in rendered:
+            local = _face_vertices(obj)
+            matrix = np.array(instance.matrix_world, dtype=np.float64)
+            parts.append(local @ matrix[:3, :3].T + matrix[:3, 3])
+    return np.concatenate(parts) if parts else np.empty((0, 3))
+
+
+def _face_vertices(obj: Any) -> Points:
+    mesh = obj.to_mesh()
+    if mesh is None or not mesh.polygons:
+        obj.to_mesh_clear()
+        return np.empty((0, 3))
+    positions = np.empty(3 * len(mesh.vertices), dtype=np.float32)
+    mesh.vertices.foreach_get("co", positions)
+    corners = np.empty(len(mesh.loops), dtype=np.int32)
+    mesh.loops.foreach_get("vertex_index", corners)
+    obj.to_mesh_clear()
+    return positions.reshape(-1, 3)[np.unique(corners)].astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """asset = world × ``scale`` + ``offset``: from the dataset's world to Blender's import units."""
+
+    scale: float
+    offset: tuple[float, float, float]
+
+
+def normalise(times: list[float], rendered: set[str]) -> tuple[Normalisation, Points]:
+    """Bring the asset's box over all ``times`` to the origin, longest side 1, by a parent empty.
+
+    Returns:
+        the way back, and the outermost points [N, 3] of all moments in the new world.
+
+    Raises:
+        AssetFailure: no_mesh, zero_extent, not_normalisable.
+    """
+    before = [_box_at(time, rendered)[0] for time in times]
+    low = np.min([box[0] for box in before], axis=0)
+    high = np.max([box[1] for box in before], axis=0)
+    size = float((high - low).max())
+    if not np.isfinite(size) or size < 1e-9:
+        raise AssetFailure("zero_extent", f"bounding box from {low.tolist()} to {high.tolist()}")
+    centre = (low + high) / 2.0
+    _parent_all(Matrix.LocRotScale(-centre / size, None, (1.0 / size,) * 3))
+    after = [_box_at(time, rendered) for time in times]
+    for (expected_low, expected_high), (box, _) in zip(before, after, strict=True):
+        expected = (np.stack([expected_low, expected_high]) - centre) / size
+        off = float(np.abs(expected - box).max())
+        if not off < FOLLOW_TOLERANCE:
+            raise AssetFailure(
+                "not_normalisable",
+                f"after parenting, the box is {off:.3g} units away from where it should be",
+            )
+    points = np.concatenate([outer for _, outer in after])
+    return Normalisation(size, (float(centre[0]), float(centre[1]), float(centre[2]))), points
+
+
+def _box_at(time: float, rendered: set[str]) -> tuple[Points, Points]:
+    vertices = visible_vertices(go_to(time), rendered)
+    if not len(vertices):
+        raise AssetFailure("no_mesh", f"nothing visible with faces at frame {time:g}")
+    return np.stack([vertices.min(axis=0), vertices.max(axis=0)]), outermost(vertices)
+
+
+def _parent_all(transform: Matrix) -> None:
+    # An empty survives frame_set where a moved root would be put back by its own animation.
+    empty = bpy.data.objects.new("videopapr_normalisation", None)
+    bpy.context.scene.collection.objects.link(empty)
+    for obj in list(bpy.context.scene.objects):
+        if obj.parent is None and obj is not empty:
+            obj.parent = empty
+            obj.matrix_parent_inverse = Matrix.Identity(4)
+    empty.matrix_world = transform
+    bpy.context.view_layer.update()

@@ -1,0 +1,255 @@
+"""The child process: one asset, from import to the last picture, into the folder it is given.
+
+It is started by ``blender_render.jobs`` with a job file and the number of an open pipe, into which
+it writes what happens as JSON lines. Blender's own chatter goes to stdout, which is the log.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import os
+import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import bpy
+import numpy as np
+
+from blender_render import dataset_format as fmt
+from blender_render.blender import compat, importing
+from blender_render.blender.clips import STILL_TOLERANCE, Clip, ClipPlayer, is_loop, motion
+from blender_render.blender.geometry import (
+    Normalisation,
+    go_to,
+    normalise,
+    remove_cameras_and_lights,
+    show_what_renders,
+)
+from blender_render.blender.studio import NoDevice, Studio, sync
+from blender_render.cameras import SIXVIEW_RIGS
+from blender_render.config import RenderConfig, effective, from_dict
+from blender_render.failures import AssetFailure
+from blender_render.frames import playback_fps, sample_times
+from blender_render.rigs import View, clipped_views, fitting_distance, views_of
+
+logger = logging.getLogger(__name__)
+
+DONE_FOLDER = ".done"
+PR_SET_PDEATHSIG = 1
+
+
+class Events:
+    """The pipe to the parent."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._stream = os.fdopen(descriptor, "w", buffering=1)
+
+    def send(self, event: str, **details: Any) -> None:
+        """One line; the parent acts on it at once."""
+        self._stream.write(json.dumps({"event": event, **details}) + "\n")
+
+
+class AssetRun:
+    """One asset on its way to a dataset."""
+
+    def __init__(self, job: dict[str, Any], events: Events) -> None:
+        self.job = job
+        self.config: RenderConfig = from_dict(job["config"])
+        self.work = Path(job["work"])
+        self.events = events
+
+    def run(self) -> None:
+        """Import, plan, render what is not yet there, describe it."""
+        importing.load(self.job["asset"])
+        scene = bpy.context.scene
+        self.source_fps = scene.render.fps / scene.render.fps_base
+        remove_cameras_and_lights()
+        rendered = show_what_renders()
+        clip, times, loop = self._plan_frames(rendered)
+        importing.require_textures(rendered)
+        normalisation, points = normalise(times, rendered)
+        views = self._plan_views(points)
+        studio = Studio(self.config.engine, self.config.light, self.job["threads"])
+        (self.work / DONE_FOLDER).mkdir(parents=True, exist_ok=True)
+        done = {int(p.name) for p in (self.work / DONE_FOLDER).iterdir()}
+        self.events.send(
+            "plan", frames=len(times), views=len(views), done=len(done), device=studio.device
+        )
+        for index, time in enumerate(times):
+            if index not in done:
+                self._render_frame(studio, index, time, views)
+        self._describe(clip, times, loop, normalisation, views, studio)
+
+    def _plan_frames(self, rendered: set[str]) -> tuple[Clip, list[float], bool]:
+        config = self.config.frames
+        clip = ClipPlayer().choose(self.config.action, rendered)
+        start = clip.start if config.start is None else config.start
+        end = clip.end if config.end is None else config.end
+        if end < start:
+            raise AssetFailure("no_motion", f"no frames from {start:g} to {end:g}")
+        if self.config.require_motion and motion(start, end, rendered) < STILL_TOLERANCE:
+            raise AssetFailure("no_motion", f"{clip.name!r} from frame {start:g} to {end:g}")
+        loop = is_loop(start, end, rendered) if config.loop == "auto" else config.loop == "yes"
+        times = sample_times(start, end, every=config.every, count=config.count, loop=loop)
+        logger.info("action %r, loop %s, frames %s", clip.name, loop, times)
+        return clip, times, loop
+
+    def _plan_views(self, points: np.ndarray) -> tuple[View, ...]:
+        rig = self.config.rig
+        distance = rig.distance
+        if not distance:
+            distance = fitting_distance(views_of(self.config, 1.0), points, rig.margin)
+        views = views_of(self.config, distance)
+        clipped = clipped_views(views, points)
+        if clipped:
+            message = f"distance {distance:g} clips the object in {', '.join(clipped)}"
+            self.events.send("warning", text=message)
+        return views
+
+    def _render_frame(
+        self, studio: Studio, index: int, time: float, views: tuple[View, ...]
+    ) -> None:
+        go_to(time)
+        paths = self._paths(index, views)
+        brightest = 0
+        last = len(views) - 1
+        deep = [i for i, view in enumerate(views) if view.depth]
+        for i, (view, path) in enumerate(zip(views, paths, strict=True)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pixels = studio.picture(view.camera, path, last=i == last and not deep)
+            if not pixels[..., 3].any():
+                raise AssetFailure("blank_picture", f"frame {time:g}: {path.name} in {view.group}")
+            brightest = max(brightest, int(pixels[..., :3][pixels[..., 3] > 0].max()))
+            sync(path)
+            self.events.send("picture")
+        if not brightest:
+            raise AssetFailure("blank_picture", f"frame {time:g} is black in every view")
+        for i in deep:
+            depth = studio.depth(views[i].camera, self.work / ".depth.exr", last=i == deep[-1])
+            target = paths[i].with_name(f"{paths[i].stem}_depth.png")
+            target.write_bytes(fmt.encode_depth(depth, self._depth_scale(views)))
+            sync(target)
+        self._write_frame_files(index, views, paths)
+        (self.work / DONE_FOLDER / str(index)).touch()
+
+    def _paths(self, index: int, views: tuple[View, ...]) -> list[Path]:
+        """Where the pictures of a frame go; numbered by view, or by frame in a six-view video."""
+        if self.config.rig.kind == "sixview":
+            name = f"{fmt.picture_name(index)}.png"
+            return [self.work / view.group / name for view in views]
+        counts: dict[str, int] = {}
+        paths = []
+        for view in views:
+            number = counts[view.group] = counts.get(view.group, -1) + 1
+            folder = self.work / fmt.frame_folder(index) / view.group
+            paths.append(folder / f"{fmt.picture_name(number)}.png")
+        return paths
+
+    def _depth_scale(self, views: tuple[View, ...]) -> float:
+        # The farthest a point of the unit cube can be from a camera.
+        reach = max(float(np.linalg.norm(v.camera.position)) for v in views) + np.sqrt(3.0) / 2.0
+        return fmt.depth_scale_for(float(reach))
+
+    def _write_frame_files(self, index: int, views: tuple[View, ...], paths: list[Path]) -> None:
+        if self.config.rig.kind == "sixview":
+            return
+        folder = self.work / fmt.frame_folder(index)
+        for split in fmt.SPLITS:
+            mine = [(v, p) for v, p in zip(views, paths, strict=True) if v.group == split]
+            names = [f"{split}/{p.stem}" for _, p in mine]
+            deep = mine[0][0].depth
+            fmt.write_transforms(
+                folder,
+                split,
+                [v.camera for v, _ in mine],
+                names,
+                [f"{name}_depth.png" for name in names] if deep else None,
+                self._depth_scale(views) if deep else None,
+            )
+
+    def _describe(
+        self,
+        clip: Clip,
+        times: list[float],
+        loop: bool,
+        normalisation: Normalisation,
+        views: tuple[View, ...],
+        studio: Studio,
+    ) -> None:
+        rig = self.config.rig
+        info = {
+            "asset": self.job["asset_label"],
+            "asset_sha256": self.job["asset_sha256"],
+            "action": clip.name,
+            "fps": playback_fps(times, self.source_fps),
+            "source_fps": self.source_fps,
+            "frames": times,
+            "loop": loop,
+            "resolution": [rig.resolution, rig.resolution],
+            "camera_distance": float(np.linalg.norm(views[0].camera.position)),
+            "fov_deg": float(np.degrees(rig.fov_rad)),
+            "world": "right-handed, +Z up, centred, longest side of the box over all frames is 1",
+            "world_to_asset": {
+                **asdict(normalisation),
+                "meaning": "asset = world * scale + offset, in Blender's import units and axes "
+                "(+Z up; a glTF file's own axes are x, z, -y of these)",
+            },
+            "camera": "camera-to-world, OpenGL axes: +X right, +Y up, looks along -Z",
+            "color_management": "sRGB, view transform Standard; 8-bit RGBA, straight alpha",
+            "device": studio.device,
+            "config": effective(self.config),
+            "software": {"blender": bpy.app.version_string, "numpy": np.__version__},
+        }
+        if rig.kind == "multiview":
+            fmt.write_dataset_info(self.work, {**info, "rig": asdict(rig)})
+        else:
+            fmt.write_sample_info(
+                self.work, {**info, **self._six_views(views, len(times)), "rig": rig.version}
+            )
+
+    def _six_views(self, views: tuple[View, ...], frames: int) -> dict[str, Any]:
+        rig = SIXVIEW_RIGS[self.config.rig.version]
+        angles = zip(rig.azimuths_deg, rig.elevations_deg, strict=True)
+        depth = {"depth_scale": self._depth_scale(views)} if views[0].depth else {}
+        return {
+            **depth,
+            "num_frames": frames,
+            "input": {
+                "elevation_deg": self.config.rig.input_elevation_deg,
+                "camera": fmt.camera_dict(views[0].camera),
+            },
+            "views": [
+                {"azimuth_deg": a, "elevation_deg": e, "camera": fmt.camera_dict(v.camera)}
+                for (a, e), v in zip(angles, views[1:], strict=True)
+            ],
+        }
+
+
+def main() -> int:
+    """``python -m blender_render.blender.worker JOB.json EVENT_FD``"""
+    if sys.platform == "linux":
+        # A parent killed with -9 must not leave a renderer behind that writes into its folder.
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(levelname)s %(message)s")
+    events = Events(int(sys.argv[2]))
+    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    logger.info("Blender %s", ".".join(map(str, compat.VERSION)))
+    try:
+        AssetRun(job, events).run()
+    except AssetFailure as failure:
+        events.send("failed", reason=failure.reason, detail=failure.detail)
+    except (NoDevice, OSError) as error:  # a missing device or a full disk stops every asset
+        events.send("fatal", detail=str(error))
+    else:
+        events.send("done")
+    sys.stdout.flush()
+    # Blender's own shutdown can crash after everything is written; there is nothing left to do.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

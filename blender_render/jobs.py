@@ -1,0 +1,233 @@
+"""One asset, seen from the parent: a Blender process with a time limit, and what becomes of its files.
+
+The process writes into ``.NAME.partial`` beside the dataset-to-be. Frames it has finished stay
+there when it is killed, and the next start with the same config, asset and Blender keeps them. Only
+when all is done is the completion marker written and the folder renamed (or packed and renamed).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from blender_render import dataset_format as fmt
+from blender_render.config import RenderConfig, effective
+from blender_render.failures import AssetFailure
+from training_core.atomic import publish_directory, sync_folder, write_json
+from training_core.config import InputError
+
+logger = logging.getLogger(__name__)
+
+BUILTIN = "builtin:"
+BUILTIN_SOURCE = Path(__file__).parent / "blender" / "demo_character.py"
+LOCK_PATIENCE_S = 10.0
+JOB_FILE = "job.json"
+DONE_FOLDER = ".done"
+
+Listener = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Asset:
+    """An input: ``source`` is a path or builtin:NAME, ``name`` that of its dataset."""
+
+    name: str
+    source: str
+
+    def sha256(self) -> str:
+        """Hash of the file (of the script that builds it, for a built-in asset).
+
+        Raises:
+            AssetFailure: import_error, the file cannot be read.
+        """
+        path = BUILTIN_SOURCE if self.source.startswith(BUILTIN) else Path(self.source)
+        try:
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise AssetFailure("import_error", f"{path}: {error.strerror}") from error
+
+
+def target_of(config: RenderConfig, asset: Asset) -> Path:
+    """Where the dataset of an asset goes."""
+    suffix = ".zip" if config.archive == "zip" else ""
+    return Path(config.output) / f"{asset.name}{suffix}"
+
+
+def dataset_hash(config: RenderConfig, asset_sha256: str) -> str:
+    """What a dataset was made from, in one string; equal strings need no second rendering."""
+    return fmt.config_hash({"config": effective(config), "asset": asset_sha256})
+
+
+def render_asset(config: RenderConfig, asset: Asset, threads: int, listener: Listener) -> bool:
+    """Render one asset unless it is complete; returns whether anything had to be done.
+
+    Raises:
+        AssetFailure: this asset cannot be rendered.
+        InputError: nothing can be rendered (no device, no room, a folder that is in the way).
+    """
+    output, target = Path(config.output), target_of(config, asset)
+    sha256 = asset.sha256()
+    wanted = dataset_hash(config, sha256)
+    with _lock(output / f".{asset.name}.lock"):
+        if fmt.is_complete(target, wanted):
+            return False
+        if target.exists() and not fmt.is_complete(target):
+            raise InputError(f"{target} is in the way: it is not a complete dataset of ours")
+        work = output / f".{asset.name}.partial"
+        job = {
+            "asset": asset.source,
+            "asset_label": Path(asset.source).name,
+            "asset_sha256": sha256,
+            "threads": threads,
+            "hash": wanted,
+            "blender": _blender_version(),
+            "work": str(work),
+            "config": asdict(config),
+        }
+        _prepare(work, job)
+        _run_worker(work, output / "logs" / f"{asset.name}.log", config.timeout_s, listener)
+        _publish(work, target, wanted)
+        return True
+
+
+def _prepare(work: Path, job: dict[str, Any]) -> None:
+    """Keep what an earlier start left if it was making the same thing, else begin anew."""
+    try:
+        earlier = json.loads((work / JOB_FILE).read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        earlier = {}
+    if any(earlier.get(key) != job[key] for key in ("hash", "blender")) and work.exists():
+        shutil.rmtree(work)
+    work.mkdir(parents=True, exist_ok=True)
+    write_json(work / JOB_FILE, job)
+
+
+def _publish(work: Path, target: Path, wanted: str) -> None:
+    (work / JOB_FILE).unlink()
+    shutil.rmtree(work / DONE_FOLDER)
+    fmt.mark_complete(work, wanted)
+    if target.is_dir():  # an older dataset, made from another config or asset
+        shutil.rmtree(target)
+    if target.suffix == ".zip":
+        packed = work.with_suffix(".zip")
+        pack(work, packed)
+        os.replace(packed, target)
+        sync_folder(target.parent)
+        shutil.rmtree(work)
+    else:
+        publish_directory(work, target)
+
+
+def pack(folder: Path, archive: Path) -> None:
+    """Store (not deflate) a folder's files in a .zip, sorted, with equal bytes for equal files."""
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as writer:
+        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+            entry = zipfile.ZipInfo(path.relative_to(folder).as_posix())
+            entry.external_attr = 0o644 << 16
+            writer.writestr(entry, path.read_bytes())
+    with archive.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _run_worker(work: Path, log: Path, timeout_s: float, listener: Listener) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    read_end, write_end = os.pipe()
+    command = [sys.executable, "-m", "blender_render.blender.worker"]
+    environment = {**os.environ, "PYTHONPATH": _python_path()}
+    with log.open("w", encoding="utf-8") as out, os.fdopen(read_end, encoding="utf-8") as events:
+        try:
+            process = subprocess.Popen(
+                [*command, str(work / JOB_FILE), str(write_end)],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                pass_fds=[write_end],
+                env=environment,
+                start_new_session=True,
+            )
+        finally:
+            os.close(write_end)
+        late = threading.Event()
+        timer = threading.Timer(timeout_s, lambda: (late.set(), _kill(process)))
+        timer.start()
+        try:
+            ending = _listen(events, listener)
+            code = process.wait()
+        finally:
+            timer.cancel()
+            _kill(process)
+    if ending.get("event") == "failed":
+        raise AssetFailure(ending["reason"], ending["detail"])
+    if ending.get("event") == "fatal":
+        raise InputError(ending["detail"])
+    if ending.get("event") != "done":
+        if late.is_set():
+            raise AssetFailure("timeout", f"not finished after {timeout_s:g} s")
+        raise AssetFailure("crashed", f"exit code {code}; last words: {_last_words(log)}")
+
+
+def _listen(events: Any, listener: Listener) -> dict[str, Any]:
+    """Hand every event on; returns the one that ended the work, {} if none did."""
+    for line in events:
+        event = json.loads(line)
+        if event["event"] in ("done", "failed", "fatal"):
+            return event
+        listener(event)
+    return {}
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _last_words(log: Path) -> str:
+    lines = [x.strip() for x in log.read_text(errors="replace").splitlines() if x.strip()]
+    return lines[-1] if lines else "none"
+
+
+def _python_path() -> str:
+    root = str(Path(__file__).resolve().parent.parent)
+    return os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
+
+
+def _blender_version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("bpy")
+    except PackageNotFoundError:
+        raise InputError("rendering needs Blender as a module: pip install bpy") from None
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """One process per dataset. A little patience, for a killed start whose lock is just going."""
+    with path.open("w") as handle:
+        deadline = time.monotonic() + LOCK_PATIENCE_S
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise InputError(f"{path} is held: another process renders this") from None
+                time.sleep(0.1)
+        yield

@@ -1,0 +1,221 @@
+"""Animated assets to datasets: ``python -m blender_render.render --config FILE key=value ...``.
+
+Exit codes: 0 all assets are rendered, 2 wrong config or a place that cannot be used, 4 some assets
+failed; each of those has one line with a reason code in ``failures.jsonl`` in the output folder.
+"""
+
+from __future__ import annotations
+
+import glob
+import logging
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from blender_render import dataset_format as fmt
+from blender_render.config import RenderConfig
+from blender_render.failures import FAILURES_FILE, AssetFailure, record_outcome
+from blender_render.jobs import BUILTIN, Asset, dataset_hash, render_asset, target_of
+from training_core.cli import run_command
+from training_core.config import ConfigError
+from training_core.metrics_log import progress
+
+logger = logging.getLogger(__name__)
+
+EXIT_SOME_FAILED = 4
+SUFFIXES = (".glb", ".gltf", ".fbx", ".obj", ".blend")
+
+
+def find_assets(config: RenderConfig) -> list[Asset]:
+    """The assets of this start: files and folders resolved, names settled, the shard chosen.
+
+    A file that does not exist is kept: it becomes a recorded failure of its own.
+
+    Raises:
+        ConfigError: nothing to render, an unknown built-in, or two assets of one name.
+    """
+    found: list[Asset] = []
+    for entry in config.assets:
+        found += _expand(entry)
+    if not found:
+        raise ConfigError("assets: nothing to render; give files, folders or builtin:demo")
+    sources: dict[str, str] = {}
+    for asset in found:
+        if sources.setdefault(asset.name, asset.source) != asset.source:
+            raise ConfigError(
+                f"assets: {sources[asset.name]} and {asset.source} would both become "
+                f"{asset.name!r}; rename one with NAME=FILE"
+            )
+    unique = [Asset(name, source) for name, source in sources.items()]
+    return unique[config.shard :: config.shards]
+
+
+def _expand(entry: str) -> list[Asset]:
+    if entry.startswith("@"):
+        try:
+            lines = Path(entry[1:]).read_text(encoding="utf-8").splitlines()
+        except OSError as error:
+            raise ConfigError(f"assets: {entry[1:]}: {error.strerror}") from None
+        return [asset for line in lines if line.strip() for asset in _expand(line.strip())]
+    if entry == f"{BUILTIN}demo":
+        return [Asset("demo", entry)]
+    if entry.startswith(BUILTIN):
+        raise ConfigError(f"assets: {entry!r} is unknown; the built-in asset is builtin:demo")
+    name, _, named = entry.partition("=")
+    if named and not Path(entry).exists():
+        if not name or Path(name).name != name or name.startswith("."):
+            raise ConfigError(f"assets: {name!r} cannot name a dataset")
+        source = named if named.startswith(BUILTIN) else os.path.abspath(named)
+        return [Asset(name, source)]
+    path = Path(entry)
+    if path.is_dir():
+        paths = [p for p in sorted(path.iterdir()) if p.suffix.lower() in SUFFIXES]
+    elif not path.exists() and glob.has_magic(entry):
+        paths = [Path(p) for p in sorted(glob.glob(entry, recursive=True))]
+    else:
+        paths = [path]
+    return [Asset(p.stem, str(p.absolute())) for p in paths]
+
+
+def threads_per_worker(config: RenderConfig) -> int:
+    """CPU threads for each Blender process: what is asked for, or an equal share of the cores.
+
+    Blender's own count ignores CPU affinity, and so asks for a whole node's cores inside a job.
+    """
+    if config.engine.threads:
+        return config.engine.threads
+    given = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    cores = int(given) if given.isdecimal() else len(os.sched_getaffinity(0))
+    return max(1, cores // config.workers)
+
+
+def plan(config: RenderConfig) -> str:
+    """What a start would do, as text."""
+    assets = find_assets(config)
+    rig, frames = config.rig, config.frames
+    lines = [
+        f"{len(assets)} asset(s), {config.workers} at a time, "
+        f"{threads_per_worker(config)} thread(s) each, into {config.output}"
+    ]
+    for asset in assets:
+        lines.append(f"  {asset.name}: {asset.source} [{_state(config, asset)}]")
+    deep = {"none": 0, "test": rig.test, "all": rig.views}[config.depth]
+    per_frame = rig.views + deep + (3 if rig.kind == "multiview" else 0)
+    lines.append(
+        f"rig {rig.kind}: {rig.views} views of {rig.resolution}x{rig.resolution} per frame, "
+        f"{deep} of them with depth; {config.engine.samples} samples, {config.light.preset} light"
+    )
+    if frames.count:
+        lines.append(
+            f"{frames.count} frames per asset that moves: {frames.count * rig.views} pictures and "
+            f"about {frames.count * per_frame + 2} files each"
+        )
+    else:
+        lines.append(
+            f"one frame in {frames.every:g} of the action, whose length is unknown until the asset "
+            f"is imported: {rig.views} pictures and about {per_frame} files per frame"
+        )
+    return "\n".join(lines)
+
+
+def _state(config: RenderConfig, asset: Asset) -> str:
+    try:
+        complete = fmt.is_complete(target_of(config, asset), dataset_hash(config, asset.sha256()))
+    except AssetFailure as failure:
+        return failure.detail
+    return "complete, skipped" if complete else "to render"
+
+
+class _Follower:
+    """Shows the events of one asset as a progress bar."""
+
+    def __init__(self, asset: Asset) -> None:
+        self._name = asset.name
+        self._bar: Any = None
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        if event["event"] == "plan":
+            frames, views, done = event["frames"], event["views"], event["done"]
+            kept = f", {done} frames kept from an earlier start" if done else ""
+            logger.info(
+                "%s: %d frames of %d views on %s%s",
+                self._name,
+                frames,
+                views,
+                event["device"],
+                kept,
+            )
+            total = frames * views
+            bar = progress(total, initial=done * views, description=self._name, unit="picture")
+            self._bar = bar.__enter__()
+        elif event["event"] == "picture" and self._bar is not None:
+            self._bar.update(1)
+        elif event["event"] == "warning":
+            logger.warning("%s: %s", self._name, event["text"])
+
+    def close(self) -> None:
+        """End the bar, if there is one."""
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)
+
+
+def render_all(config: RenderConfig) -> list[str]:
+    """Render every asset; returns the names of those that failed."""
+    assets = find_assets(config)
+    output = Path(config.output)
+    output.mkdir(parents=True, exist_ok=True)
+    threads = threads_per_worker(config)
+
+    def one(numbered: tuple[int, Asset]) -> str | None:
+        number, asset = numbered
+        follower = _Follower(asset)
+        try:
+            fresh = render_asset(config, asset, threads, follower)
+        except AssetFailure as failure:
+            record_outcome(
+                output,
+                asset.name,
+                {"source": asset.source, "reason": failure.reason, "detail": failure.detail},
+            )
+            logger.error("%s failed: %s", asset.name, failure)
+            return asset.name
+        finally:
+            follower.close()
+        record_outcome(output, asset.name, None)
+        said = "finished" if fresh else "already complete, skipped"
+        target = target_of(config, asset)
+        logger.info("%s (%d of %d): %s, %s", asset.name, number, len(assets), said, target)
+        return None
+
+    with ThreadPoolExecutor(config.workers) as pool:
+        results = pool.map(one, enumerate(assets, start=1))
+        try:
+            return [name for name in results if name is not None]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    failed: list[str] = []
+    code = run_command(
+        RenderConfig,
+        run=lambda config: failed.extend(render_all(config)),
+        plan=plan,
+        description="Render animated assets into datasets (rigs: multiview, sixview). "
+        "Exit code 4: some assets failed, see failures.jsonl in the output folder.",
+        argv=argv,
+    )
+    if code == 0 and failed:
+        logger.error(
+            "%d asset(s) failed (%s), see %s", len(failed), ", ".join(failed), FAILURES_FILE
+        )
+        return EXIT_SOME_FAILED
+    return code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,126 @@
+"""From a rig's config to named cameras, and the distance at which nothing is clipped."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from blender_render.cameras import (
+    SIXVIEW_RIGS,
+    Camera,
+    fibonacci_sphere,
+    look_at,
+    multiview_cameras,
+    sixview_cameras,
+)
+from blender_render.config import RenderConfig, RigConfig
+from blender_render.dataset_format import INPUT_FOLDER, SPLITS, view_folder
+
+Points = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class View:
+    """One camera of a rig: ``group`` is the folder of its pictures (train, input, view_0, …)."""
+
+    group: str
+    camera: Camera
+    depth: bool
+
+
+def views_of(config: RenderConfig, distance: float) -> tuple[View, ...]:
+    """All cameras of the rig at ``distance`` scene units from the origin, in writing order."""
+    rig = config.rig
+    if rig.kind == "sixview":
+        model = replace(
+            SIXVIEW_RIGS[rig.version], distance=distance, fov_deg=math.degrees(rig.fov_rad)
+        )
+        named = [(INPUT_FOLDER, model.camera(0.0, rig.input_elevation_deg, rig.resolution))]
+        six = sixview_cameras(model, rig.resolution)
+        named += [(view_folder(i), camera) for i, camera in enumerate(six)]
+    else:
+        named = []
+        for offset, (split, count) in enumerate(
+            zip(SPLITS, (rig.train, rig.val, rig.test), strict=True)
+        ):
+            cameras = _multiview(rig, count, distance, rig.seed * len(SPLITS) + offset)
+            named += [(split, camera) for camera in cameras]
+    deep = {"none": (), "test": ("test",), "all": None}[config.depth]
+    return tuple(View(g, camera, deep is None or g in deep) for g, camera in named)
+
+
+def _multiview(rig: RigConfig, count: int, distance: float, seed: int) -> tuple[Camera, ...]:
+    size = (rig.resolution, rig.resolution)
+    if rig.layout != "fibonacci":
+        return multiview_cameras(
+            count,
+            distance,
+            rig.fov_rad,
+            size,
+            seed,
+            rig.layout,
+            elevation_deg=rig.orbit_elevation_deg,
+        )
+    turn = np.random.default_rng(seed).uniform(0.0, 2.0 * math.pi)
+    directions = fibonacci_band(count, rig.elevation_min_deg, rig.elevation_max_deg, turn)
+    return tuple(Camera.from_angle_x(look_at(distance * d), *size, rig.fov_rad) for d in directions)
+
+
+def fibonacci_band(
+    count: int, elevation_min_deg: float, elevation_max_deg: float, turn_rad: float
+) -> Points:
+    """``count`` unit directions [count, 3], evenly spread between two elevations.
+
+    They are a run of consecutive points of a larger Fibonacci sphere, which goes from the top
+    down; the run starts at most half a step off the band, and never beyond a pole.
+    """
+    low, high = (math.sin(math.radians(e)) for e in (elevation_min_deg, elevation_max_deg))
+    total = max(count, round(count * 2.0 / (high - low)))
+    first = min(round(total * (1.0 - high) / 2.0), total - count)
+    return fibonacci_sphere(total, turn_rad)[first : first + count]
+
+
+def fitting_distance(views: tuple[View, ...], points: Points, margin: float) -> float:
+    """Least distance from the origin at which every view shows every point unclipped.
+
+    A camera in direction d sees p at depth D − p·d, so |x| ≤ tan(fov / 2) (D − p·d) bounds D from
+    below; with the margin, the object spans at most 1 / margin of the picture.
+
+    Args:
+        views: cameras at any distance; all look at the origin through square pictures.
+        points: [N, 3] scene units.
+        margin: ≥ 1.
+    """
+    slope = math.tan(0.5 * views[0].camera.camera_angle_x) / margin
+    needed = 0.0
+    for view in views:
+        local = points @ view.camera.cam_to_world[:3, :3]
+        reach = np.abs(local[:, :2]).max(axis=1)
+        needed = max(needed, float((local[:, 2] + reach / slope).max()))
+    return needed
+
+
+def outermost(points: Points, directions: int = 256) -> Points:
+    """The points [M, 3] of [N, 3] that lie farthest out in any of evenly spread directions.
+
+    Enough to fit a camera by: what is left out lies within 1 % of the hull of what is kept.
+    """
+    if len(points) <= directions:
+        return points
+    winners = np.argmax(points @ fibonacci_sphere(directions).T, axis=0)
+    return points[np.unique(winners)]
+
+
+def clipped_views(views: tuple[View, ...], points: Points) -> list[str]:
+    """Names of the groups in which a point [N, 3] falls outside a picture or behind a camera."""
+    found: dict[str, Any] = {}
+    for view in views:
+        pixels, depth = view.camera.project(points)
+        size = (view.camera.width, view.camera.height)
+        if (depth <= 0).any() or (pixels < 0).any() or (pixels > size).any():
+            found[view.group] = True
+    return list(found)
