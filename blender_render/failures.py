@@ -27,7 +27,7 @@ REASONS = {
 }
 
 
-class AssetFailure(Exception):
+class AssetFailure(Exception):  # noqa: N818 (read as a noun in messages)
     """This asset cannot be rendered; the others can. ``reason`` is a key of ``REASONS``."""
 
     def __init__(self, reason: str, detail: str) -> None:

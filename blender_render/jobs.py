@@ -1,4 +1,4 @@
-"""One asset, seen from the parent: a Blender process with a time limit, and what becomes of its files.
+"""One asset, seen from the parent: a Blender process with a time limit, and what it leaves.
 
 The process writes into ``.NAME.partial`` beside the dataset-to-be. Frames it has finished stay
 there when it is killed, and the next start with the same config, asset and Blender keeps them. Only

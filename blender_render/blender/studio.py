@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import io
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +36,12 @@ class NoDevice(Exception):
 class Studio:
     """Renders the current scene from cameras of one lens, at whatever frame it stands."""
 
-    def __init__(self, engine: EngineConfig, light: LightConfig, threads: int) -> None:
+    def __init__(
+        self, engine: EngineConfig, light: LightConfig, threads: int, scratch: Path
+    ) -> None:
         self._scene = bpy.context.scene
         self._engine = engine
+        self._scratch = scratch
         self._film(threads)
         self._camera = _add_camera(self._scene)
         _light_up(self._scene, light)
@@ -62,10 +64,6 @@ class Studio:
         render.threads_mode, render.threads = "FIXED", threads
         render.use_compositing = render.use_sequencer = render.use_simplify = False
         render.use_file_extension = False
-        # Blender writes date and render time into a PNG unless told otherwise.
-        for name in dir(render):
-            if name.startswith("use_stamp"):
-                setattr(render, name, False)
         compat.clear_color_management(self._scene)
 
     def _set_up_cycles(self) -> None:
@@ -81,14 +79,13 @@ class Studio:
         # ACCURATE takes 0.5 s more for a 128 px picture (0.2 s) without a visible gain.
         cycles.denoising_prefilter = "FAST"
 
-    def picture(self, camera: Camera, path: Path, *, last: bool) -> npt.NDArray[np.uint8]:
-        """Write an 8-bit RGBA PNG with straight alpha; returns its pixels [H, W, 4].
+    def picture(self, camera: Camera, *, last: bool) -> npt.NDArray[np.uint8]:
+        """8-bit RGBA [H, W, 4] with straight alpha.
 
         ``last`` gives back what Blender keeps between pictures, so that the next one does not
         depend on whether this one was made by the same process.
         """
-        self._place(camera)
-        self._scene.render.use_persistent_data = not last
+        self._place(camera, last)
         if self._engine.name == "cycles":
             cycles = self._scene.cycles
             cycles.samples, cycles.use_denoising = self._engine.samples, self._engine.denoise
@@ -96,17 +93,16 @@ class Studio:
         bpy.context.view_layer.use_pass_z = False
         settings = self._scene.render.image_settings
         compat.set_format(settings, "PNG")
-        settings.color_mode, settings.color_depth, settings.compression = "RGBA", "8", 15
-        return np.asarray(Image.open(io.BytesIO(self._shoot(path))))
+        settings.color_mode, settings.color_depth, settings.compression = "RGBA", "8", 0
+        return np.asarray(Image.open(io.BytesIO(self._shoot())))
 
-    def depth(self, camera: Camera, scratch: Path, *, last: bool) -> npt.NDArray[np.float32]:
+    def depth(self, camera: Camera, *, last: bool) -> npt.NDArray[np.float32]:
         """Planar depth [H, W] through the pixel centres, in scene units; 0 = no surface.
 
         A picture's own depth pass would belong to some random place within each pixel, so this
         is a render of its own: one sample, through a filter of no width.
         """
-        self._place(camera)
-        self._scene.render.use_persistent_data = not last
+        self._place(camera, last)
         if self._engine.name == "cycles":
             cycles = self._scene.cycles
             cycles.samples, cycles.use_denoising = 1, False
@@ -115,12 +111,11 @@ class Studio:
         settings = self._scene.render.image_settings
         compat.set_format(settings, "OPEN_EXR_MULTILAYER")
         settings.color_depth, settings.exr_codec = "32", "NONE"
-        data = self._shoot(scratch)
-        scratch.unlink()
-        depth = read_channel(data, "Depth.Z")
+        depth = read_channel(self._shoot(), "Depth.Z")
         return np.where(depth < NO_SURFACE, depth, np.float32(0.0))
 
-    def _place(self, camera: Camera) -> None:
+    def _place(self, camera: Camera, last: bool) -> None:
+        self._scene.render.use_persistent_data = not last
         render, data = self._scene.render, self._camera.data
         render.resolution_x, render.resolution_y = camera.width, camera.height
         data.sensor_fit, data.angle_x = "HORIZONTAL", camera.camera_angle_x
@@ -128,15 +123,17 @@ class Studio:
         data.clip_start, data.clip_end = 1e-3 * distance, 4.0 * distance + 10.0
         self._camera.matrix_world = Matrix(camera.cam_to_world.tolist())
 
-    def _shoot(self, path: Path) -> bytes:
-        self._scene.render.filepath = str(path)
+    def _shoot(self) -> bytes:
+        self._scene.render.filepath = str(self._scratch)
         try:
             bpy.ops.render.render(write_still=True)
         except RuntimeError as error:
             if "save" not in str(error):
                 raise
-            raise OSError(errno.EIO, "the picture cannot be written", str(path)) from error
-        return path.read_bytes()
+            raise OSError(errno.EIO, "the picture cannot be written", str(self._scratch)) from error
+        data = self._scratch.read_bytes()
+        self._scratch.unlink()
+        return data
 
 
 def _add_camera(scene: Any) -> Any:
@@ -182,9 +179,3 @@ def _choose_device(scene: Any, wanted: str) -> str:
         raise NoDevice(f"engine.device={wanted}, but Cycles finds no such device here")
     scene.cycles.device = "CPU"
     return "CPU"
-
-
-def sync(path: Path) -> None:
-    """Make a written file durable."""
-    with path.open("rb") as handle:
-        os.fsync(handle.fileno())

@@ -7,6 +7,7 @@ it writes what happens as JSON lines. Blender's own chatter goes to stdout, whic
 from __future__ import annotations
 
 import ctypes
+import io
 import json
 import logging
 import os
@@ -18,6 +19,7 @@ from typing import Any
 
 import bpy
 import numpy as np
+from PIL import Image
 
 from blender_render import dataset_format as fmt
 from blender_render.blender import compat, importing
@@ -29,7 +31,7 @@ from blender_render.blender.geometry import (
     remove_cameras_and_lights,
     show_what_renders,
 )
-from blender_render.blender.studio import NoDevice, Studio, sync
+from blender_render.blender.studio import NoDevice, Studio
 from blender_render.cameras import SIXVIEW_RIGS
 from blender_render.config import RenderConfig, effective, from_dict
 from blender_render.failures import AssetFailure
@@ -73,7 +75,9 @@ class AssetRun:
         importing.require_textures(rendered)
         normalisation, points = normalise(times, rendered)
         views = self._plan_views(points)
-        studio = Studio(self.config.engine, self.config.light, self.job["threads"])
+        studio = Studio(
+            self.config.engine, self.config.light, self.job["threads"], self.work / ".shot"
+        )
         (self.work / DONE_FOLDER).mkdir(parents=True, exist_ok=True)
         done = {int(p.name) for p in (self.work / DONE_FOLDER).iterdir()}
         self.events.send(
@@ -119,20 +123,21 @@ class AssetRun:
         last = len(views) - 1
         deep = [i for i, view in enumerate(views) if view.depth]
         for i, (view, path) in enumerate(zip(views, paths, strict=True)):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            pixels = studio.picture(view.camera, path, last=i == last and not deep)
+            pixels = studio.picture(view.camera, last=i == last and not deep)
             if not pixels[..., 3].any():
                 raise AssetFailure("blank_picture", f"frame {time:g}: {path.name} in {view.group}")
             brightest = max(brightest, int(pixels[..., :3][pixels[..., 3] > 0].max()))
-            sync(path)
+            # Blender's own file holds the time it took, so no two would have the same bytes.
+            encoded = io.BytesIO()
+            Image.fromarray(pixels).save(encoded, format="PNG")
+            _write(path, encoded.getvalue())
             self.events.send("picture")
         if not brightest:
             raise AssetFailure("blank_picture", f"frame {time:g} is black in every view")
         for i in deep:
-            depth = studio.depth(views[i].camera, self.work / ".depth.exr", last=i == deep[-1])
+            depth = studio.depth(views[i].camera, last=i == deep[-1])
             target = paths[i].with_name(f"{paths[i].stem}_depth.png")
-            target.write_bytes(fmt.encode_depth(depth, self._depth_scale(views)))
-            sync(target)
+            _write(target, fmt.encode_depth(depth, self._depth_scale(views)))
         self._write_frame_files(index, views, paths)
         (self.work / DONE_FOLDER / str(index)).touch()
 
@@ -205,7 +210,7 @@ class AssetRun:
             "software": {"blender": bpy.app.version_string, "numpy": np.__version__},
         }
         if rig.kind == "multiview":
-            fmt.write_dataset_info(self.work, {**info, "rig": asdict(rig)})
+            fmt.write_dataset_info(self.work, {**info, "rig": rig.kind})
         else:
             fmt.write_sample_info(
                 self.work, {**info, **self._six_views(views, len(times)), "rig": rig.version}
@@ -227,6 +232,14 @@ class AssetRun:
                 for (a, e), v in zip(angles, views[1:], strict=True)
             ],
         }
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def main() -> int:
