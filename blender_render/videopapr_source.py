@@ -1,0 +1,139 @@
+"""The reference project's published renders, read as they are; see ``convert_videopapr``."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from blender_render import dataset_format as fmt
+from blender_render.archive import Tree
+from blender_render.cameras import Camera
+from blender_render.pictures import decode_rgba
+from blender_render.pose_checks import common_aim, looks_inverted
+from blender_render.visual_hull import carve
+from training_core.config import InputError
+
+logger = logging.getLogger(__name__)
+
+Array = npt.NDArray[np.float64]
+
+EXTENT_PARALLAX_DEG = 25.0
+
+
+@dataclass(frozen=True, eq=False)
+class SourceFrame:
+    """One published frame, in source units.
+
+    Attributes:
+        pictures: N paths below the source folder.
+        cameras: N cameras, camera-to-world whatever the file held.
+        masks: [N, H, W] bool.
+        inverted: whether the file held world-to-camera.
+        box: lower and upper corner [3] of the object.
+    """
+
+    name: str
+    pictures: tuple[str, ...]
+    cameras: tuple[Camera, ...]
+    masks: Tensor
+    inverted: bool
+    box: tuple[Array, Array]
+
+
+def json_name(name: str) -> str:
+    return f"{name}/{name}.json"
+
+
+def select_frames(tree: Tree, wanted: Sequence[int] | None) -> list[str]:
+    found = {n: name for name in tree.list() if (n := fmt.frame_number(name)) is not None}
+    if not found:
+        raise InputError(f"{tree.label()}: holds no folders frame_NNN")
+    missing = sorted(set(wanted or ()) - set(found))
+    if missing:
+        raise InputError(f"{tree.label()}: has no frame {missing[0]}")
+    return [found[n] for n in sorted(found) if wanted is None or n in wanted]
+
+
+def read_frame(tree: Tree, name: str) -> SourceFrame:
+    where = tree.label(json_name(name))
+    entries = fmt.read_json(tree, json_name(name)).get("camera_data")
+    if not isinstance(entries, list) or not entries:
+        raise InputError(f"{where}: key 'camera_data' is missing or empty")
+    pictures: list[str] = []
+    cameras: list[Camera] = []
+    masks: list[Tensor] = []
+    for index, entry in enumerate(entries):
+        if not isinstance(entry, dict) or not isinstance(entry.get("file_path"), str):
+            raise InputError(f"{where}: camera {index}: key 'file_path' is missing")
+        rel = f"{name}/{entry['file_path'].rpartition('/')[2]}"
+        pixels = decode_rgba(tree.read_bytes(rel), tree.label(rel))
+        height, width = pixels.shape[:2]
+        if masks and masks[0].shape != (height, width):
+            raise InputError(f"{tree.label(rel)}: wrong size {width}x{height}, unlike the others")
+        pictures.append(rel)
+        cameras.append(fmt.camera_from_dict(entry, (width, height), f"{where}: camera {index}"))
+        masks.append(torch.from_numpy(pixels[..., 3] >= 128))
+    poses = np.stack([c.cam_to_world for c in cameras])
+    inverted = looks_inverted(poses)
+    if inverted:
+        poses = np.linalg.inv(poses)
+        logger.info("%s: the %d matrices are world-to-camera; inverted them.", name, len(poses))
+    if not common_aim(poses).converges:
+        raise InputError(f"{where}: the cameras look at no common point, inverted or not")
+    cameras = [replace(c, cam_to_world=p) for c, p in zip(cameras, poses, strict=True)]
+    _report_distances(name, pictures, poses)
+    stacked = torch.stack(masks)
+    box = _extent(name, stacked, cameras)
+    return SourceFrame(name, tuple(pictures), tuple(cameras), stacked, inverted, box)
+
+
+def _report_distances(name: str, pictures: Sequence[str], poses: Array) -> None:
+    distance = np.linalg.norm(poses[:, :3, 3] - common_aim(poses).point, axis=1)
+    usual = float(np.median(distance))
+    for index in np.flatnonzero(np.abs(distance / usual - 1.0) > 0.05):
+        logger.info(
+            "%s: %s stands at distance %.2f, the others at %.2f; kept as it is.",
+            name,
+            pictures[index].rpartition("/")[2],
+            distance[index],
+            usual,
+        )
+
+
+def normalisation(frames: Sequence[SourceFrame]) -> tuple[Array, float]:
+    """[4, 4] from source units to our world, and its scale: the box over all frames to size 1."""
+    low, high = np.min([f.box[0] for f in frames], 0), np.max([f.box[1] for f in frames], 0)
+    scale = 1.0 / float((high - low).max())
+    matrix = np.diag([scale, scale, scale, 1.0])
+    matrix[:3, 3] = -scale * 0.5 * (low + high)
+    logger.info(
+        "The object's box over %d frames is %s to %s in source units (from the masks' visual "
+        "hull); scaled by %.6f and centred at the origin.",
+        len(frames),
+        np.round(low, 2).tolist(),
+        np.round(high, 2).tolist(),
+        scale,
+    )
+    return matrix, scale
+
+
+def _extent(name: str, masks: Tensor, cameras: Sequence[Camera]) -> tuple[Array, Array]:
+    aim = common_aim(np.stack([c.cam_to_world for c in cameras])).point
+    distance = np.median([np.linalg.norm(c.position - aim) for c in cameras])
+    # One and a half times what fits in a picture: the object may be cut by the border.
+    reach = 1.5 * float(distance) * math.tan(0.5 * cameras[0].camera_angle_x)
+    low, high = aim - reach, aim + reach
+    for resolution in (64, 96):
+        hull = carve(masks, cameras, resolution, (low, high), min_parallax_deg=EXTENT_PARALLAX_DEG)
+        if not len(hull.points):
+            raise InputError(f"{name}: no point of space lies inside all masks")
+        low, high = hull.extent()
+        low, high = low - 2.0 * hull.voxel_size, high + 2.0 * hull.voxel_size
+    return hull.extent()
