@@ -58,7 +58,7 @@ make_venv() {
 }
 
 install_packages() {
-    local pip=("$venv/bin/python" -m pip install --quiet --disable-pip-version-check)
+    local pip=("$venv/bin/python" -m pip install -qq --disable-pip-version-check)
     local project="$root${extras:+[$extras]}"
     if [[ -n ${CC_CLUSTER:-} ]]; then
         say "installing from the wheels of $CC_CLUSTER"

@@ -1,0 +1,80 @@
+"""The doctor: what it reports here, and in machines that lack something."""
+
+import importlib.metadata
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def doctor() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("doctor", ROOT / "scripts" / "doctor.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_reports_one_line_per_check(doctor: ModuleType) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "doctor.py")], capture_output=True, text=True
+    )
+    *lines, last = done.stdout.splitlines()
+    assert all(line.startswith(("ok   ", "note ", "FAIL ")) for line in lines)
+    assert done.returncode == any(line.startswith("FAIL") for line in lines)
+    assert ("broken" in last) == bool(done.returncode)
+    names = " ".join(lines)
+    assert all(name in names for name in ("python", "torch", "threads", "ffmpeg", "disk", "lpips"))
+
+
+def test_versions_out_of_range_fail_and_other_versions_are_noted(
+    doctor: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def version(name: str) -> str:
+        versions = {"torch": "1.13.0", "numpy": "2.4.2", "tqdm": "4.69.0", "pillow": "13.0.0"}
+        if name not in versions:
+            raise importlib.metadata.PackageNotFoundError
+        return versions[name]
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    states = {name: (state, text) for state, name, text in doctor.check_packages()}
+    assert states["torch"] == ("FAIL", "1.13.0 is outside >=2.6")
+    assert states["numpy"][0] == "note" and "tested with" in states["numpy"][1]
+    assert states["numpy [render]"] == ("note", "2.4.2 is outside <2,>=1.26")
+    assert states["pillow"] == ("ok", "13.0.0")
+    assert states["omegaconf"] == ("FAIL", "not installed")
+    assert states["lpips [metrics]"] == ("note", "not installed")
+
+
+def test_missing_libraries_are_named_as_packages(
+    doctor: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(library: str) -> None:
+        if library in ("libXi.so.6", "libGL.so.1"):
+            raise OSError("cannot open shared object file")
+
+    monkeypatch.setattr(doctor.ctypes, "CDLL", load)
+    monkeypatch.setattr(doctor.sys, "platform", "linux")
+    assert doctor.missing_packages() == ["libxi6", "libgl1"]
+
+
+def test_gaps_of_a_cluster_are_named(
+    doctor: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tool = tmp_path / "avail_wheels"
+    tool.write_text("#!/bin/sh\necho 'name  version'; echo '----'; echo 'imageio_ffmpeg  >=0.6'\n")
+    tool.chmod(0o755)
+    (tmp_path / "slurm").mkdir()
+    (tmp_path / "slurm" / "requirements.txt").write_text("# x\ntorch>=2.6\nimageio-ffmpeg>=0.6\n")
+    monkeypatch.setattr(doctor, "ROOT", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("CC_CLUSTER", "narval")
+    lines = list(doctor.check_cluster())
+    assert lines[0][2].startswith("Alliance cluster narval")
+    assert lines[1] == ("note", "requirements.txt", "wheelhouse lacks imageio-ffmpeg")
