@@ -58,7 +58,9 @@ def _import_failure(message: str) -> AssetFailure:
 
 
 def _import_gltf(path: Path) -> set[str]:
-    return bpy.ops.import_scene.gltf(filepath=str(path))
+    # The default heuristic shortens bones by the armature's scale but not the offsets of the
+    # meshes parented to them, which tears such characters apart (seen in 4.2 and 5.0).
+    return bpy.ops.import_scene.gltf(filepath=str(path), bone_heuristic="TEMPERANCE")
 
 
 def _import_obj(path: Path) -> set[str]:
