@@ -1,0 +1,179 @@
+"""Everything the report shows, read from a run folder. What is missing is noted, never fatal."""
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from animate_papr.run_files import dataset_of, read_json, run_config
+from blender_render.archive import open_tree
+from blender_render.dataset_format import DATASET_FILE
+from blender_render.dataset_format import read_json as read_tree_json
+from training_core.config import InputError
+
+
+@dataclass(frozen=True)
+class FrameData:
+    """One frame of the run.
+
+    Attributes:
+        figures: psnr, ssim, lpips (None where it could not be measured), num_points, ...; {} where
+            the frame is not finished.
+        losses: (step, loss) as logged.
+        views: stems of its pictures, such as "test_000", for which truth and prediction are there.
+        positions: [P, 3] float32 in the dataset's world, or None.
+    """
+
+    name: str
+    folder: Path
+    figures: dict[str, Any]
+    losses: list[tuple[float, float]]
+    views: list[str]
+    positions: np.ndarray | None
+
+    def picture(self, view: str, kind: str) -> Path:
+        """Path of a picture: kind is truth, prediction or depth."""
+        return self.folder / "images" / f"{view}_{kind}.png"
+
+
+@dataclass
+class RunData:
+    """One run; `notes` says in plain words what could not be read."""
+
+    path: Path
+    config: dict[str, Any]
+    config_text: str
+    command: str
+    environment: dict[str, Any]
+    summary: dict[str, Any]
+    dataset: Path | None
+    dataset_info: dict[str, Any]
+    frames: list[FrameData]
+    videos: list[Path]
+    rgb: np.ndarray | None
+    notes: list[str] = field(default_factory=list)
+
+
+def read_run(run: Path) -> RunData:
+    """Read a run folder. Raises InputError where it is no run at all."""
+    notes: list[str] = []
+    config = run_config(run)
+    summary = read_json(run / "metrics.json")
+    if summary is None:
+        notes.append("The run has no final figures (metrics.json): it is not finished.")
+    dataset = dataset_of(run)
+    frames = _frames(run, summary or {}, notes)
+    videos = sorted((run / "videos").glob("*.mp4"))
+    if not videos:
+        notes.append("There are no videos in this run folder.")
+    return RunData(
+        path=run,
+        config=config,
+        config_text=(run / "config.yaml").read_text(encoding="utf-8"),
+        command=_text(run / "command.txt"),
+        environment=read_json(run / "environment.json") or {},
+        summary=summary or {},
+        dataset=dataset,
+        dataset_info=_dataset_info(dataset, notes),
+        frames=frames,
+        videos=videos,
+        rgb=_exported_colours(run, frames, notes),
+        notes=notes,
+    )
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+
+
+def _dataset_info(dataset: Path | None, notes: list[str]) -> dict[str, Any]:
+    if dataset is None:
+        notes.append("The dataset is not on this machine, so its facts are not shown.")
+        return {}
+    try:
+        with open_tree(dataset) as tree:
+            return read_tree_json(tree, DATASET_FILE) if tree.exists(DATASET_FILE) else {}
+    except InputError as error:
+        notes.append(f"The dataset's description could not be read ({error}).")
+        return {}
+
+
+def _frames(run: Path, summary: dict[str, Any], notes: list[str]) -> list[FrameData]:
+    figures = {f["frame"]: f for f in summary.get("frames") or [] if "frame" in f}
+    folders = {p.name: p for p in sorted((run / "frames").glob("*")) if p.is_dir()}
+    frames, unfinished = [], []
+    for name in sorted({*figures, *folders}, key=_natural):
+        folder = folders.get(name, run / "frames" / name)
+        found = figures.get(name) or read_json(folder / "metrics.json") or {}
+        if "psnr" not in found:
+            unfinished.append(name)
+        images = folder / "images"
+        views = [
+            p.name.removesuffix("_truth.png")
+            for p in sorted(images.glob("*_truth.png"), key=lambda p: _natural(p.name))
+            if (images / p.name.replace("_truth.png", "_prediction.png")).is_file()
+        ]
+        points = read_tensor(folder / "points.safetensors", "positions")
+        frames.append(FrameData(name, folder, found, read_losses(folder), views, points))
+    if not frames:
+        notes.append("No frame has been trained yet.")
+    if unfinished:
+        notes.append(f"Not finished: {', '.join(unfinished)}.")
+    without = [f.name for f in frames if f.name not in unfinished and not f.views]
+    if without:
+        notes.append(f"No pictures of held-out views: {', '.join(without)}.")
+    return frames
+
+
+def read_losses(folder: Path) -> list[tuple[float, float]]:
+    """(step, total loss) of each line of metrics.jsonl that has both; damaged lines are skipped."""
+    path = folder / "metrics.jsonl"
+    losses = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        key = _loss_key(record) if isinstance(record, dict) else None
+        if key and isinstance(record[key], int | float) and "step" in record:
+            losses.append((float(record["step"]), float(record[key])))
+    return losses
+
+
+def _loss_key(record: dict[str, Any]) -> str | None:
+    """The total loss goes by one of these names; a run with a single loss may name only that."""
+    names = ("loss", "loss/total", "loss_total", "train/loss", "total_loss")
+    several = [name for name in record if "loss" in name]
+    return next((n for n in names if n in record), several[0] if len(several) == 1 else None)
+
+
+def read_tensor(path: Path, name: str) -> np.ndarray | None:
+    """A tensor of a safetensors file, None where the file or the tensor is absent or broken."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return file.get_tensor(name) if name in file.keys() else None  # noqa: SIM118
+    except (OSError, SafetensorError):
+        return None
+
+
+def _exported_colours(run: Path, frames: list[FrameData], notes: list[str]) -> np.ndarray | None:
+    """uint8 [P, 3] or [T, P, 3] from the export, if it fits the points of this run."""
+    rgb = read_tensor(run / "export" / "trajectories.safetensors", "rgb")
+    clouds = [f.positions for f in frames if f.positions is not None]
+    if not clouds:
+        notes.append("There are no point clouds in this run folder.")
+        return None
+    fits = rgb is not None and all(len(c) == rgb.shape[-2] for c in clouds)
+    if not fits or (rgb is not None and rgb.ndim == 3 and len(rgb) != len(clouds)):
+        notes.append("The point cloud has no colours: `python -m animate_papr.export` makes them.")
+        return None
+    return rgb
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sort key that puts frame_10 after frame_9."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]

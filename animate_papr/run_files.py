@@ -1,0 +1,132 @@
+"""What a run folder says, finished or not, for the commands that start from one."""
+
+import dataclasses
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+from PIL import Image
+
+from animate_papr.camera_paths import PathConfig
+from blender_render.archive import open_tree
+from blender_render.dataset_format import camera_from_dict
+from blender_render.readers import list_frames, picture_file, read_split
+from training_core.config import ConfigError, InputError
+
+
+class UsualView(NamedTuple):
+    """How the dataset's cameras look at the object: distance in world units, size in pixels."""
+
+    radius: float
+    fov_deg: float
+    width: int
+    height: int
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file, None where the file is absent or broken."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def run_config(run: Path) -> dict[str, Any]:
+    """The configuration of a run as plain dicts and lists. Raises InputError where it is no run."""
+    path = run / "config.yaml"
+    if not path.is_file():
+        raise InputError(f"{run}: no config.yaml: not a run folder")
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(path))
+    except Exception as error:
+        raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
+    return content if isinstance(content, dict) else {}
+
+
+def dataset_of(run: Path) -> Path | None:
+    """The dataset that a run was trained on, None where it is not on this machine any more."""
+    data = run_config(run).get("data")
+    candidates = [
+        run / "dataset",
+        (read_json(run / "metrics.json") or {}).get("dataset"),
+        data.get("path") if isinstance(data, dict) else data,
+    ]
+    paths = [Path(c) for c in candidates if c]
+    return next((p for p in paths if p.exists()), None)
+
+
+def usual_view(run: Path) -> UsualView:
+    """Median distance, field of view and trained picture size of the first frame's cameras.
+
+    Raises InputError where the dataset is gone or unreadable.
+    """
+    dataset = dataset_of(run)
+    if dataset is None:
+        raise InputError(f"{run}: its dataset is not on this machine")
+    data = run_config(run).get("data") or {}
+    with open_tree(dataset / list_frames(dataset)[0]) as tree:
+        meta, frames = read_split(tree, "test")
+        where = tree.label("transforms_test.json")
+        size = None
+        if "w" not in meta or "h" not in meta:  # NeRF-synthetic: the pictures say it
+            with Image.open(io.BytesIO(tree.read_bytes(picture_file(frames[0])))) as picture:
+                size = picture.size
+        cameras = [camera_from_dict({**meta, **frame}, size, where) for frame in frames]
+    return UsualView(
+        radius=float(np.median([np.linalg.norm(c.position) for c in cameras])),
+        fov_deg=math.degrees(cameras[0].camera_angle_x),
+        width=int(data.get("width") or 0) or cameras[0].width,
+        height=int(data.get("height") or 0) or cameras[0].height,
+    )
+
+
+def pick_device(name: str) -> torch.device:
+    """The device a config asks for. Raises InputError where CUDA is asked for and absent."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("device=cuda was asked for, but PyTorch finds no CUDA device")
+    use_cuda = name != "cpu" and torch.cuda.is_available()
+    return torch.device("cuda" if use_cuda else "cpu")
+
+
+def completed_path(path: PathConfig, run: Path) -> PathConfig:
+    """`path` with every zero among radius, fov_deg, width, height taken from the dataset's cameras.
+
+    Raises ConfigError that names what to give where there is no dataset to look at.
+    """
+    missing = [name for name in UsualView._fields if not getattr(path, name)]
+    if not missing:
+        return path
+    try:
+        usual = usual_view(run)
+    except InputError as error:
+        keys = ", ".join(f"path.{name}" for name in missing)
+        raise ConfigError(f"{error}; give {keys} instead") from error
+    return dataclasses.replace(path, **{name: getattr(usual, name) for name in missing})
+
+
+def world_to_asset(info: dict[str, Any]) -> np.ndarray | None:
+    """[4, 4] from the dataset's normalised world to the asset's units, None where it is not known.
+
+    Reads both forms of dataset.json: rendered (`world_to_asset` with scale and offset) and
+    converted (`world.world_to_source`, a matrix). Raises InputError where they make no sense.
+    """
+    rendered, world = info.get("world_to_asset"), info.get("world")
+    try:
+        if isinstance(rendered, dict):
+            matrix = np.diag([*[float(rendered["scale"])] * 3, 1.0])
+            matrix[:3, 3] = rendered["offset"]
+        elif isinstance(world, dict) and "world_to_source" in world:
+            matrix = np.array(world["world_to_source"], dtype=np.float64)
+        else:
+            return None
+        if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+            raise ValueError
+    except (KeyError, TypeError, ValueError):
+        raise InputError("dataset.json: the way from world to asset is not readable") from None
+    return matrix
