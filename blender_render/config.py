@@ -9,6 +9,9 @@ from typing import Any
 from blender_render.cameras import LAYOUTS, SIXVIEW_RIGS
 from training_core.config import option, section
 
+# To be raised when equal configs come to give other pictures, so that old datasets are redone.
+RECIPE_VERSION = 1
+
 # None of these changes a picture, so a dataset stays complete when they change. The number of
 # threads is here because Cycles gives the same bytes for any of them (tests say so).
 NOT_IN_HASH = ("assets", "output", "shard", "shards", "workers", "timeout_s", "archive")
@@ -175,7 +178,7 @@ def effective(config: RenderConfig) -> dict[str, Any]:
     """The part of a config that decides what the files of a dataset hold, as JSON."""
     content = {k: v for k, v in asdict(config).items() if k not in NOT_IN_HASH}
     content["engine"] = {k: v for k, v in content["engine"].items() if k != "threads"}
-    return content
+    return {"recipe_version": RECIPE_VERSION, **content}
 
 
 def from_dict(content: dict[str, Any]) -> RenderConfig:

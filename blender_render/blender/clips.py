@@ -19,7 +19,7 @@ from blender_render.blender.geometry import go_to, visible_vertices
 from blender_render.failures import AssetFailure
 
 AS_STORED = "as stored"
-MOTION_SAMPLES = 6
+MOTION_SAMPLES = 13
 MAX_VERTICES = 5000
 LOOP_TOLERANCE = 0.01  # of the size of the object
 STILL_TOLERANCE = 1e-3  # of the size of the object; less is no motion
@@ -60,7 +60,8 @@ class ClipPlayer:
             compat.assign_action(data, action, slot)
 
     def choose(self, wanted: str, rendered: set[str]) -> Clip:
-        """The clip of that name or index, or for "" the one with the most motion; it then plays.
+        """The clip of that name or index; for "" the one in which the visible vertices travel farthest,
+        measured in the object's size. It then plays.
 
         Raises:
             AssetFailure: no_action.
@@ -82,7 +83,8 @@ class ClipPlayer:
     def _motion(self, clip: Clip, rendered: set[str]) -> float:
         self.play(clip)
         times = np.linspace(clip.start, clip.end, MOTION_SAMPLES)
-        return float(displacements([pose(t, rendered) for t in times]).mean())
+        steps = _steps([pose(t, rendered) for t in times])
+        return float(steps.sum(axis=0).mean())
 
     def _find(self) -> list[Clip]:
         groups: dict[str, list[tuple[Any, Any, Any]]] = {}
@@ -186,33 +188,37 @@ def pose(time: float, rendered: set[str]) -> npt.NDArray[np.float64]:
     return vertices[:: max(1, -(-len(vertices) // MAX_VERTICES))]
 
 
-def displacements(poses: list[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
-    """How far each vertex gets from its mean place over ``poses``, as a share of the object's size.
+def _comparable(poses: list[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+    """Poses as [T, N, 3] in units of the diagonal of the box over all of them.
 
-    Size is the diagonal of the box over all poses. Where the number of vertices changes, the
-    corners of the box stand for them. Returns [N]; [0.] when nothing is visible.
+    Where the number of vertices changes, the corners of each pose's box stand for them; where
+    nothing is visible or everything lies in one point, nothing moves.
     """
     if not all(len(p) for p in poses):
-        return np.zeros(1)
+        return np.zeros((len(poses), 1, 3))
     if len({len(p) for p in poses}) > 1:
         poses = [np.stack([p.min(axis=0), p.max(axis=0)]) for p in poses]
     stack = np.stack(poses)
     diagonal = float(np.linalg.norm(stack.max(axis=(0, 1)) - stack.min(axis=(0, 1))))
     if not np.isfinite(diagonal) or diagonal < 1e-12:
-        return np.zeros(1)
-    return np.linalg.norm(stack - stack.mean(axis=0), axis=2).max(axis=0) / diagonal
+        return np.zeros_like(stack)
+    return stack / diagonal
+
+
+def _steps(poses: list[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+    """How far each vertex moves from each pose to the next, [T - 1, N]."""
+    return np.linalg.norm(np.diff(_comparable(poses), axis=0), axis=2)
 
 
 def is_loop(start: float, end: float, rendered: set[str]) -> bool:
     """Whether the poses at both ends are the same: within 1 % of the object's size, and within a
     quarter of what the action moves at all, for actions that move little."""
-    ends = displacements([pose(t, rendered) for t in (start, end)]).max()
-    limit = min(LOOP_TOLERANCE, 0.25 * motion(start, end, rendered))
-    # Two poses lie half their distance from their mean.
-    return bool(2.0 * ends < limit)
+    apart = float(_steps([pose(t, rendered) for t in (start, end)]).max())
+    return apart < min(LOOP_TOLERANCE, 0.25 * motion(start, end, rendered))
 
 
 def motion(start: float, end: float, rendered: set[str]) -> float:
-    """The farthest any visible vertex gets from its mean place, as a share of the object's size."""
+    """The farthest any visible vertex gets from its first place, as a share of the object's size."""
     times = np.linspace(start, end, MOTION_SAMPLES)
-    return float(displacements([pose(t, rendered) for t in times]).max())
+    poses = _comparable([pose(t, rendered) for t in times])
+    return float(np.linalg.norm(poses - poses[0], axis=2).max())
