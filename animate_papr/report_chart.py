@@ -115,7 +115,9 @@ def _y_axis(chart: Chart, low: float, high: float, place) -> str:  # type: ignor
         value = 10.0**tick if chart.logarithmic else tick
         y = place(0.0, value)[1]
         text = f"{value:.2g}" if chart.logarithmic else f"{value:.4g}"
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{chart.width - RIGHT}" y1="{y}" y2="{y}"/>')
+        parts.append(
+            f'<line class="grid" x1="{LEFT}" x2="{chart.width - RIGHT}" y1="{y}" y2="{y}"/>'
+        )
         parts.append(
             f'<text class="tick" x="{LEFT - 8}" y="{y + 4}" text-anchor="end">{text}</text>'
         )

@@ -46,7 +46,7 @@ def run_config(run: Path) -> dict[str, Any]:
         content = OmegaConf.to_container(OmegaConf.load(path))
     except Exception as error:
         raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
-    return content if isinstance(content, dict) else {}
+    return {str(k): v for k, v in content.items()} if isinstance(content, dict) else {}
 
 
 def dataset_of(run: Path) -> Path | None:
