@@ -1,9 +1,11 @@
 """The job files, run by bash with stand-ins for srun, sbatch and python in front of the PATH."""
 
 import os
+import re
 import signal
 import subprocess
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -241,3 +243,58 @@ def test_submitting_freezes_the_list(job: Job) -> None:
     assert not Path(manifest).stat().st_mode & 0o222
     assert job.run(*arguments)[0] == 0  # the same list again is the same file
     assert [p.name for p in Path(manifest).parent.iterdir()] == [Path(manifest).name]
+
+
+@pytest.mark.parametrize(
+    ("script", "files"),
+    [(TRAIN, ["requirements.txt"]), (RENDER, ["requirements.txt", "requirements-render.txt"])],
+)
+def test_the_environment_is_built_on_the_node_without_a_network(
+    job: Job, script: str, files: list[str]
+) -> None:
+    for name in ("virtualenv", "pip"):
+        program = job.folder / "bin" / name
+        program.write_text(f'#!/bin/bash\necho "{name} $*" >> "$TEST/installed"\n')
+        program.chmod(0o755)
+    disk = job.folder / "disk"
+    (disk / "env" / "bin").mkdir(parents=True)
+    (disk / "env" / "bin" / "activate").write_text('echo active >> "$TEST/installed"\n')
+    (job.folder / "list.txt").write_text("a.glb\n")
+    variables = {
+        "VENV": "",
+        "SLURM_TMPDIR": str(disk),
+        "MANIFEST": str(job.folder / "list.txt"),
+        "SHARDS": "1",
+        "SLURM_ARRAY_TASK_ID": "0",
+        "BASH_FUNC_module%%": '() { echo "module $*" >> "$TEST/installed"; }',
+        "CODE": "0",
+    }
+    code, output = job.run(script, "fox", **variables)
+    assert code == 0, output
+    wanted = " ".join(f"-r {ROOT}/slurm/{name}" for name in files)
+    assert job.lines("installed") == [
+        "module purge",
+        "module load StdEnv/2023 python/3.11",
+        f"virtualenv --no-download {disk}/env",
+        "active",
+        "pip install --no-index --upgrade pip",
+        f"pip install --no-index {wanted}",
+    ]
+    assert job.lines("python_args")
+
+
+def test_cluster_requirements_are_those_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+
+    def names(requirements: list[str]) -> set[str]:
+        return {re.split(r"[<>=!\[ ]", line)[0] for line in requirements}
+
+    def listed(name: str) -> list[str]:
+        lines = (ROOT / "slurm" / name).read_text().splitlines()
+        return [line for line in lines if line and not line.startswith("#")]
+
+    # Wheelhouses know no extras, so what imageio[ffmpeg] brings is named itself.
+    needed = names(project["dependencies"]) | {"imageio-ffmpeg"}
+    assert names(listed("requirements.txt")) == needed
+    assert sorted(listed("requirements-render.txt")) == sorted(extras["render"])
