@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +18,14 @@ import numpy.typing as npt
 MAGIC = 20000630
 MULTIPART_FLAG = 0x1000
 TILED_FLAG = 0x200
-PIXEL_TYPES = {0: np.dtype("<u4"), 1: np.dtype("<f2"), 2: np.dtype("<f4")}
+PIXEL_TYPES: dict[int, np.dtype[Any]] = {0: np.dtype("<u4"), 1: np.dtype("<f2"), 2: np.dtype("<f4")}
 
 
 @dataclass(frozen=True)
 class Header:
     """Channel names with their types in file order, the size, and where the offset table starts."""
 
-    channels: list[tuple[str, np.dtype]]
+    channels: list[tuple[str, np.dtype[Any]]]
     width: int
     height: int
     first_row: int
@@ -74,8 +75,8 @@ def _read_header(data: bytes) -> Header:
     return Header(channels, x_max - x_min + 1, y_max - y_min + 1, y_min, at + 1)
 
 
-def _channels(raw: bytes) -> list[tuple[str, np.dtype]]:
-    channels: list[tuple[str, np.dtype]] = []
+def _channels(raw: bytes) -> list[tuple[str, np.dtype[Any]]]:
+    channels: list[tuple[str, np.dtype[Any]]] = []
     at = 0
     while raw[at]:
         name, at = _string(raw, at)

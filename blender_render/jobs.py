@@ -30,6 +30,7 @@ from blender_render.config import RenderConfig, effective
 from blender_render.failures import AssetFailure
 from training_core.atomic import publish_directory, sync_folder, write_json
 from training_core.config import InputError
+from training_core.stopping import Stopped
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,40 @@ class Asset:
             raise AssetFailure("import_error", f"{path}: {error.strerror}") from error
 
 
+class Crew:
+    """The Blender processes of this start, so that all of them can be ended at once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._processes: set[subprocess.Popen[str]] = set()
+        self.stopped = False
+
+    def start(self, *args: Any, **options: Any) -> subprocess.Popen[str]:
+        """``subprocess.Popen`` in a process group of its own. Raises Stopped after ``stop``."""
+        with self._lock:
+            if self.stopped:
+                raise Stopped("stopped")
+            process = subprocess.Popen(*args, start_new_session=True, text=True, **options)
+            self._processes.add(process)
+            return process
+
+    def end(self, process: subprocess.Popen[str]) -> None:
+        """Kill a process and whatever it started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        with self._lock:
+            self._processes.discard(process)
+
+    def stop(self) -> None:
+        """Kill all; what they have finished is kept for the next start."""
+        with self._lock:
+            self.stopped = True
+            for process in self._processes:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+
+
 def target_of(config: RenderConfig, asset: Asset) -> Path:
     """Where the dataset of an asset goes."""
     suffix = ".zip" if config.archive == "zip" else ""
@@ -74,12 +109,15 @@ def dataset_hash(config: RenderConfig, asset_sha256: str) -> str:
     return fmt.config_hash({"config": effective(config), "asset": asset_sha256})
 
 
-def render_asset(config: RenderConfig, asset: Asset, threads: int, listener: Listener) -> bool:
+def render_asset(
+    config: RenderConfig, asset: Asset, threads: int, listener: Listener, crew: Crew
+) -> bool:
     """Render one asset unless it is complete; returns whether anything had to be done.
 
     Raises:
         AssetFailure: this asset cannot be rendered.
         InputError: nothing can be rendered (no device, no room, a folder that is in the way).
+        Stopped: ``crew.stop`` was called.
     """
     output, target = Path(config.output), target_of(config, asset)
     sha256 = asset.sha256()
@@ -101,7 +139,8 @@ def render_asset(config: RenderConfig, asset: Asset, threads: int, listener: Lis
             "config": asdict(config),
         }
         _prepare(work, job)
-        _run_worker(work, output / "logs" / f"{asset.name}.log", config.timeout_s, listener)
+        log = output / "logs" / f"{asset.name}.log"
+        _run_worker(work, log, config.timeout_s, listener, crew)
         _publish(work, target, wanted)
         return True
 
@@ -145,38 +184,44 @@ def pack(folder: Path, archive: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _run_worker(work: Path, log: Path, timeout_s: float, listener: Listener) -> None:
+def _run_worker(work: Path, log: Path, timeout_s: float, listener: Listener, crew: Crew) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     read_end, write_end = os.pipe()
     command = [sys.executable, "-m", "blender_render.blender.worker"]
     environment = {**os.environ, "PYTHONPATH": _python_path()}
     with log.open("w", encoding="utf-8") as out, os.fdopen(read_end, encoding="utf-8") as events:
         try:
-            process = subprocess.Popen(
+            process = crew.start(
                 [*command, str(work / JOB_FILE), str(write_end)],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 pass_fds=[write_end],
                 env=environment,
-                start_new_session=True,
             )
         finally:
             os.close(write_end)
         late = threading.Event()
-        timer = threading.Timer(timeout_s, lambda: (late.set(), _kill(process)))
+
+        def give_up() -> None:
+            late.set()
+            crew.end(process)
+
+        timer = threading.Timer(timeout_s, give_up)
         timer.start()
         try:
             ending = _listen(events, listener)
             code = process.wait()
         finally:
             timer.cancel()
-            _kill(process)
+            crew.end(process)
     if ending.get("event") == "failed":
         raise AssetFailure(ending["reason"], ending["detail"])
     if ending.get("event") == "fatal":
         raise InputError(ending["detail"])
     if ending.get("event") != "done":
+        if crew.stopped:
+            raise Stopped("stopped")
         if late.is_set():
             raise AssetFailure("timeout", f"not finished after {timeout_s:g} s")
         raise AssetFailure("crashed", f"exit code {code}; last words: {_last_words(log)}")
@@ -190,12 +235,6 @@ def _listen(events: Any, listener: Listener) -> dict[str, Any]:
             return event
         listener(event)
     return {}
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def _last_words(log: Path) -> str:

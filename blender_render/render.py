@@ -1,7 +1,8 @@
 """Animated assets to datasets: ``python -m blender_render.render --config FILE key=value ...``.
 
 Exit codes: 0 all assets are rendered, 2 wrong config or a place that cannot be used, 4 some assets
-failed; each of those has one line with a reason code in ``failures.jsonl`` in the output folder.
+failed (each has one line with a reason code in ``failures.jsonl`` in the output folder), 75 stopped
+by a signal; the same command then continues, as it does after a kill.
 """
 
 from __future__ import annotations
@@ -10,17 +11,18 @@ import glob
 import logging
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 from blender_render import dataset_format as fmt
 from blender_render.config import RenderConfig
 from blender_render.failures import FAILURES_FILE, AssetFailure, record_outcome
-from blender_render.jobs import BUILTIN, Asset, dataset_hash, render_asset, target_of
+from blender_render.jobs import BUILTIN, Asset, Crew, dataset_hash, render_asset, target_of
 from training_core.cli import run_command
 from training_core.config import ConfigError
 from training_core.metrics_log import progress
+from training_core.stopping import StopSignals
 
 logger = logging.getLogger(__name__)
 
@@ -162,40 +164,50 @@ class _Follower:
 
 
 def render_all(config: RenderConfig) -> list[str]:
-    """Render every asset; returns the names of those that failed."""
+    """Render every asset; returns the names of those that failed.
+
+    Raises:
+        Stopped: by SIGTERM, SIGINT or SIGUSR1; finished frames are kept for the next start.
+    """
     assets = find_assets(config)
-    output = Path(config.output)
-    output.mkdir(parents=True, exist_ok=True)
-    threads = threads_per_worker(config)
-
-    def one(numbered: tuple[int, Asset]) -> str | None:
-        number, asset = numbered
-        follower = _Follower(asset)
+    Path(config.output).mkdir(parents=True, exist_ok=True)
+    threads, crew = threads_per_worker(config), Crew()
+    with StopSignals() as signals, ThreadPoolExecutor(config.workers) as pool:
+        futures = [pool.submit(_render_one, config, asset, threads, crew) for asset in assets]
         try:
-            fresh = render_asset(config, asset, threads, follower)
-        except AssetFailure as failure:
-            record_outcome(
-                output,
-                asset.name,
-                {"source": asset.source, "reason": failure.reason, "detail": failure.detail},
-            )
-            logger.error("%s failed: %s", asset.name, failure)
-            return asset.name
+            waiting = set(futures)
+            while waiting:
+                done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
+                if signals.requested:
+                    break
+                for future in done:
+                    future.result()  # an error that concerns every asset ends the start at once
         finally:
-            follower.close()
-        record_outcome(output, asset.name, None)
-        said = "finished" if fresh else "already complete, skipped"
-        target = target_of(config, asset)
-        logger.info("%s (%d of %d): %s, %s", asset.name, number, len(assets), said, target)
-        return None
+            if waiting:
+                crew.stop()
+                pool.shutdown(cancel_futures=True)
+        signals.raise_if_requested()
+    failed = [future.result() for future in futures]
+    return [asset.name for asset, bad in zip(assets, failed, strict=True) if bad]
 
-    with ThreadPoolExecutor(config.workers) as pool:
-        results = pool.map(one, enumerate(assets, start=1))
-        try:
-            return [name for name in results if name is not None]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+
+def _render_one(config: RenderConfig, asset: Asset, threads: int, crew: Crew) -> bool:
+    """Render one asset and keep the books; returns whether it failed."""
+    output = Path(config.output)
+    follower = _Follower(asset)
+    try:
+        fresh = render_asset(config, asset, threads, follower, crew)
+    except AssetFailure as failure:
+        logger.error("%s failed: %s", asset.name, failure)
+        details = {"source": asset.source, "reason": failure.reason, "detail": failure.detail}
+        record_outcome(output, asset.name, details)
+        return True
+    finally:
+        follower.close()
+    record_outcome(output, asset.name, None)
+    said = "finished" if fresh else "already complete, skipped"
+    logger.info("%s: %s, %s", asset.name, said, target_of(config, asset))
+    return False
 
 
 def main(argv: Sequence[str] | None = None) -> int:

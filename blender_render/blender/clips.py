@@ -60,8 +60,9 @@ class ClipPlayer:
             compat.assign_action(data, action, slot)
 
     def choose(self, wanted: str, rendered: set[str]) -> Clip:
-        """The clip of that name or index; for "" the one in which the visible vertices travel farthest,
-        measured in the object's size. It then plays.
+        """The clip of that name or index; for "" the one with the most motion. It then plays.
+
+        Motion is the way the average visible vertex travels, in sizes of the object.
 
         Raises:
             AssetFailure: no_action.
@@ -218,7 +219,7 @@ def is_loop(start: float, end: float, rendered: set[str]) -> bool:
 
 
 def motion(start: float, end: float, rendered: set[str]) -> float:
-    """The farthest any visible vertex gets from its first place, as a share of the object's size."""
+    """The farthest any visible vertex gets from its first place, in sizes of the object."""
     times = np.linspace(start, end, MOTION_SAMPLES)
     poses = _comparable([pose(t, rendered) for t in times])
     return float(np.linalg.norm(poses - poses[0], axis=2).max())

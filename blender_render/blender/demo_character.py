@@ -84,7 +84,6 @@ def _parts() -> list[Part]:
     for index, (parent, y, z) in enumerate(
         [("Head", -0.02, 0.55), ("Head", 0.20, 0.44), ("Body", 0.27, 0.22), ("Body", 0.31, -0.02)]
     ):
-        tilt = -0.35 * index
         parts.append(
             Part(
                 f"Spike{index}",
@@ -92,7 +91,7 @@ def _parts() -> list[Part]:
                 (0, y, z - 0.02),
                 limb(0.085, 0.025, -0.15),
                 _along(YELLOW, ORANGE, 0.15),
-                lambda p, t=tilt: (t, 0.0, 0.0),
+                _held(-0.35 * index),
             )
         )
     for side, name in ((1, "L"), (-1, "R")):
@@ -182,14 +181,21 @@ def _tail() -> list[Part]:
                 joint,
                 limb(thick, thin, length),
                 _stripes(TEAL, ORANGE, 0.15),
-                lambda p, k=index: (
-                    lean[k],
-                    0.0 if k else 0.3 * math.sin(p),
-                    0.3 * math.sin(p - 0.9 * k) if k else 0.0,
-                ),
+                _wag(lean[index], index),
             )
         )
     return parts
+
+
+def _held(tilt: float) -> Motion:
+    return lambda phase: (tilt, 0.0, 0.0)
+
+
+def _wag(lean: float, index: int) -> Motion:
+    """The root swings about its own side axis, the rest follow sideways, each a little later."""
+    if index == 0:
+        return lambda phase: (lean, 0.3 * math.sin(phase), 0.0)
+    return lambda phase: (lean, 0.0, 0.3 * math.sin(phase - 0.9 * index))
 
 
 def ellipsoid(

@@ -105,38 +105,49 @@ def _face_vertices(obj: Any) -> Points:
 
 @dataclass(frozen=True)
 class Normalisation:
-    """asset = world × ``scale`` + ``offset``: from the dataset's world to Blender's import units."""
+    """asset = world × ``scale`` + ``offset``: from the dataset's world to that of the import."""
 
     scale: float
     offset: tuple[float, float, float]
 
 
-def normalise(times: list[float], rendered: set[str]) -> tuple[Normalisation, Points]:
+def bounding_boxes(times: list[float], rendered: set[str]) -> Points:
+    """Lowest and highest corner of what is visible at each moment, [T, 2, 3].
+
+    Raises:
+        AssetFailure: no_mesh (nothing visible at some moment), zero_extent.
+    """
+    boxes = np.stack([_box_at(time, rendered)[0] for time in times])
+    size = float((boxes[:, 1].max(axis=0) - boxes[:, 0].min(axis=0)).max())
+    if not np.isfinite(size) or size < 1e-9:
+        raise AssetFailure("zero_extent", f"the bounding box over all frames is {size:g} wide")
+    return boxes
+
+
+def normalise(
+    times: list[float], rendered: set[str], boxes: Points
+) -> tuple[Normalisation, Points]:
     """Bring the asset's box over all ``times`` to the origin, longest side 1, by a parent empty.
+
+    Args:
+        boxes: [T, 2, 3], from ``bounding_boxes`` of the same times.
 
     Returns:
         the way back, and the outermost points [N, 3] of all moments in the new world.
 
     Raises:
-        AssetFailure: no_mesh, zero_extent, not_normalisable.
+        AssetFailure: not_normalisable.
     """
-    before = [_box_at(time, rendered)[0] for time in times]
-    low = np.min([box[0] for box in before], axis=0)
-    high = np.max([box[1] for box in before], axis=0)
-    size = float((high - low).max())
-    if not np.isfinite(size) or size < 1e-9:
-        raise AssetFailure("zero_extent", f"bounding box from {low.tolist()} to {high.tolist()}")
-    centre = (low + high) / 2.0
+    low, high = boxes[:, 0].min(axis=0), boxes[:, 1].max(axis=0)
+    size, centre = float((high - low).max()), (low + high) / 2.0
     _parent_all(Matrix.LocRotScale(-centre / size, None, (1.0 / size,) * 3))
     after = [_box_at(time, rendered) for time in times]
-    for (expected_low, expected_high), (box, _) in zip(before, after, strict=True):
-        expected = (np.stack([expected_low, expected_high]) - centre) / size
-        off = float(np.abs(expected - box).max())
-        if not off < FOLLOW_TOLERANCE:
-            raise AssetFailure(
-                "not_normalisable",
-                f"after parenting, the box is {off:.3g} units away from where it should be",
-            )
+    off = float(np.abs((boxes - centre) / size - np.stack([box for box, _ in after])).max())
+    if not off < FOLLOW_TOLERANCE:
+        raise AssetFailure(
+            "not_normalisable",
+            f"after parenting, the box is {off:.3g} units away from where it should be",
+        )
     points = np.concatenate([outer for _, outer in after])
     return Normalisation(size, (float(centre[0]), float(centre[1]), float(centre[2]))), points
 

@@ -29,7 +29,7 @@ AREA_WATTS = 60.0
 AREA_SURROUNDINGS = 0.05  # Blender's factory world; keeps the underside from being pure black
 
 
-class NoDevice(Exception):
+class NoDevice(Exception):  # noqa: N818 (a finding, not a fault of the code)
     """The device asked for is not there."""
 
 

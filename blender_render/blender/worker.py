@@ -13,7 +13,7 @@ import logging
 import os
 import signal
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from blender_render.blender import compat, importing
 from blender_render.blender.clips import STILL_TOLERANCE, Clip, ClipPlayer, is_loop, motion
 from blender_render.blender.geometry import (
     Normalisation,
+    bounding_boxes,
     go_to,
     normalise,
     remove_cameras_and_lights,
@@ -72,8 +73,10 @@ class AssetRun:
         remove_cameras_and_lights()
         rendered = show_what_renders()
         clip, times, loop = self._plan_frames(rendered)
+        boxes = bounding_boxes(times, rendered)
         importing.require_textures(rendered)
-        normalisation, points = normalise(times, rendered)
+        self._require_motion(clip, rendered)
+        normalisation, points = normalise(times, rendered, boxes)
         views = self._plan_views(points)
         studio = Studio(
             self.config.engine, self.config.light, self.job["threads"], self.work / ".shot"
@@ -95,12 +98,18 @@ class AssetRun:
         end = clip.end if config.end is None else config.end
         if end < start:
             raise AssetFailure("no_motion", f"no frames from {start:g} to {end:g}")
-        if self.config.require_motion and motion(start, end, rendered) < STILL_TOLERANCE:
-            raise AssetFailure("no_motion", f"{clip.name!r} from frame {start:g} to {end:g}")
+        clip = replace(clip, start=start, end=end)
         loop = is_loop(start, end, rendered) if config.loop == "auto" else config.loop == "yes"
         times = sample_times(start, end, every=config.every, count=config.count, loop=loop)
         logger.info("action %r, loop %s, frames %s", clip.name, loop, times)
         return clip, times, loop
+
+    def _require_motion(self, clip: Clip, rendered: set[str]) -> None:
+        if self.config.require_motion:
+            moved = motion(clip.start, clip.end, rendered)
+            if moved < STILL_TOLERANCE:
+                where = f"{clip.name!r} from frame {clip.start:g} to {clip.end:g}"
+                raise AssetFailure("no_motion", f"{where} moves {moved:.2g} of the object's size")
 
     def _plan_views(self, points: np.ndarray) -> tuple[View, ...]:
         rig = self.config.rig

@@ -1,0 +1,206 @@
+"""Writes small assets with known content; run with Blender's Python: ``make_assets.py FOLDER``.
+
+What each of them is for stands beside its function. Positions are those the tests compute with.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import bpy
+import numpy as np
+
+MARKERS = {"R": (0.9, 0.1, -0.6), "G": (-0.7, 0.5, 0.2), "B": (0.1, -0.8, 0.8)}
+MARKER_RADIUS = 0.16
+
+
+def fresh() -> None:
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+
+
+def save_blend(path: Path) -> None:
+    bpy.ops.wm.save_as_mainfile(filepath=str(path), check_existing=False)
+
+
+def save_glb(path: Path, **options: object) -> None:
+    bpy.ops.export_scene.gltf(filepath=str(path), **options)
+
+
+def sphere(name: str, position: tuple[float, float, float], radius: float) -> bpy.types.Object:
+    bpy.ops.mesh.primitive_uv_sphere_add(
+        segments=64, ring_count=32, radius=radius, location=position
+    )
+    bpy.context.object.name = name
+    return bpy.context.object
+
+
+def cube(name: str, size: float = 1.0, x: float = 0.0) -> bpy.types.Object:
+    bpy.ops.mesh.primitive_cube_add(size=size, location=(x, 0.0, 0.0))
+    bpy.context.object.name = name
+    return bpy.context.object
+
+
+def glow(obj: bpy.types.Object, colour: tuple[float, float, float]) -> None:
+    material = bpy.data.materials.new(obj.name)
+    material.use_nodes = True
+    nodes, links = material.node_tree.nodes, material.node_tree.links
+    emission = nodes.new("ShaderNodeEmission")
+    emission.inputs["Color"].default_value = (*colour, 1.0)
+    links.new(emission.outputs[0], nodes["Material Output"].inputs["Surface"])
+    obj.data.materials.append(material)
+
+
+def keys(obj: bpy.types.Object, path: str, values: dict[float, tuple[float, ...]]) -> None:
+    """Linear keyframes at (fractional) frames."""
+    bpy.context.preferences.edit.keyframe_new_interpolation_type = "LINEAR"
+    for frame, value in values.items():
+        setattr(obj, path, value)
+        obj.keyframe_insert(path, frame=frame)
+
+
+def push(obj: bpy.types.Object, name: str) -> None:
+    """Move the active action into an NLA track, as a glTF animation of that name."""
+    data = obj.animation_data
+    strip_action = data.action
+    slot = getattr(data, "action_slot", None)
+    track = data.nla_tracks.new()
+    track.name = name
+    strip = track.strips.new(name, int(strip_action.frame_range[0]), strip_action)
+    if slot is not None:
+        strip.action_slot = slot
+    data.action = None
+
+
+def markers(folder: Path) -> None:
+    """Glowing balls turning half a turn about Z from frame 2.5 to 12.5."""
+    fresh()
+    pivot = bpy.data.objects.new("pivot", None)
+    bpy.context.scene.collection.objects.link(pivot)
+    for colour, (name, position) in zip(np.eye(3), MARKERS.items(), strict=True):
+        ball = sphere(name, position, MARKER_RADIUS)
+        glow(ball, tuple(colour))
+        ball.parent = pivot
+    keys(pivot, "rotation_euler", {2.5: (0, 0, 0), 12.5: (0, 0, math.pi)})
+    # What a file must not be able to bring into the pictures.
+    scene = bpy.context.scene
+    scene.render.resolution_percentage, scene.view_settings.exposure = 50, 3.0
+    scene.render.use_border = True
+    save_blend(folder / "markers.blend")
+
+
+def stage(folder: Path) -> None:
+    """A unit cube that slides by 3 in x, among huge things that no picture shows."""
+    fresh()
+    mover = cube("mover")
+    keys(mover, "location", {1: (0, 0, 0), 4: (3, 0, 0)})
+    cube("unrendered", 50.0).hide_render = True
+    hidden = bpy.data.collections.new("hidden")
+    bpy.context.scene.collection.children.link(hidden)
+    for name, collection in (("in_hidden", hidden),):
+        obj = cube(name, 70.0)
+        for old in list(obj.users_collection):
+            old.objects.unlink(obj)
+        collection.objects.link(obj)
+    hidden.hide_render = True
+    loose = bpy.data.meshes.new("loose")
+    loose.from_pydata([(90.0, 0.0, 0.0), (0.0, 90.0, 0.0)], [(0, 1)], [])
+    bpy.context.scene.collection.objects.link(bpy.data.objects.new("wire", loose))
+    bpy.ops.object.camera_add(location=(200, 0, 0))
+    bpy.ops.object.light_add(type="SUN", location=(0, 300, 0))
+    bpy.context.object.data.energy = 1000.0
+    save_blend(folder / "stage.blend")
+
+
+def two_clips(folder: Path) -> None:
+    """Clip Small moves one cube a little, Big moves both much; Small comes first."""
+    fresh()
+    first, second = cube("first"), cube("second", 1.0, 3.0)
+    keys(first, "location", {0: (0, 0, 0), 20: (0, 0.1, 0)})
+    push(first, "Small")
+    keys(first, "location", {0: (0, 0, 0), 5: (0, 0, 2), 10: (0, 0, 0)})
+    push(first, "Big")
+    keys(second, "location", {0: (3, 0, 0), 5: (3, 0, -2), 10: (3, 0, 0)})
+    push(second, "Big")
+    save_glb(folder / "two_clips.glb", export_animation_mode="NLA_TRACKS")
+
+
+def plain(folder: Path) -> None:
+    """One cube in every other file type, and the ones that must fail."""
+    fresh()
+    keys(cube("box"), "rotation_euler", {1: (0, 0, 0), 9: (0, 0, 1.0)})
+    bpy.ops.export_scene.fbx(filepath=str(folder / "box.fbx"))
+    fresh()
+    cube("box")
+    bpy.ops.wm.obj_export(filepath=str(folder / "solid.obj"))
+    save_glb(folder / "still.glb")
+    shutil.copy(folder / "still.glb", folder / "still_stl.stl")
+
+
+def no_mesh(folder: Path) -> None:
+    fresh()
+    bpy.ops.object.empty_add()
+    keys(bpy.context.object, "location", {1: (0, 0, 0), 5: (1, 0, 0)})
+    save_glb(folder / "no_mesh.glb")
+
+
+def point(folder: Path) -> None:
+    """Faces whose corners all lie in one place."""
+    fresh()
+    mesh = bpy.data.meshes.new("point")
+    mesh.from_pydata([(1.0, 1.0, 1.0)] * 3, [], [(0, 1, 2)])
+    bpy.context.scene.collection.objects.link(bpy.data.objects.new("point", mesh))
+    save_blend(folder / "point.blend")
+
+
+def ghost(folder: Path) -> None:
+    """A moving cube that is wholly transparent."""
+    fresh()
+    box = cube("ghost")
+    keys(box, "location", {1: (0, 0, 0), 5: (1, 0, 0)})
+    material = bpy.data.materials.new("ghost")
+    material.use_nodes = True
+    material.node_tree.nodes["Principled BSDF"].inputs["Alpha"].default_value = 0.0
+    box.data.materials.append(material)
+    save_blend(folder / "ghost.blend")
+
+
+def bad_gltf(folder: Path) -> None:
+    """A texture that is gone, and a required extension nobody has."""
+    fresh()
+    box = cube("painted")
+    keys(box, "location", {1: (0, 0, 0), 5: (1, 0, 0)})
+    image = bpy.data.images.new("paint", 8, 8)
+    image.filepath_raw, image.file_format = str(folder / "paint.png"), "PNG"
+    image.save()
+    material = bpy.data.materials.new("painted")
+    material.use_nodes = True
+    nodes = material.node_tree.nodes
+    texture = nodes.new("ShaderNodeTexImage")
+    texture.image = image
+    surface = nodes["Principled BSDF"].inputs["Base Color"]
+    material.node_tree.links.new(texture.outputs["Color"], surface)
+    box.data.materials.append(material)
+    save_blend(folder / "untextured.blend")
+    target = folder / "textureless.gltf"
+    save_glb(target, export_format="GLTF_SEPARATE", export_image_format="AUTO")
+    for picture in folder.glob("*.png"):
+        picture.unlink()
+    content = json.loads(target.read_text())
+    content["extensionsRequired"] = ["VIDEOPAPR_from_the_future"]
+    content["extensionsUsed"] = [*content.get("extensionsUsed", []), "VIDEOPAPR_from_the_future"]
+    content.pop("images", None), content.pop("textures", None), content.pop("materials", None)
+    (folder / "future.gltf").write_text(json.dumps(content))
+
+
+if __name__ == "__main__":
+    target_folder = Path(sys.argv[1])
+    for write in (markers, stage, two_clips, plain, no_mesh, point, ghost, bad_gltf):
+        write(target_folder)
+    # Blender 4.2 as a module can crash while Python shuts down.
+    sys.stdout.flush()
+    os._exit(0)
