@@ -19,10 +19,11 @@ from torch import Tensor
 from animate_papr.camera_paths import PathConfig
 from animate_papr.ply import encode_ply
 from animate_papr.point_colours import colours_from_neighbours, point_colours
-from animate_papr.run_files import completed_path, pick_device, world_to_asset
+from animate_papr.run_files import completed_path, world_to_asset
 from animate_papr.sequence import Sequence, load_sequence
 from animate_papr.video import to_uint8
 from blender_render.cameras import Camera, fibonacci_sphere, look_at
+from sjc_papr.device import pick_device
 from sjc_papr.points import PointRows
 from sjc_papr.rays import camera_rays
 from sjc_papr.renderer import render
@@ -111,8 +112,8 @@ def write_trajectories(
 
     Tensors: positions [T, P, 3] float32 in the dataset's world, influence [T, P], features
     [T, P, C], rgb [P, 3] or (one colour set per frame) [T, P, 3] uint8. Metadata: frames, and
-    `world_to_asset`, a row-major 4x4 matrix. Where the number of points changes between frames there
-    are no trajectories: an older file goes, and the answer is False.
+    `world_to_asset`, a row-major 4x4 matrix. Where the number of points changes between frames
+    there are no trajectories: an older file goes, and the answer is False.
     """
     if len({len(f.positions) for f in frames}) > 1:
         path.unlink(missing_ok=True)

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 
 from animate_papr.camera_paths import PathConfig, path_cameras
-from animate_papr.run_files import completed_path, pick_device
+from animate_papr.run_files import completed_path
 from animate_papr.sequence import Sequence, load_sequence
 from animate_papr.video import write_gif, write_png, write_video
 from blender_render.cameras import Camera
+from sjc_papr.device import pick_device
 from sjc_papr.rays import camera_rays
 from sjc_papr.renderer import render
 from training_core.cli import run_command

@@ -14,6 +14,7 @@ COLUMNS = {
     "psnr": "PSNR / dB",
     "ssim": "SSIM",
     "lpips": "LPIPS",
+    "depth_mae": "depth error",
     "num_points": "points",
     "steps": "steps",
     "seconds": "seconds",
@@ -62,26 +63,31 @@ def quality_section(run: RunData) -> str:
         points = [(float(k), float(v)) for k, v in enumerate(values) if v is not None]
         chart = line_chart([Line(label, points, dots=True)], Chart("frame", label, x_names=names))
         charts.append(f"<div>{chart}</div>")
-    heads = "".join(f"<th>{text}</th>" for text in ("frame", *COLUMNS.values()))
-    rows = "".join(_table_row(f) for f in run.frames)
-    mean = [_mean_cell(run, key) for key in COLUMNS]
+    # True depth is there or not by the dataset; a missing LPIPS is worth a column of dashes.
+    keys = [key for key in COLUMNS if key != "depth_mae" or figures(run, key)]
+    heads = "".join(f"<th>{text}</th>" for text in ("frame", *(COLUMNS[key] for key in keys)))
+    rows = "".join(_table_row(f, keys) for f in run.frames)
+    mean = [_mean_cell(run, key) for key in keys]
     table = (
         f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody>'
         f"<tfoot><tr><td>mean</td>{''.join(mean)}</tr></tfoot></table></div>"
     )
-    hint = "Means over all held-out views of a frame. A dash: not measured, never replaced."
+    hint = (
+        "Means over all held-out views of a frame. A dash: not measured, never replaced. Depth "
+        "error is absolute, in units of the object's longest side."
+    )
     return section("Quality per frame", hint, f'<div class="pair">{"".join(charts)}</div>{table}')
 
 
 def _cell_text(key: str, value: Any) -> str:
     if key == "peak_memory_bytes" and isinstance(value, int | float):
         return f"{value / 2**20:,.0f} MiB"
-    forms = {"psnr": ".2f", "ssim": ".4f", "lpips": ".4f", "seconds": ",.1f"}
+    forms = {"psnr": ".2f", "ssim": ".4f", "lpips": ".4f", "depth_mae": ".4f", "seconds": ",.1f"}
     return number(value, forms.get(key, ",.0f"))
 
 
-def _table_row(frame: FrameData) -> str:
-    cells = [_cell_text(key, frame.figures.get(key)) for key in COLUMNS]
+def _table_row(frame: FrameData, keys: Sequence[str]) -> str:
+    cells = [_cell_text(key, frame.figures.get(key)) for key in keys]
     shown = "".join(f"<td{' class=absent' if c == DASH else ''}>{c}</td>" for c in cells)
     return f"<tr><td>{escape(frame.name)}</td>{shown}</tr>"
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
@@ -86,14 +85,6 @@ def usual_view(run: Path) -> UsualView:
     )
 
 
-def pick_device(name: str) -> torch.device:
-    """The device a config asks for. Raises InputError where CUDA is asked for and absent."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("device=cuda was asked for, but PyTorch finds no CUDA device")
-    use_cuda = name != "cpu" and torch.cuda.is_available()
-    return torch.device("cuda" if use_cuda else "cpu")
-
-
 def completed_path(path: PathConfig, run: Path) -> PathConfig:
     """`path` with every zero among radius, fov_deg, width, height taken from the dataset's cameras.
 
@@ -113,19 +104,15 @@ def completed_path(path: PathConfig, run: Path) -> PathConfig:
 def world_to_asset(info: dict[str, Any]) -> np.ndarray | None:
     """[4, 4] from the dataset's normalised world to the asset's units, None where it is not known.
 
-    Reads both forms of dataset.json: rendered (`world_to_asset` with scale and offset) and
-    converted (`world.world_to_source`, a matrix). Raises InputError where they make no sense.
+    Raises InputError where dataset.json has it in a form that makes no sense.
     """
-    rendered, world = info.get("world_to_asset"), info.get("world")
+    way = info.get("world_to_asset")
+    if way is None:
+        return None
     try:
-        if isinstance(rendered, dict):
-            matrix = np.diag([*[float(rendered["scale"])] * 3, 1.0])
-            matrix[:3, 3] = rendered["offset"]
-        elif isinstance(world, dict) and "world_to_source" in world:
-            matrix = np.array(world["world_to_source"], dtype=np.float64)
-        else:
-            return None
-        if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+        matrix = np.diag([*[float(way["scale"])] * 3, 1.0])
+        matrix[:3, 3] = way["offset"]
+        if not np.isfinite(matrix).all():
             raise ValueError
     except (KeyError, TypeError, ValueError):
         raise InputError("dataset.json: the way from world to asset is not readable") from None
