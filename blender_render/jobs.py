@@ -35,7 +35,9 @@ from training_core.stopping import Stopped
 logger = logging.getLogger(__name__)
 
 BUILTIN = "builtin:"
-BUILTIN_SOURCE = Path(__file__).parent / "blender" / "demo_character.py"
+BUILTIN_SOURCES = tuple(
+    Path(__file__).parent / "blender" / name for name in ("demo_character.py", "solids.py")
+)
 LOCK_PATIENCE_S = 10.0
 JOB_FILE = "job.json"
 DONE_FOLDER = ".done"
@@ -51,17 +53,19 @@ class Asset:
     source: str
 
     def sha256(self) -> str:
-        """Hash of the file (of the script that builds it, for a built-in asset).
+        """Hash of the file (of the scripts that build it, for a built-in asset).
 
         Raises:
             AssetFailure: import_error, the file cannot be read.
         """
-        path = BUILTIN_SOURCE if self.source.startswith(BUILTIN) else Path(self.source)
-        try:
-            with path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise AssetFailure("import_error", f"{path}: {error.strerror}") from error
+        builtin = self.source.startswith(BUILTIN)
+        digest = hashlib.sha256()
+        for path in BUILTIN_SOURCES if builtin else (Path(self.source),):
+            try:
+                digest.update(path.read_bytes())
+            except OSError as error:
+                raise AssetFailure("import_error", f"{path}: {error.strerror}") from error
+        return digest.hexdigest()
 
 
 class Crew:

@@ -14,10 +14,20 @@ from dataclasses import dataclass
 
 import bpy
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
-Paint = Callable[[Array], Array]  # points [N, 3] → linear RGB [N, 3]
+from blender_render.blender.solids import (
+    Array,
+    Mesh,
+    Paint,
+    along,
+    blend,
+    disc,
+    ellipsoid,
+    limb,
+    plain,
+    stripes,
+)
+
 Motion = Callable[[float], tuple[float, float, float]]  # phase in radians → Euler angles
 
 CLIP = "Walk"
@@ -41,7 +51,7 @@ class Part:
     name: str
     parent: str | None
     joint: tuple[float, float, float]
-    mesh: tuple[Array, list[tuple[int, ...]]]
+    mesh: Mesh
     paint: Paint
     motion: Motion = lambda phase: (0.0, 0.0, 0.0)
 
@@ -90,7 +100,7 @@ def _parts() -> list[Part]:
                 parent,
                 (0, y, z - 0.02),
                 limb(0.085, 0.025, -0.15),
-                _along(YELLOW, ORANGE, 0.15),
+                along(YELLOW, ORANGE, 0.15),
                 _held(-0.35 * index),
             )
         )
@@ -131,7 +141,7 @@ def _side(side: int, name: str) -> list[Part]:
             "Body",
             (0.29 * side, -0.03, 0.17),
             limb(0.095, 0.085, 0.20),
-            _plain(TEAL),
+            plain(TEAL),
             arm,
         ),
         Part(
@@ -139,7 +149,7 @@ def _side(side: int, name: str) -> list[Part]:
             f"Arm{name}",
             (0, 0, -0.20),
             limb(0.085, 0.075, 0.17),
-            _stripes(TEAL, DEEP_TEAL, 0.11),
+            stripes(TEAL, DEEP_TEAL, 0.11),
             forearm,
         ),
         Part(
@@ -147,14 +157,14 @@ def _side(side: int, name: str) -> list[Part]:
             f"Forearm{name}",
             (0, 0, -0.19),
             ellipsoid((0.10, 0.09, 0.10)),
-            _plain(ORANGE),
+            plain(ORANGE),
         ),
         Part(
             f"Leg{name}",
             "Body",
             (0.17 * side, 0, -0.28),
             limb(0.135, 0.11, 0.22),
-            _along(TEAL, DEEP_TEAL, -0.25),
+            along(TEAL, DEEP_TEAL, -0.25),
             lambda p: (0.5 * s(p + swing), 0.0, 0.0),
         ),
         Part(
@@ -180,7 +190,7 @@ def _tail() -> list[Part]:
                 f"Tail{index - 1}" if index else "Body",
                 joint,
                 limb(thick, thin, length),
-                _stripes(TEAL, ORANGE, 0.15),
+                stripes(TEAL, ORANGE, 0.15),
                 _wag(lean[index], index),
             )
         )
@@ -198,92 +208,15 @@ def _wag(lean: float, index: int) -> Motion:
     return lambda phase: (lean, 0.0, 0.3 * math.sin(phase - 0.9 * index))
 
 
-def ellipsoid(
-    radii: tuple[float, float, float], centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
-) -> tuple[Array, list[tuple[int, ...]]]:
-    """Vertices and faces of an ellipsoid."""
-    angle = np.linspace(0.0, math.pi, 49)
-    points, faces = _revolve(np.sin(angle), np.cos(angle))
-    return points * np.array(radii) + np.array(centre), faces
-
-
-def limb(thick: float, thin: float, length: float) -> tuple[Array, list[tuple[int, ...]]]:
-    """A rounded cone from the joint at the origin down to z = −length (up if negative)."""
-    top = np.linspace(0.0, math.pi / 2, 13)
-    along = np.linspace(0.0, 1.0, 16)[1:-1]
-    bottom = np.linspace(math.pi / 2, math.pi, 13)
-    radius = np.concatenate(
-        [thick * np.sin(top), thick + (thin - thick) * along, thin * np.sin(bottom)]
-    )
-    height = np.concatenate(
-        [thick * np.cos(top), -abs(length) * along, thin * np.cos(bottom) - abs(length)]
-    )
-    points, faces = _revolve(radius, height)
-    if length < 0:  # turned over about X, which keeps the faces pointing outwards
-        points = points * np.array([1.0, -1.0, -1.0])
-    return points, faces
-
-
-def _revolve(radius: Array, height: Array, around: int = 64) -> tuple[Array, list[tuple[int, ...]]]:
-    """Surface of revolution about Z; the profile runs from the top pole to the bottom pole."""
-    turn = np.arange(around) * (2.0 * math.pi / around)
-    ring = np.stack([np.cos(turn), np.sin(turn), np.zeros(around)], axis=1)
-    rows = [r * ring + (0.0, 0.0, z) for r, z in zip(radius[1:-1], height[1:-1], strict=True)]
-    poles = np.array([[0.0, 0.0, height[0]], [0.0, 0.0, height[-1]]])
-    top, bottom = around * len(rows), around * len(rows) + 1
-    faces: list[tuple[int, ...]] = []
-    for i in range(around):
-        j = (i + 1) % around
-        faces.append((top, i, j))
-        for row in range(len(rows) - 1):
-            a, b = row * around, (row + 1) * around
-            faces.append((a + i, b + i, b + j, a + j))
-        last = (len(rows) - 1) * around
-        faces.append((last + i, bottom, last + j))
-    return np.concatenate([*rows, poles]), faces
-
-
-def _blend(base: Array, colour: tuple[float, float, float], weight: Array) -> Array:
-    w = np.clip(weight, 0.0, 1.0)[:, None]
-    return base * (1.0 - w) + np.array(colour) * w
-
-
-def _disc(points: Array, centre: tuple[float, float, float], radius: float) -> Array:
-    """1 inside a ball around ``centre``, falling to 0 over a soft edge; [N]."""
-    distance = np.linalg.norm(points - np.array(centre), axis=1)
-    return np.clip((radius - distance) / 0.015 + 0.5, 0.0, 1.0)
-
-
-def _plain(colour: tuple[float, float, float]) -> Paint:
-    return lambda points: np.tile(np.array(colour), (len(points), 1))
-
-
-def _along(
-    start: tuple[float, float, float], end: tuple[float, float, float], height: float
-) -> Paint:
-    """From one colour at z = 0 to another at z = ``height``."""
-    return lambda points: _blend(_plain(start)(points), end, points[:, 2] / height)
-
-
-def _stripes(
-    one: tuple[float, float, float], other: tuple[float, float, float], period: float
-) -> Paint:
-    def paint(points: Array) -> Array:
-        wave = np.sin(points[:, 2] * (2.0 * math.pi / period))
-        return _blend(_plain(one)(points), other, 0.5 + 3.0 * (wave - 0.2))
-
-    return paint
-
-
 def _spots(points: Array, base: Array, centres: list[tuple[float, float, float, float]]) -> Array:
     for x, y, z, radius in centres:
-        base = _blend(base, DEEP_TEAL, _disc(points, (x, y, z), radius))
-        base = _blend(base, ORANGE, _disc(points, (x, y, z), 0.65 * radius))
+        base = blend(base, DEEP_TEAL, disc(points, (x, y, z), radius))
+        base = blend(base, ORANGE, disc(points, (x, y, z), 0.65 * radius))
     return base
 
 
 def _body_paint(points: Array) -> Array:
-    colour = _blend(_plain(TEAL)(points), DEEP_TEAL, (points[:, 2] - 0.1) * 1.2)
+    colour = blend(plain(TEAL)(points), DEEP_TEAL, (points[:, 2] - 0.1) * 1.2)
     spots = [
         (0.27, 0.16, 0.12, 0.10),
         (-0.25, 0.18, 0.17, 0.11),
@@ -297,11 +230,11 @@ def _body_paint(points: Array) -> Array:
     oval = (points[:, 0] / 0.24) ** 2 + ((points[:, 2] + 0.04) / 0.31) ** 2
     belly = np.where(points[:, 1] < 0.0, np.clip((1.0 - oval) * 8.0, 0.0, 1.0), 0.0)
     bands = np.clip(np.sin(points[:, 2] * 52.0) * 4.0 - 2.4, 0.0, 1.0) * belly
-    return _blend(_blend(colour, CREAM, belly), ORANGE, 0.55 * bands)
+    return blend(blend(colour, CREAM, belly), ORANGE, 0.55 * bands)
 
 
 def _head_paint(points: Array) -> Array:
-    colour = _blend(_plain(TEAL)(points), DEEP_TEAL, (points[:, 2] - 0.42) * 3.0)
+    colour = blend(plain(TEAL)(points), DEEP_TEAL, (points[:, 2] - 0.42) * 3.0)
     spots = [
         (0.18, 0.20, 0.40, 0.09),
         (-0.20, 0.18, 0.36, 0.10),
@@ -311,35 +244,35 @@ def _head_paint(points: Array) -> Array:
     ]
     colour = _spots(points, colour, spots)
     for side in (-1, 1):
-        colour = _blend(colour, PINK, 0.9 * _disc(points, (0.27 * side, -0.20, 0.17), 0.085))
+        colour = blend(colour, PINK, 0.9 * disc(points, (0.27 * side, -0.20, 0.17), 0.085))
     return colour
 
 
 def _snout_paint(points: Array) -> Array:
-    colour = _plain(CREAM)(points)
+    colour = plain(CREAM)(points)
     smile = np.abs(points[:, 2] + 0.045 - 1.6 * points[:, 0] ** 2) < 0.011
     wide = np.abs(points[:, 0]) < 0.13
-    colour = _blend(colour, PURPLE, (smile & wide & (points[:, 1] < 0)).astype(float))
+    colour = blend(colour, PURPLE, (smile & wide & (points[:, 1] < 0)).astype(float))
     for side in (-1, 1):
-        colour = _blend(colour, PURPLE, _disc(points, (0.065 * side, -0.115, 0.065), 0.028))
+        colour = blend(colour, PURPLE, disc(points, (0.065 * side, -0.115, 0.065), 0.028))
     return colour
 
 
 def _eye_paint(points: Array) -> Array:
-    colour = _blend(_plain(WHITE)(points), PURPLE, _disc(points, (0, -0.085, 0.0), 0.075))
-    colour = _blend(colour, BLACK, _disc(points, (0, -0.085, 0.0), 0.05))
-    return _blend(colour, WHITE, _disc(points, (0.02, -0.085, 0.035), 0.022))
+    colour = blend(plain(WHITE)(points), PURPLE, disc(points, (0, -0.085, 0.0), 0.075))
+    colour = blend(colour, BLACK, disc(points, (0, -0.085, 0.0), 0.05))
+    return blend(colour, WHITE, disc(points, (0.02, -0.085, 0.035), 0.022))
 
 
 def _ear_paint(points: Array) -> Array:
     inner = np.clip((-points[:, 1] - 0.03) * 40.0, 0.0, 1.0)
-    return _blend(_along(TEAL, PURPLE, 0.3)(points), PINK, inner)
+    return blend(along(TEAL, PURPLE, 0.3)(points), PINK, inner)
 
 
 def _foot_paint(points: Array) -> Array:
-    colour = _plain(ORANGE)(points)
+    colour = plain(ORANGE)(points)
     for x in (-0.07, 0.0, 0.07):
-        colour = _blend(colour, WHITE, _disc(points, (x, -0.185 + 1.6 * x * x, 0.01), 0.042))
+        colour = blend(colour, WHITE, disc(points, (x, -0.185 + 1.6 * x * x, 0.01), 0.042))
     return colour
 
 
