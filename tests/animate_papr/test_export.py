@@ -1,0 +1,154 @@
+"""The export: positions in the asset's units, colours of the pictures, and files that say so."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from small_sequence import SmallSequence, small_sequence
+from synthetic_run import butterfly, picture
+from test_ply import read_ply
+
+from animate_papr import export
+from animate_papr.export import main
+from blender_render.cameras import Camera
+
+
+class Shot:
+    """Stands for the rays of a camera, so that the stand-in renderer knows where it looks from."""
+
+    def __init__(self, camera: Camera) -> None:
+        self.camera = camera
+
+    def to(self, device: object) -> "Shot":
+        return self
+
+
+def draw(model: object, shot: Shot, **_: object) -> SimpleNamespace:
+    """Stands for the renderer: draws the model's points in the butterfly's colours."""
+    positions = model.points.positions.numpy()  # type: ignore[attr-defined]
+    rgb, depth = picture(positions, butterfly(len(positions), 0.0)[1], shot.camera)
+    surface = torch.from_numpy(depth)[None]
+    return SimpleNamespace(
+        rgb=torch.from_numpy(rgb)[None], alpha=(surface > 0).float(), depth=surface
+    )
+
+
+@pytest.fixture
+def sequence(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> SmallSequence:
+    made = small_sequence(own_run)
+    monkeypatch.setattr(export, "load_sequence", lambda run: made)
+    monkeypatch.setattr(export, "camera_rays", Shot)
+    monkeypatch.setattr(export, "render", draw)
+    return made
+
+
+def columns(path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    data, comments = read_ply(path.read_bytes())
+    positions = np.stack([data[n] for n in "xyz"], 1)
+    return positions, np.stack([data[n] for n in ("red", "green", "blue")], 1), comments
+
+
+def test_ply_files_are_in_the_assets_units(own_run: Path, sequence: SmallSequence) -> None:
+    assert main([f"run={own_run}"]) == 0
+    for index in range(3):
+        positions, _, comments = columns(own_run / "export" / f"frame_{index:03d}.ply")
+        expected = 2.0 * butterfly(300, index / 3)[0] + [1.0, 2.0, 3.0]
+        np.testing.assert_allclose(positions, expected, atol=1e-6)
+        assert "units: asset" in comments[0]
+
+
+def test_they_can_stay_normalised(own_run: Path, sequence: SmallSequence, tmp_path: Path) -> None:
+    assert main([f"run={own_run}", "normalised=true", f"output={tmp_path / 'out'}"]) == 0
+    positions, _, comments = columns(tmp_path / "out" / "frame_001.ply")
+    np.testing.assert_array_equal(positions, butterfly(300, 1 / 3)[0])
+    assert "units: normalised" in comments[0]
+
+
+def test_without_a_transform_units_stay_normalised_and_it_is_said(
+    own_run: Path, sequence: SmallSequence
+) -> None:
+    del sequence.dataset_info["world_to_asset"]
+    assert main([f"run={own_run}"]) == 0
+    positions, _, _ = columns(own_run / "export" / "frame_000.ply")
+    np.testing.assert_array_equal(positions, butterfly(300, 0.0)[0])
+    said = json.loads((own_run / "export" / "export.json").read_text())
+    assert said["ply"]["units"] == "normalised"
+    assert said["trajectories"]["world_to_asset"] is None
+
+
+def test_trajectories_hold_what_renders_and_the_way_back(
+    own_run: Path, sequence: SmallSequence
+) -> None:
+    assert main([f"run={own_run}"]) == 0
+    with safe_open(own_run / "export" / "trajectories.safetensors", framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = file.metadata()
+    assert {n: list(t.shape) for n, t in tensors.items()} == {
+        "positions": [3, 300, 3],
+        "influence": [3, 300],
+        "features": [3, 300, 4],
+        "rgb": [300, 3],
+    }
+    for index in range(3):
+        rows = sequence.points(index)
+        assert torch.equal(tensors["positions"][index], rows.positions)
+        assert torch.equal(tensors["features"][index], rows.features)
+    matrix = np.array(metadata["world_to_asset"].split(), float).reshape(4, 4)
+    first = np.append(tensors["positions"][1, 0].numpy(), 1.0)
+    np.testing.assert_allclose(
+        (matrix @ first)[:3], columns(own_run / "export" / "frame_001.ply")[0][0], atol=1e-6
+    )
+    assert metadata["frames"].split() == sequence.frames
+
+
+def test_colours_are_those_of_the_pictures(own_run: Path, sequence: SmallSequence) -> None:
+    assert main([f"run={own_run}", "colours.width=240", "colours.height=240"]) == 0
+    _, rgb, _ = columns(own_run / "export" / "frame_000.ply")
+    truth = butterfly(300, 0.0)[1]
+    right = np.abs(rgb.astype(int) - truth).max(1) < 40
+    assert right.mean() > 0.8  # where points overlap in a picture, one has the other's colour
+    later = columns(own_run / "export" / "frame_002.ply")[1]
+    np.testing.assert_array_equal(later, rgb)  # colours belong to points, not to frames
+
+
+def test_colours_of_every_frame(own_run: Path, sequence: SmallSequence) -> None:
+    assert main([f"run={own_run}", "colours.every_frame=true", "colours.views=4"]) == 0
+    with safe_open(own_run / "export" / "trajectories.safetensors", framework="np") as file:
+        rgb = file.get_tensor("rgb")
+    assert rgb.shape == (3, 300, 3)
+    for index in range(3):
+        stored = columns(own_run / "export" / f"frame_{index:03d}.ply")[1]
+        np.testing.assert_array_equal(stored, rgb[index])
+
+
+def test_frames_of_other_counts_have_no_trajectories(
+    own_run: Path, sequence: SmallSequence
+) -> None:
+    sequence.counts = (300, 200, 100)
+    assert main([f"run={own_run}", "colours.views=2"]) == 0
+    sizes = [len(columns(p)[0]) for p in sorted((own_run / "export").glob("*.ply"))]
+    assert sizes == [300, 200, 100]
+    assert not (own_run / "export" / "trajectories.safetensors").exists()
+
+
+def test_dry_run_writes_nothing(
+    own_run: Path, sequence: SmallSequence, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([f"run={own_run}", "output=elsewhere", "--dry-run"]) == 0
+    assert "render 14 pictures of 32x32" in capsys.readouterr().out
+    assert sequence.asked == []
+
+
+@pytest.mark.parametrize("override", ["colours.views=0", "colours.tolerance=0", "colors.views=3"])
+def test_wrong_wishes_end_in_one_line(
+    own_run: Path,
+    sequence: SmallSequence,
+    override: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([f"run={own_run}", override]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
