@@ -103,10 +103,12 @@ def render_shots(
     """Pictures [N, H, W, 3] float32 in [0, 1] over the sequence's background."""
     pictures = []
     model, moment = None, None
+    counts = set()
     with progress(len(shots), description="rendering", unit="picture") as bar:
         for camera, time in shots:
             if model is None or time != moment:
                 model, moment = sequence.model(time).to(device), time
+                counts.add(len(model.points))
             output = render(
                 model,
                 camera_rays(camera).to(device),
@@ -116,6 +118,10 @@ def render_shots(
             )
             pictures.append(output.rgb[0].clamp(0, 1).float().cpu().numpy())
             bar.update()
+    if len(counts) > 1 and any(time % 1 for _, time in shots):
+        logger.warning(
+            "the number of points changes between frames: there the nearer frame is shown"
+        )
     return np.stack(pictures)
 
 

@@ -103,10 +103,12 @@ def _dataset_info(dataset: Path | None, notes: list[str]) -> dict[str, Any]:
 
 
 def _frames(run: Path, summary: dict[str, Any], notes: list[str]) -> list[FrameData]:
-    figures = {f["frame"]: f for f in summary.get("frames") or [] if "frame" in f}
+    # A dataset that is one folder has a single frame without a name.
+    planned = [f or "frame" for f in (read_json(run / "frames.json") or {}).get("frames", [])]
+    figures = {f["frame"] or "frame": f for f in summary.get("frames") or [] if "frame" in f}
     folders = {p.name: p for p in sorted((run / "frames").glob("*")) if p.is_dir()}
     frames, unfinished = [], []
-    for name in sorted({*figures, *folders}, key=_natural):
+    for name in sorted({*planned, *figures, *folders}, key=_natural):
         folder = folders.get(name, run / "frames" / name)
         found = figures.get(name) or read_json(folder / "metrics.json") or {}
         if "psnr" not in found:

@@ -31,6 +31,7 @@ class SmallSequence:
         share = index - low
         count = self.counts[low]
         here = butterfly(count, low / len(self.counts))[0]
+        share *= count == self.counts[low + (share > 0)]  # the real one takes the nearer frame
         there = butterfly(count, (low + (share > 0)) / len(self.counts))[0]
         positions = torch.from_numpy(here + share * (there - here))
         generator = torch.Generator().manual_seed(0)

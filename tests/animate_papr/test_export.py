@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from ply_reader import read_ply
 from safetensors import safe_open
 from small_sequence import SmallSequence, small_sequence
 from synthetic_run import butterfly, picture
-from test_ply import read_ply
 
 from animate_papr import export
 from animate_papr.export import main

@@ -73,6 +73,20 @@ def test_a_moment_is_loaded_once_however_many_views(own_run: Path, sequence: Sma
     assert not np.array_equal(pictures[0], pictures[1])
 
 
+def test_changing_counts_are_said(
+    own_run: Path, sequence: SmallSequence, caplog: pytest.LogCaptureFixture
+) -> None:
+    size = ["path.width=8", "path.height=8"]
+    assert main([f"run={own_run}", "between=1", *size]) == 0
+    assert "number of points changes" not in caplog.text
+    sequence.counts = (300, 300, 200)
+    assert main([f"run={own_run}", *size]) == 0
+    assert "number of points changes" not in caplog.text  # nothing lies between frames
+    sequence.counts = (300, 200, 200)
+    assert main([f"run={own_run}", "between=1", "frames=[1,2,0]", *size]) == 0
+    assert "number of points changes" in caplog.text
+
+
 def test_a_gif(own_run: Path, sequence: SmallSequence) -> None:
     output = own_run / "a.gif"
     size = ["path.width=16", "path.height=16"]

@@ -118,6 +118,13 @@ def spoil_metrics(run: Path) -> None:
     (run / "frames" / "frame_002" / "metrics.json").unlink()
 
 
+def spoil_end(run: Path) -> None:
+    (run / "metrics.json").unlink()
+    (run / "frames.json").write_text(
+        '{"frames": ["frame_000", "frame_001", "frame_002", "frame_003"]}'
+    )
+
+
 def spoil_points(run: Path) -> None:
     for path in run.glob("frames/*/points.safetensors"):
         path.write_bytes(b"broken")
@@ -165,6 +172,7 @@ def spoil_all(run: Path) -> None:
     ("spoil", "said"),
     [
         (spoil_metrics, ["not finished", "Not finished: frame_002"]),
+        (spoil_end, ["not finished", "Not finished: frame_003"]),
         (spoil_points, ["no point clouds"]),
         (spoil_export, ["has no colours"]),
         (spoil_counts, ["has no colours"]),
