@@ -36,7 +36,8 @@ logger = logging.getLogger(__name__)
 
 BUILTIN = "builtin:"
 BUILTIN_SOURCES = tuple(
-    Path(__file__).parent / "blender" / name for name in ("demo_character.py", "solids.py")
+    Path(__file__).parent / "blender" / name
+    for name in ("demo_character.py", "demo_paint.py", "solids.py")
 )
 LOCK_PATIENCE_S = 10.0
 JOB_FILE = "job.json"

@@ -15,33 +15,14 @@ from dataclasses import dataclass
 import bpy
 import numpy as np
 
-from blender_render.blender.solids import (
-    Array,
-    Mesh,
-    Paint,
-    along,
-    blend,
-    disc,
-    ellipsoid,
-    limb,
-    plain,
-    stripes,
-)
+from blender_render.blender import demo_paint
+from blender_render.blender.demo_paint import DEEP_TEAL, ORANGE, TEAL, YELLOW
+from blender_render.blender.solids import Mesh, Paint, along, ellipsoid, limb, plain, stripes
 
 Motion = Callable[[float], tuple[float, float, float]]  # phase in radians → Euler angles
 
 CLIP = "Walk"
 FRAMES = 24  # of one loop; frame FRAMES + 1 repeats frame 1
-
-TEAL = (0.03, 0.36, 0.38)
-DEEP_TEAL = (0.01, 0.13, 0.22)
-CREAM = (0.90, 0.72, 0.42)
-ORANGE = (0.90, 0.24, 0.03)
-YELLOW = (0.95, 0.60, 0.05)
-PINK = (0.88, 0.20, 0.22)
-WHITE = (0.92, 0.92, 0.90)
-BLACK = (0.01, 0.01, 0.015)
-PURPLE = (0.24, 0.05, 0.32)
 
 
 @dataclass(frozen=True)
@@ -77,7 +58,7 @@ def _parts() -> list[Part]:
             None,
             (0, 0, 0.66),
             ellipsoid((0.35, 0.31, 0.40)),
-            _body_paint,
+            demo_paint.body,
             lambda p: (0.05 * s(2 * p), 0.0, 0.12 * s(p)),
         ),
         Part(
@@ -85,10 +66,10 @@ def _parts() -> list[Part]:
             "Body",
             (0, -0.03, 0.34),
             ellipsoid((0.35, 0.32, 0.31), (0, -0.03, 0.25)),
-            _head_paint,
+            demo_paint.head,
             lambda p: (0.06 * s(2 * p), 0.12 * s(p), -0.18 * s(p)),
         ),
-        Part("Snout", "Head", (0, -0.29, 0.17), ellipsoid((0.20, 0.14, 0.125)), _snout_paint),
+        Part("Snout", "Head", (0, -0.29, 0.17), ellipsoid((0.20, 0.14, 0.125)), demo_paint.snout),
         *_tail(),
     ]
     for index, (parent, y, z) in enumerate(
@@ -105,11 +86,33 @@ def _parts() -> list[Part]:
             )
         )
     for side, name in ((1, "L"), (-1, "R")):
-        parts += _side(side, name)
+        parts += _face(side, name) + _limbs(side, name)
     return parts
 
 
-def _side(side: int, name: str) -> list[Part]:
+def _face(side: int, name: str) -> list[Part]:
+    s = math.sin
+    return [
+        Part(
+            f"Eye{name}",
+            "Head",
+            (0.145 * side, -0.245, 0.335),
+            ellipsoid((0.10, 0.085, 0.115)),
+            demo_paint.eye,
+        ),
+        Part(
+            f"Ear{name}",
+            "Head",
+            (0.27 * side, 0.03, 0.40),
+            limb(0.10, 0.045, -0.26),
+            demo_paint.ear,
+            lambda p: (0.15 * s(2 * p), side * (0.75 + 0.12 * s(2 * p)), 0.0),
+        ),
+    ]
+
+
+def _limbs(side: int, name: str) -> list[Part]:
+    """Arm and leg of one side; the right arm waves, the left one swings against its leg."""
     s = math.sin
     swing = 0.0 if side > 0 else math.pi
     wave = side < 0
@@ -121,21 +124,6 @@ def _side(side: int, name: str) -> list[Part]:
         return (0.0, 0.35 + 0.5 * s(2 * p), 0.0) if wave else (-0.45 - 0.2 * s(p), 0.0, 0.0)
 
     return [
-        Part(
-            f"Eye{name}",
-            "Head",
-            (0.145 * side, -0.245, 0.335),
-            ellipsoid((0.10, 0.085, 0.115)),
-            _eye_paint,
-        ),
-        Part(
-            f"Ear{name}",
-            "Head",
-            (0.27 * side, 0.03, 0.40),
-            limb(0.10, 0.045, -0.26),
-            _ear_paint,
-            lambda p: (0.15 * s(2 * p), side * (0.75 + 0.12 * s(2 * p)), 0.0),
-        ),
         Part(
             f"Arm{name}",
             "Body",
@@ -172,7 +160,7 @@ def _side(side: int, name: str) -> list[Part]:
             f"Leg{name}",
             (0, -0.06, -0.29),
             ellipsoid((0.13, 0.20, 0.085)),
-            _foot_paint,
+            demo_paint.foot,
             lambda p: (-0.25 * s(p + swing), 0.0, 0.0),
         ),
     ]
@@ -206,74 +194,6 @@ def _wag(lean: float, index: int) -> Motion:
     if index == 0:
         return lambda phase: (lean, 0.3 * math.sin(phase), 0.0)
     return lambda phase: (lean, 0.0, 0.3 * math.sin(phase - 0.9 * index))
-
-
-def _spots(points: Array, base: Array, centres: list[tuple[float, float, float, float]]) -> Array:
-    for x, y, z, radius in centres:
-        base = blend(base, DEEP_TEAL, disc(points, (x, y, z), radius))
-        base = blend(base, ORANGE, disc(points, (x, y, z), 0.65 * radius))
-    return base
-
-
-def _body_paint(points: Array) -> Array:
-    colour = blend(plain(TEAL)(points), DEEP_TEAL, (points[:, 2] - 0.1) * 1.2)
-    spots = [
-        (0.27, 0.16, 0.12, 0.10),
-        (-0.25, 0.18, 0.17, 0.11),
-        (0.22, 0.22, -0.15, 0.12),
-        (-0.30, 0.10, -0.12, 0.09),
-        (-0.12, 0.28, -0.10, 0.08),
-        (0.33, 0.0, -0.10, 0.08),
-    ]
-    colour = _spots(points, colour, spots)
-    # The belly is an oval on the front, with bands across it.
-    oval = (points[:, 0] / 0.24) ** 2 + ((points[:, 2] + 0.04) / 0.31) ** 2
-    belly = np.where(points[:, 1] < 0.0, np.clip((1.0 - oval) * 8.0, 0.0, 1.0), 0.0)
-    bands = np.clip(np.sin(points[:, 2] * 52.0) * 4.0 - 2.4, 0.0, 1.0) * belly
-    return blend(blend(colour, CREAM, belly), ORANGE, 0.55 * bands)
-
-
-def _head_paint(points: Array) -> Array:
-    colour = blend(plain(TEAL)(points), DEEP_TEAL, (points[:, 2] - 0.42) * 3.0)
-    spots = [
-        (0.18, 0.20, 0.40, 0.09),
-        (-0.20, 0.18, 0.36, 0.10),
-        (0.02, 0.30, 0.22, 0.09),
-        (0.27, 0.12, 0.16, 0.075),
-        (-0.26, 0.14, 0.12, 0.065),
-    ]
-    colour = _spots(points, colour, spots)
-    for side in (-1, 1):
-        colour = blend(colour, PINK, 0.9 * disc(points, (0.27 * side, -0.20, 0.17), 0.085))
-    return colour
-
-
-def _snout_paint(points: Array) -> Array:
-    colour = plain(CREAM)(points)
-    smile = np.abs(points[:, 2] + 0.045 - 1.6 * points[:, 0] ** 2) < 0.011
-    wide = np.abs(points[:, 0]) < 0.13
-    colour = blend(colour, PURPLE, (smile & wide & (points[:, 1] < 0)).astype(float))
-    for side in (-1, 1):
-        colour = blend(colour, PURPLE, disc(points, (0.065 * side, -0.115, 0.065), 0.028))
-    return colour
-
-
-def _eye_paint(points: Array) -> Array:
-    colour = blend(plain(WHITE)(points), PURPLE, disc(points, (0, -0.085, 0.0), 0.075))
-    colour = blend(colour, BLACK, disc(points, (0, -0.085, 0.0), 0.05))
-    return blend(colour, WHITE, disc(points, (0.02, -0.085, 0.035), 0.022))
-
-
-def _ear_paint(points: Array) -> Array:
-    inner = np.clip((-points[:, 1] - 0.03) * 40.0, 0.0, 1.0)
-    return blend(along(TEAL, PURPLE, 0.3)(points), PINK, inner)
-
-
-def _foot_paint(points: Array) -> Array:
-    colour = plain(ORANGE)(points)
-    for x in (-0.07, 0.0, 0.07):
-        colour = blend(colour, WHITE, disc(points, (x, -0.185 + 1.6 * x * x, 0.01), 0.042))
-    return colour
 
 
 def _material() -> bpy.types.Material:
