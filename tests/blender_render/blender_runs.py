@@ -1,0 +1,53 @@
+"""Starting the project's own commands, and Blender, from tests."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MAKE_ASSETS = Path(__file__).with_name("make_assets.py")
+
+needs_blender = [
+    pytest.mark.blender,
+    pytest.mark.skipif(importlib.util.find_spec("bpy") is None, reason="bpy is not installed"),
+]
+
+
+def environment() -> dict[str, str]:
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    return {**os.environ, "PYTHONPATH": path}
+
+
+def start_render(*arguments: str, log: Path) -> subprocess.Popen[str]:
+    """The render command in a process of its own, its messages in ``log``."""
+    with log.open("w") as out:
+        return subprocess.Popen(
+            [sys.executable, "-m", "blender_render.render", *arguments],
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env=environment(),
+            cwd=ROOT,
+            text=True,
+        )
+
+
+def render(*arguments: str, log: Path) -> tuple[int, str]:
+    """The render command to its end: exit code and messages."""
+    code = start_render(*arguments, log=log).wait(timeout=300)
+    return code, log.read_text()
+
+
+def make_assets(folder: Path) -> None:
+    command = [sys.executable, str(MAKE_ASSETS), str(folder)]
+    subprocess.run(command, check=True, env=environment(), timeout=120, stdout=subprocess.DEVNULL)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder by its relative path."""
+    return {
+        str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
+    }

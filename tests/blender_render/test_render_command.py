@@ -1,0 +1,170 @@
+"""The render command's own side: assets, config, plan, records. No Blender."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from blender_render import render
+from blender_render.config import RenderConfig, effective
+from blender_render.failures import AssetFailure, read_failures, record_outcome
+from blender_render.jobs import Asset, Crew, dataset_hash, pack
+from training_core.config import ConfigError, InputError, load_config
+from training_core.stopping import Stopped
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "blender_render"
+
+
+@pytest.fixture
+def assets(tmp_path: Path) -> Path:
+    folder = tmp_path / "assets"
+    folder.mkdir()
+    for name in ("b.glb", "a.FBX", "notes.txt", "c.blend"):
+        (folder / name).write_bytes(b"x")
+    return folder
+
+
+def found(*entries: str, **options: int) -> list[tuple[str, str]]:
+    config = RenderConfig(assets=list(entries), **options)
+    return [(a.name, Path(a.source).name) for a in render.find_assets(config)]
+
+
+def test_folders_globs_lists_names_and_the_builtin(assets: Path, tmp_path: Path) -> None:
+    everything = [("a", "a.FBX"), ("b", "b.glb"), ("c", "c.blend")]
+    assert found(str(assets)) == everything
+    assert found(f"{assets}/*.b*") == [("c", "c.blend")]
+    assert found(f"hero={assets}/b.glb") == [("hero", "b.glb")]
+    assert found("builtin:demo") == [("demo", "builtin:demo")]
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"{assets}/c.blend\n\nbuiltin:demo\n")
+    assert found(f"@{listed}") == [("c", "c.blend"), ("demo", "builtin:demo")]
+
+
+def test_shards_are_disjoint_and_complete(assets: Path) -> None:
+    shares = [found(str(assets), shard=i, shards=2) for i in range(2)]
+    assert shares == [[("a", "a.FBX"), ("c", "c.blend")], [("b", "b.glb")]]
+
+
+def test_unclear_assets_are_refused(assets: Path, tmp_path: Path) -> None:
+    (tmp_path / "b.fbx").write_bytes(b"x")
+    for entries, said in [
+        ([], "nothing to render"),
+        ([f"{assets}/*.obj"], "nothing to render"),
+        (["builtin:unknown"], "unknown"),
+        ([f"{assets}/b.glb", f"{tmp_path}/b.fbx"], "rename one"),
+        ([f"../up={assets}/b.glb"], "cannot name"),
+        ([f"@{tmp_path}/absent.txt"], "No such file"),
+    ]:
+        with pytest.raises(ConfigError, match=said):
+            found(*entries)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_recipe_is_valid(path: Path) -> None:
+    config = load_config(RenderConfig, path, ["assets=[builtin:demo]"])
+    assert "to render" in render.plan(config)
+
+
+def test_report_recipe_is_the_reports() -> None:
+    config = load_config(RenderConfig, CONFIGS / "report.yaml", [])
+    assert (config.rig.views, config.frames.every, config.depth) == (500, 5, "test")
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("frames.cuont=3", "cuont"),
+        ("frames.count=many", "frames.count"),
+        ("frames.every=2", "exactly one"),
+        ("rig.kind=ring", "rig.kind"),
+        ("rig.kind=sixview", "depth=test"),
+        ("rig.test=0", "at least one"),
+        ("rig.resolution=0", "resolution"),
+        ("engine.device=tpu", "engine.device"),
+        ("shard=3", "shard"),
+        ("timeout_s=-1", "timeout_s"),
+    ],
+)
+def test_wrong_config_ends_with_one_line_and_2(
+    override: str, said: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    arguments = ["--config", str(CONFIGS / "smoke.yaml"), f"output={output}", override]
+    assert render.main(arguments) == 2
+    lines = capfd.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error:") and said in lines[0]
+    assert not output.exists()
+
+
+def test_dry_run_says_what_and_makes_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    arguments = ["--config", str(CONFIGS / "smoke.yaml"), f"output={output}", "--dry-run"]
+    assert render.main(arguments) == 0
+    said = capfd.readouterr().out
+    assert "demo: builtin:demo [to render]" in said and "10 pictures" in said
+    assert render.main([*arguments, "frames.count=0", "frames.every=5"]) == 0
+    assert "unknown until the asset" in capfd.readouterr().out
+    assert not output.exists()
+
+
+def test_hash_follows_what_pictures_depend_on_and_nothing_else() -> None:
+    base = RenderConfig()
+    same = RenderConfig(output="elsewhere", workers=4, timeout_s=1.0, archive="zip")
+    same.engine.threads = 3
+    other = RenderConfig()
+    other.engine.samples += 1
+    assert effective(base) == effective(same) != effective(other)
+    assert dataset_hash(base, "a") != dataset_hash(base, "b")
+
+
+def test_threads_are_shared_by_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "12")
+    assert render.threads_per_worker(RenderConfig(workers=4)) == 3
+    assert render.threads_per_worker(RenderConfig(workers=100)) == 1
+    config = RenderConfig(workers=4)
+    config.engine.threads = 5
+    assert render.threads_per_worker(config) == 5
+
+
+def test_failures_hold_one_line_per_asset_that_failed_last(tmp_path: Path) -> None:
+    for asset, reason in (("a", "no_mesh"), ("b", "timeout"), ("a", "crashed")):
+        record_outcome(tmp_path, asset, {"reason": reason, "detail": ""})
+    assert [(f["asset"], f["reason"]) for f in read_failures(tmp_path)] == [
+        ("b", "timeout"),
+        ("a", "crashed"),
+    ]
+    record_outcome(tmp_path, "a", None)
+    assert [f["asset"] for f in read_failures(tmp_path)] == ["b"]
+    with pytest.raises(ValueError, match="unknown reason"):
+        AssetFailure("bad_luck", "")
+
+
+def test_archives_of_equal_folders_are_equal_and_stored(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name / "deep").mkdir(parents=True)
+        (tmp_path / name / "deep" / "file").write_bytes(bytes(1000))
+        (tmp_path / name / "a.json").write_text(json.dumps({}))
+        pack(tmp_path / name, tmp_path / f"{name}.zip")
+    assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
+    with zipfile.ZipFile(tmp_path / "one.zip") as archive:
+        assert archive.namelist() == ["a.json", "deep/file"]
+        assert all(i.compress_type == zipfile.ZIP_STORED for i in archive.infolist())
+
+
+def test_a_folder_that_is_no_dataset_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "precious").write_text("mine")
+    config = RenderConfig(assets=["builtin:demo"], output=str(tmp_path))
+    with pytest.raises(InputError, match="in the way"):
+        render.render_asset(config, Asset("demo", "builtin:demo"), 1, print, Crew())
+    assert (tmp_path / "demo" / "precious").read_text() == "mine"
+
+
+def test_a_stopped_crew_starts_nothing() -> None:
+    crew = Crew()
+    crew.stop()
+    with pytest.raises(Stopped):
+        crew.start(["true"])

@@ -1,0 +1,79 @@
+"""Cameras of a rig and the distance at which they show everything."""
+
+import math
+
+import numpy as np
+import pytest
+
+from blender_render.config import RenderConfig, RigConfig
+from blender_render.rigs import (
+    clipped_views,
+    fibonacci_band,
+    fitting_distance,
+    outermost,
+    views_of,
+)
+
+
+def config(kind: str = "multiview", **rig: object) -> RenderConfig:
+    depth = "test" if kind == "multiview" else "none"
+    return RenderConfig(depth=depth, rig=RigConfig(kind=kind, **rig))
+
+
+def box_points(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(-0.5, 0.5, (4000, 3)) * (1.0, 0.4, 0.8)
+
+
+@pytest.mark.parametrize("rig", [{}, {"kind": "sixview"}, {"kind": "sixview", "version": "v1.2"}])
+def test_fitting_distance_is_the_nearest_that_clips_nothing(rig: dict[str, str]) -> None:
+    points, asked = box_points(), config(**rig)
+    distance = fitting_distance(views_of(asked, 1.0), points, margin=1.0)
+    assert clipped_views(views_of(asked, distance * 1.0001), points) == []
+    assert clipped_views(views_of(asked, distance * 0.999), points) != []
+
+
+def test_margin_is_the_share_of_the_picture_left_free() -> None:
+    points, asked = box_points(), config()
+    views = views_of(asked, fitting_distance(views_of(asked, 1.0), points, margin=1.25))
+    centre = asked.rig.resolution / 2
+    reach = max(np.abs(v.camera.project(points)[0] - centre).max() for v in views)
+    assert reach / centre == pytest.approx(1 / 1.25)
+
+
+def test_outermost_points_are_enough_to_fit_a_camera() -> None:
+    points, views = box_points(1), views_of(config(), 1.0)
+    few = outermost(points)
+    assert len(few) <= 256
+    exact = fitting_distance(views, points, 1.0)
+    assert fitting_distance(views, few, 1.0) == pytest.approx(exact, rel=0.01)
+
+
+def test_splits_have_their_counts_and_differ() -> None:
+    views = views_of(config(train=20, val=3, test=5), 2.0)
+    counts = {split: sum(v.group == split for v in views) for split in ("train", "val", "test")}
+    assert counts == {"train": 20, "val": 3, "test": 5}
+    places = np.stack([v.camera.position for v in views])
+    apart = np.linalg.norm(places[:, None] - places[None], axis=2) + 9 * np.eye(len(places))
+    assert apart.min() > 0.01
+    assert [v.depth for v in views] == [v.group == "test" for v in views]
+
+
+def test_band_keeps_to_its_elevations_and_covers_them() -> None:
+    elevation = np.degrees(np.arcsin(fibonacci_band(60, -30, 70, 0.3)[:, 2]))
+    assert elevation.min() > -32 and elevation.max() < 72
+    assert elevation.min() < -26 and elevation.max() > 62
+
+
+def test_whole_band_is_the_whole_sphere() -> None:
+    directions = fibonacci_band(500, -90, 90, 0.0)
+    assert np.abs(directions.mean(axis=0)).max() < 0.01
+    np.testing.assert_allclose(np.linalg.norm(directions, axis=1), 1.0)
+
+
+def test_sixview_angles_follow_the_rig() -> None:
+    views = views_of(config("sixview", version="v1.2"), 3.0)
+    assert [v.group for v in views] == ["input", *(f"view_{i}" for i in range(6))]
+    first = views[1].camera.position / 3.0
+    assert math.degrees(math.asin(first[2])) == pytest.approx(20)
+    assert math.degrees(math.atan2(first[0], -first[1])) == pytest.approx(30)
+    assert views[1].camera.camera_angle_x == pytest.approx(math.radians(30))
