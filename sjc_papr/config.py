@@ -10,13 +10,12 @@ class AttentionConfig:
     width: int = option(128, "width of the key, query and value networks (PAPR: 256)")
     score_width: int = option(128, "width in which keys meet queries (PAPR: 256)")
     value_width: int = option(32, "channels of the feature map given to the UNet")
-    key_layers: int = option(3, "linear layers of the key network (PAPR: 5)")
-    query_layers: int = option(3, "linear layers of the query network (PAPR: 5)")
+    key_layers: int = option(2, "linear layers of the key network (PAPR: 5)")
+    query_layers: int = option(2, "linear layers of the query network (PAPR: 5)")
     value_layers: int = option(4, "linear layers of the value network (PAPR: 8)")
+    normalise: bool = option(True, "layer normalisation around keys and queries (PAPR: true)")
     value_skips: list[int] = option([], "value layers that see the input again (PAPR's Lego: [5])")
-    activation: str = option(
-        "leaky_relu", "between linear layers", choices=("relu", "leaky_relu")
-    )
+    activation: str = option("leaky_relu", "between linear layers", choices=("relu", "leaky_relu"))
     score_activation: str = option(
         "softplus",
         "applied to query·key; relu is PAPR's and can start, or end, all zero without a gradient",

@@ -1,7 +1,7 @@
 """Dropping points nobody looks at, adding points where the cloud is thin.
 
-Both happen at steps that are a pure function of the config, keep the Adam state of every surviving point,
-and draw from a generator seeded by the step.
+Both happen at steps that are a pure function of the config, keep the Adam state of every surviving
+point, and draw from a generator seeded by the step.
 """
 
 import torch
@@ -51,7 +51,8 @@ def change_density(
 def grown_points(rows: PointRows, count: int, generator: torch.Generator) -> PointRows:
     """New points near those whose distances to their ten neighbours vary most (holes and borders).
 
-    Each is a random convex mix of the three nearest neighbours (zvict/papr models/utils.py: add_points_knn).
+    Each is a random convex mix of the three nearest neighbours (zvict/papr models/utils.py:
+    add_points_knn).
     """
     distances, neighbours = nearest_neighbours(rows.positions, _SPARSITY_NEIGHBOURS)
     sparsest = distances.std(dim=1).topk(count).indices

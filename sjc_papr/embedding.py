@@ -1,13 +1,11 @@
 """Positional encoding and the small networks that turn geometry into keys, queries and values."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Activation = Literal["relu", "leaky_relu"]
 _LEAK = 0.2
 
 
@@ -19,13 +17,14 @@ def encoded_width(inputs: int, frequencies: int) -> int:
 def positional_encoding(x: Tensor, frequencies: int, *, recurrence: bool = True) -> Tensor:
     """x, sin(2^i x), cos(2^i x) for i < frequencies, grouped by input coordinate.
 
-    The order per coordinate is x, sin x, cos x, sin 2x, cos 2x, ... as in zvict/papr models/utils.py, so that
-    its weights can be read.
+    The order per coordinate is x, sin x, cos x, sin 2x, cos 2x, ... as in zvict/papr
+    models/utils.py, so that its weights can be read.
 
     Args:
         x: [..., n].
-        recurrence: compute the first sine and cosine only and double the angle for the others. That is
-            several times cheaper and costs about 2^frequencies rounding errors (4e-6 at six).
+        recurrence: compute the first sine and cosine only and double the angle for the others.
+            That is several times cheaper and costs about 2^frequencies rounding errors (4e-6 at
+            six).
 
     Returns:
         [..., n * (1 + 2 * frequencies)].
@@ -43,10 +42,12 @@ def positional_encoding(x: Tensor, frequencies: int, *, recurrence: bool = True)
 
 
 class SampleLayerNorm(nn.Module):
-    """Layer normalisation by the sample standard deviation (n - 1), as PAPR's published network has it.
+    """Layer normalisation by the sample standard deviation (n - 1), as PAPR's published network
+    has it.
 
-    The two definitions differ by the constant factor sqrt((n - 1) / n), which goes into the weight of the
-    fused kernel. zvict/papr adds its epsilon to the deviation; at 1e-6 the difference is below rounding.
+    The two definitions differ by the constant factor sqrt((n - 1) / n), which goes into the weight
+    of the fused kernel. zvict/papr adds its epsilon to the deviation; at 1e-6 the difference is
+    below rounding.
     """
 
     def __init__(self, features: int) -> None:
@@ -64,9 +65,9 @@ class EmbeddingNetwork(nn.Module):
     """A plain multi-layer perceptron, with the normalisation and skip connections PAPR uses.
 
     Args:
-        inputs, width, outputs: layer widths.
-        layers: number of linear layers.
-        activation: after every layer but the last.
+        inputs: width of the input.
+        widths: width after each linear layer.
+        activation: follows every layer but the last, and the last too with ``activate_last``.
         normalise: layer normalisation of input and output.
         skips: indices of linear layers that also receive the network's input.
     """
@@ -74,35 +75,32 @@ class EmbeddingNetwork(nn.Module):
     def __init__(
         self,
         inputs: int,
-        width: int,
-        outputs: int,
-        layers: int,
+        widths: Sequence[int],
         *,
-        activation: Activation,
+        activation: str,
         normalise: bool,
+        activate_last: bool = False,
         skips: Sequence[int] = (),
     ) -> None:
         super().__init__()
-        widths_in = [inputs if i == 0 else width for i in range(layers)]
+        widths_in = [inputs, *widths[:-1]]
         for i in skips:
             widths_in[i] += inputs
-        widths_out = [width] * (layers - 1) + [outputs]
-        self.layers = nn.ModuleList(
-            nn.Linear(a, b) for a, b in zip(widths_in, widths_out, strict=True)
-        )
-        for layer in self.layers:
+        linear = [nn.Linear(a, b) for a, b in zip(widths_in, widths, strict=True)]
+        for layer in linear:
             nn.init.xavier_uniform_(layer.weight)
+        self.layers = nn.ModuleList(linear)
         self.skips = frozenset(skips)
         self.slope = _LEAK if activation == "leaky_relu" else 0.0
+        self.activated = len(self.layers) if activate_last else len(self.layers) - 1
         self.input_norm = SampleLayerNorm(inputs) if normalise else nn.Identity()
-        self.output_norm = SampleLayerNorm(outputs) if normalise else nn.Identity()
+        self.output_norm = SampleLayerNorm(widths[-1]) if normalise else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., inputs] to [..., outputs]."""
+        """[..., inputs] to [..., widths[-1]]."""
         x = inputs = self.input_norm(x)
-        last = len(self.layers) - 1
         for i, layer in enumerate(self.layers):
             x = layer(torch.cat([x, inputs], dim=-1) if i in self.skips else x)
-            if i < last:
+            if i < self.activated:
                 x = F.leaky_relu(x, self.slope, inplace=True)
         return self.output_norm(x)

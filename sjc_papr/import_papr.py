@@ -1,10 +1,11 @@
 """Official PAPR checkpoints (zvict/papr, ``model.pth`` = {step: state_dict}) into ours.
 
-``python -m sjc_papr.import_papr checkpoint=model.pth name=lego`` writes a run folder that ``evaluate`` reads.
-What a state dict does not hold (activation, background score, coordinate scale) comes from PAPR's
-configs/default.yml unless given.
+``python -m sjc_papr.import_papr checkpoint=model.pth name=lego`` writes a run folder that
+``evaluate`` reads. What a state dict does not hold (activation, background score, coordinate
+scale) comes from PAPR's configs/default.yml unless given.
 """
 
+import itertools
 import pickle
 import re
 from collections.abc import Sequence
@@ -91,6 +92,7 @@ def convert_official(
         query_layers=len(layers["query"]),
         value_layers=len(layers["value"]),
         value_skips=_skips(widths["value"]),
+        normalise=True,
         activation=activation,
         score_activation="relu",
         frequencies=(geometry_width // 3 - 1) // 2,
@@ -125,8 +127,8 @@ def _linear_layers(tensors: dict[str, Tensor], letter: str) -> list[str]:
 
 def _skips(weights: Sequence[Tensor]) -> list[int]:
     """Layers wider than the output of the one before them also receive the input."""
-    pairs = zip(weights, weights[1:], strict=False)
-    return [i + 1 for i, (before, after) in enumerate(pairs) if after.shape[1] != before.shape[0]]
+    pairs = enumerate(itertools.pairwise(weights))
+    return [i + 1 for i, (before, after) in pairs if after.shape[1] != before.shape[0]]
 
 
 def _renamed(tensors: dict[str, Tensor], layers: dict[str, list[str]]) -> dict[str, Tensor]:
@@ -136,6 +138,8 @@ def _renamed(tensors: dict[str, Tensor], layers: dict[str, list[str]]) -> dict[s
         modules[f"attention.{ours}"] = f"proximity_attn.attention_layer.w_{short}"
     for name, keys in layers.items():
         modules |= {f"attention.{name}.layers.{i}": key for i, key in enumerate(keys)}
+    # Our value network ends before its last linear layer, which follows the sum over the K points.
+    modules["attention.fuse"] = modules.pop(f"attention.value.layers.{len(layers['value']) - 1}")
     renamed = {
         f"{ours}.{kind}": tensors[f"{theirs}.{kind}"]
         for ours, theirs in modules.items()
@@ -174,7 +178,9 @@ def run(config: ImportConfig) -> None:
 def plan(config: ImportConfig) -> str:
     """What ``--dry-run`` prints."""
     step, tensors = read_official(Path(config.checkpoint))
-    return f"{config.checkpoint}: step {step}, {len(tensors['points'])} points, {len(tensors)} tensors"
+    return (
+        f"{config.checkpoint}: step {step}, {len(tensors['points'])} points, {len(tensors)} tensors"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,7 +14,8 @@ from training_core.config import InputError
 
 logger = logging.getLogger(__name__)
 
-# The object's bounding box has longest side 1 around the origin; other people's scenes are about that size.
+# The object's bounding box has longest side 1 around the origin; other people's scenes are about
+# that size.
 _SEARCH_HALF_WIDTHS = (0.65, 1.5)
 
 
@@ -41,7 +42,9 @@ def initial_points(views: Views, config: PointsConfig, features: int, seed: int)
 
 
 def _from_hull(views: Views, config: PointsConfig, generator: torch.Generator) -> Tensor:
-    """Points on the surface of the visual hull, some inside, spread by random offsets in a voxel."""
+    """Points on the surface of the visual hull, some inside, spread by random offsets in a
+    voxel.
+    """
     masks = views.images[..., 3]
     for half in _SEARCH_HALF_WIDTHS:
         bounds = ([-half] * 3, [half] * 3)

@@ -1,4 +1,6 @@
-"""Loss terms: each a small function of pictures, named, raw; the trainer weights and sums them once."""
+"""Loss terms: each a small function of pictures, named, raw; the trainer weights and sums them
+once.
+"""
 
 from collections.abc import Callable
 

@@ -1,4 +1,6 @@
-"""Which pixels a training step looks at: a pure function of seed and step, so resuming needs no state."""
+"""Which pixels a training step looks at: a pure function of seed and step, so resuming needs no
+state.
+"""
 
 import torch
 from torch import Tensor
@@ -28,7 +30,9 @@ class PatchSampler:
         self.object_pixels = [torch.nonzero(alpha > 0.5) for alpha in views.images[..., 3]]
 
     def sample(self, step: int) -> tuple[RayBundle, Tensor]:
-        """Rays and colours of this step's patches: a bundle of [B, h, w] and a tensor [B, h, w, 3]."""
+        """Rays and colours of this step's patches: a bundle of [B, h, w] and a tensor [B, h, w,
+        3].
+        """
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         order = torch.randperm(len(self.cameras), generator=generator).tolist()
         bundles, colours = [], []

@@ -41,9 +41,12 @@ class PointCloud(nn.Module):
 
 @torch.no_grad()
 def keep_points(cloud: PointCloud, keep: Tensor, optimizer: Optimizer | None = None) -> None:
-    """Keep the points named by ``keep`` (bool [P] or indices), their order and their optimizer state."""
+    """Keep the points named by ``keep`` (bool [P] or indices), their order and optimizer state."""
     for parameter in cloud.parameters():
-        _replace_rows(parameter, optimizer, lambda rows: rows[keep])
+        moments = _row_moments(parameter, optimizer)
+        for key, moment in moments.items():
+            moments[key] = moment[keep]
+        _replace(parameter, parameter.data[keep], moments, optimizer)
 
 
 @torch.no_grad()
@@ -51,22 +54,27 @@ def append_points(cloud: PointCloud, new: PointRows, optimizer: Optimizer | None
     """Add points at the end; their optimizer moments start at zero."""
     for name, rows in new._asdict().items():
         parameter = getattr(cloud, name)
-        _replace_rows(
-            parameter,
-            optimizer,
-            lambda old, rows=rows: torch.cat([old, rows.to(old)]),
-            lambda moment, rows=rows: torch.cat([moment, torch.zeros_like(rows).to(moment)]),
-        )
+        moments = _row_moments(parameter, optimizer)
+        for key, moment in moments.items():
+            moments[key] = torch.cat([moment, torch.zeros_like(rows).to(moment)])
+        _replace(parameter, torch.cat([parameter.data, rows.to(parameter)]), moments, optimizer)
 
 
-def _replace_rows(parameter, optimizer, change, change_moment=None) -> None:  # type: ignore[no-untyped-def]
-    """Apply ``change`` to a parameter and ``change_moment`` to its per-row optimizer state.
-
-    The Parameter object stays the same, so no optimizer is left holding a tensor that no longer renders.
-    """
+def _row_moments(parameter: Tensor, optimizer: Optimizer | None) -> dict[str, Tensor]:
+    """Optimizer state that has one row per point (Adam's moments, not its step count)."""
     state = optimizer.state.get(parameter, {}) if optimizer is not None else {}
-    for key, value in state.items():
-        if isinstance(value, Tensor) and value.shape == parameter.shape:
-            state[key] = (change_moment or change)(value).contiguous()
-    parameter.data = change(parameter.data).contiguous()
+    return {
+        key: value
+        for key, value in state.items()
+        if isinstance(value, Tensor) and value.shape == parameter.shape
+    }
+
+
+def _replace(
+    parameter: Tensor, rows: Tensor, moments: dict[str, Tensor], optimizer: Optimizer | None
+) -> None:
+    """Put new rows into the same Parameter object, so that no optimizer holds a dead tensor."""
+    parameter.data = rows.contiguous()
     parameter.grad = None
+    if optimizer is not None and moments:
+        optimizer.state[parameter].update(moments)

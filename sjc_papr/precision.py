@@ -22,3 +22,10 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     if dtype == torch.float32:
         return torch.autocast(device.type, enabled=False)
     return torch.autocast(device.type, dtype=dtype)
+
+
+def compute_dtype(device: torch.device) -> torch.dtype:
+    """The format matrix products run in here: autocast's where it is on, else float32."""
+    if torch.is_autocast_enabled(device.type):
+        return torch.get_autocast_dtype(device.type)
+    return torch.float32

@@ -1,7 +1,7 @@
 """From cameras to rays, and how a ray sees a point.
 
-Conventions: OpenGL cameras (+X right, +Y up, looking along -Z), pixel centres at half-integers, row 0
-at the top, world with +Z up. Directions have unit length.
+Conventions: OpenGL cameras (+X right, +Y up, looking along -Z), pixel centres at half-integers,
+row 0 at the top, world with +Z up. Directions have unit length.
 """
 
 from dataclasses import dataclass
@@ -88,7 +88,8 @@ class RayPointGeometry(NamedTuple):
     Attributes:
         along: distance from the eye to the foot of the point on the ray, [..., K, 1].
         foot: from the eye to that foot (s of PAPR's Figure 2), [..., K, 3].
-        offset: from that foot to the point, perpendicular to the ray (t of PAPR's Figure 2), [..., K, 3].
+        offset: from that foot to the point, perpendicular to the ray (t of PAPR's Figure 2), [...,
+            K, 3].
     """
 
     along: Tensor
@@ -103,8 +104,8 @@ def ray_point_geometry(
 
     Args:
         origins: [B, 3]. directions: [B, H, W, 3]. points: [B, H, W, K, 3].
-        epsilon: zvict/papr guards both its normalisations with 1e-6, which shortens the part along the
-            ray by three millionths; weights trained with that shift need it reproduced.
+        epsilon: zvict/papr guards both its normalisations with 1e-6, which shortens the part along
+            the ray by three millionths; weights trained with that shift need it reproduced.
     """
     to_point = points - origins[:, None, None, None, :]
     rays = directions.unsqueeze(-2)

@@ -10,8 +10,6 @@ from sjc_papr.precision import autocast
 from sjc_papr.rays import RayBundle, ray_point_geometry
 from sjc_papr.topk import nearest_points
 
-_EPSILON = 1e-6
-
 
 @dataclass(frozen=True)
 class RenderOutput:
@@ -20,12 +18,13 @@ class RenderOutput:
     Attributes:
         rgb: [B, H, W, 3], not clamped, background included.
         alpha: [B, H, W] in [0, 1], one minus the background's attention.
-        depth: expected planar depth of the surface, [B, H, W], world units; the weights are renormalised over
-            the K points, so it is not pulled to zero where alpha is small.
-        depth_variance: of the same distribution, [B, H, W]; large where front and back surfaces mix.
+        depth: expected planar depth of the surface, [B, H, W], world units; the weights are
+            renormalised over the K points, so it is not pulled to zero where alpha is small.
+        depth_variance: of the same distribution, [B, H, W]; large where front and back surfaces
+            mix.
         surface: expected point of the surface, [B, H, W, 3], world units.
         scores: attention scores of the K points, [B, H, W, K].
-        weights: attention with the background last, [B, H, W, K + 1].
+        shares: softmax over the K points alone, [B, H, W, K].
         indices: the K points of each ray, [B, H, W, K].
         features: the feature map given to the UNet, [B, H, W, C].
     """
@@ -36,9 +35,14 @@ class RenderOutput:
     depth_variance: Tensor
     surface: Tensor
     scores: Tensor
-    weights: Tensor
+    shares: Tensor
     indices: Tensor
     features: Tensor
+
+    def weights(self) -> Tensor:
+        """Attention over points and background together, the background last, [B, H, W, K + 1]."""
+        alpha = self.alpha.unsqueeze(-1)
+        return torch.cat([self.shares * alpha, 1.0 - alpha], dim=-1)
 
     def depth_over(self, far: float) -> Tensor:
         """Depth with the background at distance ``far``: alpha * depth + (1 - alpha) * far."""
@@ -89,18 +93,19 @@ def _attend(model: Papr, rays: RayBundle, precision: str) -> dict[str, Tensor]:
         attended = model.attention(
             rays.directions, points, geometry, cloud.influence[indices], cloud.features[indices]
         )
-    alpha = 1.0 - attended.weights[..., -1]
-    among_points = attended.weights[..., :-1] / alpha.clamp(min=_EPSILON).unsqueeze(-1)
-    # Depth along the optical axis: right wherever the camera looks (zvict/papr's is only for the origin).
-    planar = ((points - rays.origins[:, None, None, None]) * rays.forward[:, None, None, None]).sum(-1)
-    depth = (among_points * planar).sum(-1)
+    # Depth along the optical axis: right wherever the camera looks (zvict/papr's is only for the
+    # origin).
+    planar = ((points - rays.origins[:, None, None, None]) * rays.forward[:, None, None, None]).sum(
+        -1
+    )
+    depth = (attended.shares * planar).sum(-1)
     return {
-        "alpha": alpha,
+        "alpha": attended.alpha,
         "depth": depth,
-        "depth_variance": (among_points * (planar - depth.unsqueeze(-1)).square()).sum(-1),
-        "surface": (among_points.unsqueeze(-1) * points).sum(-2),
+        "depth_variance": (attended.shares * (planar - depth.unsqueeze(-1)).square()).sum(-1),
+        "surface": (attended.shares.unsqueeze(-1) * points).sum(-2),
         "scores": attended.scores,
-        "weights": attended.weights,
+        "shares": attended.shares,
         "indices": indices,
         "features": attended.features,
     }

@@ -1,26 +1,23 @@
 """The K points nearest to every ray, exactly, without looking at every pair.
 
-All rays of a window share the eye. A square tile of rays lies inside a cone (axis c, half-angle a), and
-a point seen from the eye at angle θ from c keeps an angle between θ - a and θ + a to every ray of the
-tile. So its distance to each of those rays lies between
+All rays of a window share the eye. A square tile of rays lies inside a cone (axis c, half-angle
+a), and a point seen from the eye at angle θ from c keeps an angle between θ - a and θ + a to every
+ray of the tile. So its distance to each of those rays lies between
 
     lo = |v| sin(θ - a)      and      hi = |v| sin(θ + a)
 
-with the angles cut off at 0 and 90 degrees. No point whose ``lo`` exceeds the K-th smallest ``hi`` can
-be among the K nearest of any ray in the tile; true distances are needed for the few others only.
+with the angles cut off at 0 and 90 degrees. No point whose ``lo`` exceeds the K-th smallest ``hi``
+can be among the K nearest of any ray in the tile; true distances are needed for the few others
+only.
 
 Distances are |v × d|, never sqrt(|v|² - (v·d)²): far from the object the difference of two large
 squares loses the digits that decide (at 1,200 units float32 would miss one neighbour in twenty).
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
 from sjc_papr.rays import RayBundle
-
-DistanceTo = Literal["line", "half_line"]
 
 # Rounding allowance when comparing bounds that were computed in float64 from float32 positions.
 _RELATIVE_SLACK = 1e-6
@@ -32,7 +29,7 @@ def nearest_points(
     positions: Tensor,
     k: int,
     *,
-    distance_to: DistanceTo = "half_line",
+    distance_to: str = "half_line",
     tile: int = 8,
     max_pairs: int = 1 << 24,
 ) -> Tensor:
@@ -45,7 +42,8 @@ def nearest_points(
         distance_to: ``line`` measures to the infinite line, as PAPR's published code does;
             ``half_line`` measures points behind the eye by their distance to the eye.
         tile: edge of a tile in pixels.
-        max_pairs: bound on the entries of any one intermediate tensor; it bounds the memory whatever the picture size.
+        max_pairs: bound on the entries of any one intermediate tensor; it bounds the memory
+            whatever the picture size.
 
     Returns:
         [B, H, W, min(k, P)] int64, in no particular order along the last axis.
@@ -67,7 +65,7 @@ def _nearest_in_window(
     directions: Tensor,
     positions: Tensor,
     k: int,
-    distance_to: DistanceTo,
+    distance_to: str,
     tile: int,
     max_pairs: int,
 ) -> Tensor:
@@ -96,7 +94,7 @@ def _cut_into_tiles(directions: Tensor, tile: int) -> tuple[Tensor, int, int]:
 
 
 def _nearest_in_tiles(
-    tiles: Tensor, to_points: Tensor, k: int, distance_to: DistanceTo, max_pairs: int
+    tiles: Tensor, to_points: Tensor, k: int, distance_to: str, max_pairs: int
 ) -> Tensor:
     """[T, R, 3] rays and [P, 3] eye-to-point vectors to [T, R, k] indices."""
     low, high = _distance_bounds(tiles, to_points, distance_to)
@@ -121,10 +119,10 @@ def _nearest_in_tiles(
     return torch.cat(picked)
 
 
-def _distance_bounds(
-    tiles: Tensor, to_points: Tensor, distance_to: DistanceTo
-) -> tuple[Tensor, Tensor]:
-    """Least and greatest distance from each point to the rays of each tile, [T, P] twice, float64."""
+def _distance_bounds(tiles: Tensor, to_points: Tensor, distance_to: str) -> tuple[Tensor, Tensor]:
+    """Least and greatest distance from each point to the rays of each tile, [T, P] twice,
+    float64.
+    """
     rays, vectors = tiles.double(), to_points.double()
     axis = rays.mean(dim=1)
     axis = axis / axis.norm(dim=-1, keepdim=True)
@@ -143,7 +141,7 @@ def _distance_bounds(
     return low, high
 
 
-def squared_distance(directions: Tensor, to_points: Tensor, distance_to: DistanceTo) -> Tensor:
+def squared_distance(directions: Tensor, to_points: Tensor, distance_to: str) -> Tensor:
     """Squared distance |v × d|² from points to rays; the two [..., 3] shapes broadcast."""
     dx, dy, dz = directions.unbind(-1)
     vx, vy, vz = to_points.unbind(-1)

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,6 +35,8 @@ logger = logging.getLogger(__name__)
 _DEAD_ALPHA = 1e-3
 
 Validate = Callable[[MetricsLog, int], float]
+# A loss on the model itself rather than on its pictures: weight and term.
+ModelTerm = tuple[float, Callable[[Papr], Tensor]]
 
 
 class Trainer:
@@ -47,6 +50,8 @@ class Trainer:
         background: grey level behind the object.
         precision: see ``sjc_papr.precision``.
         seed: of the points added on the way.
+        model_terms: further losses by name, on the model itself.
+        fault_folder: where the state is written should a loss stop being finite.
     """
 
     def __init__(
@@ -59,7 +64,11 @@ class Trainer:
         background: float,
         precision: str,
         seed: int,
+        fault_folder: Path,
+        model_terms: Mapping[str, ModelTerm] | None = None,
     ) -> None:
+        self.model_terms = model_terms or {}
+        self.fault_folder = fault_folder
         self.model, self.sampler, self.config, self.rates = model, sampler, config, rates
         self.background, self.precision, self.seed = background, precision, seed
         self.device = model.points.positions.device
@@ -86,11 +95,18 @@ class Trainer:
         rays, target = rays.to(self.device), target.to(self.device)
         output = render(self.model, rays, background=self.background, precision=self.precision)
         loss, terms = self.losses(output.rgb, target)
+        for name, (weight, term) in self.model_terms.items():
+            terms[name] = term(self.model)
+            loss = loss + weight * terms[name]
         self._refuse_dead(step, output, target)
 
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = self._clip()
+        # Before the step, so that no bad value reaches a weight.
+        check_finite(
+            step, {"loss": loss, "gradient": norm}, self.fault_folder, self.model.state_dict
+        )
         self.optimizer.step()
         said = change_density(
             self.model.points,
@@ -104,10 +120,6 @@ class Trainer:
             logger.info("step %d: %s", step + 1, said)
         logged = {f"loss/{name}": value.detach() for name, value in terms.items()}
         return logged | {"loss/total": loss.detach(), "gradient_norm": norm}
-
-    def guard(self, step: int, values: Mapping[str, Tensor], run: RunFolder) -> None:
-        """Stop before a loss or gradient that is not finite reaches a checkpoint."""
-        check_finite(step, values, run.path, self.model.state_dict)
 
     def _set_rates(self, step: int) -> None:
         for group in self.optimizer.param_groups:
@@ -171,7 +183,8 @@ def fit(
     """Train to the end, from the run's latest checkpoint if it has one.
 
     Args:
-        validate: called every ``log.validate_every`` steps; returns the PSNR by which the best is kept.
+        validate: called every ``log.validate_every`` steps; returns the PSNR by which the best is
+            kept.
 
     Returns:
         Seconds of training, those before a restart included.
@@ -190,13 +203,13 @@ def fit(
     def seconds() -> float:
         return earlier + time.monotonic() - begin
 
-    with MetricsLog(run, first) as metrics, progress(
-        total, initial=first, description=description
-    ) as bar:
+    with (
+        MetricsLog(run, first) as metrics,
+        progress(total, initial=first, description=description) as bar,
+    ):
         quality = None
         for step in range(first, total):
             values = trainer.step(step)
-            trainer.guard(step, values, run)
             done = step + 1
             if done % log.every == 0 or done == total:
                 metrics.log(done, {k: float(v) for k, v in values.items()} | _facts(trainer, done))

@@ -1,0 +1,84 @@
+"""Everything an animation run can be told."""
+
+from dataclasses import dataclass
+
+from sjc_papr.config import (
+    DataConfig,
+    LogConfig,
+    LossConfig,
+    ModelConfig,
+    OptimizeConfig,
+    PatchConfig,
+    PointsConfig,
+    RateConfig,
+)
+from training_core.config import option, section
+
+
+@dataclass
+class FreezeConfig:
+    """Parameter groups that keep the first frame's values in every later frame."""
+
+    positions: bool = option(False, "keep positions")
+    influence: bool = option(False, "keep influence scores")
+    features: bool = option(False, "keep point features")
+    attention: bool = option(False, "keep the attention networks")
+    renderer: bool = option(True, "keep the UNet")
+
+
+@dataclass
+class MotionConfig:
+    """Losses that tie each point's motion since the frame before to its neighbours'."""
+
+    smooth: float = option(0.0, "weight: points move like the mean of their neighbours")
+    rigid: float = option(0.0, "weight: distances to neighbours stay as they were")
+    neighbours: int = option(8, "how many neighbours, found in the frame before")
+
+
+@dataclass
+class NextFrameConfig:
+    """How a frame learns from the one before it."""
+
+    steps: int = option(1500, "optimizer steps per frame")
+    preset: str = option(
+        "motion",
+        "motion = positions first with all else fixed, then all that is not frozen; "
+        "report = all that is not frozen from the start",
+        choices=("motion", "report"),
+    )
+    motion_share: float = option(0.5, "share of the steps in which only positions train (motion)")
+    motion_rate: float = option(8e-3, "learning rate of positions in that share")
+    rates: RateConfig = section(RateConfig, "learning rates otherwise")
+    freeze: FreezeConfig = section(FreezeConfig, "what keeps the first frame's values")
+    motion: MotionConfig = section(MotionConfig, "how neighbours move together")
+    patches: PatchConfig = section(PatchConfig, "which pixels a step sees")
+    losses: LossConfig = section(LossConfig, "loss weights")
+
+    def validate(self) -> None:
+        """Raises ValueError where the positions' share is none."""
+        if not 0.0 <= self.motion_share <= 1.0:
+            raise ValueError(f"motion_share must be in [0, 1], is {self.motion_share}")
+
+
+@dataclass
+class AnimateConfig:
+    name: str = option("animation", "name of the run's folder")
+    output_root: str = option("runs", "where run folders are made")
+    resume: str = option(
+        "auto", "auto = continue a run of this name, never = new folder", choices=("auto", "never")
+    )
+    seed: int = option(0, "seed of everything random")
+    device: str = option("auto", "auto, cpu or cuda", choices=("auto", "cpu", "cuda"))
+    threads: int = option(0, "CPU threads; 0 = leave to PyTorch")
+    precision: str = option(
+        "auto",
+        "auto = bfloat16 where the hardware has it",
+        choices=("auto", "float32", "bfloat16"),
+    )
+    data: DataConfig = section(DataConfig, "the dataset: a folder of frame folders")
+    frames: list[str] = option([], "frame folders in order of time; [] = all of them")
+    points: PointsConfig = section(PointsConfig, "the point cloud's start")
+    model: ModelConfig = section(ModelConfig, "the network")
+    first: OptimizeConfig = section(OptimizeConfig, "how the first frame learns")
+    next: NextFrameConfig = section(NextFrameConfig, "how each later frame learns")
+    log: LogConfig = section(LogConfig, "how often what is written", validate_every=0)

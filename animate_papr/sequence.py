@@ -1,0 +1,114 @@
+"""A trained animation, frame by frame and between frames."""
+
+import logging
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from animate_papr.config import AnimateConfig
+from animate_papr.run_files import dataset_of, read_json
+from blender_render.readers import read_dataset_info
+from sjc_papr.checkpoints import model_from
+from sjc_papr.model import Papr
+from training_core.checkpoint import CheckpointStore
+from training_core.config import InputError, load_config
+
+logger = logging.getLogger(__name__)
+
+
+def frame_folder(run: Path, frame: str) -> Path:
+    """Where a run keeps one frame; a dataset that is a single folder has the frame name ""."""
+    return run / "frames" / (frame or "frame")
+
+
+def frame_is_done(run: Path, frame: str) -> bool:
+    """Whether a frame was trained and evaluated to the end."""
+    return read_json(frame_folder(run, frame) / "metrics.json") is not None
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """The finished frames of a run.
+
+    Attributes:
+        frames: their names, in order of time. background: grey level they were trained on.
+        dataset_info: dataset.json, empty where the dataset has gone or has none.
+    """
+
+    run: Path
+    config: AnimateConfig
+    frames: list[str]
+    background: float
+    dataset_info: dict[str, Any]
+
+    def model(self, moment: float) -> Papr:
+        """The model at frame number ``moment``; between two frames every weight is interpolated.
+
+        Point i is the same point in both, and the networks of neighbouring frames differ by one
+        short training from the same start, so a straight line between them stays meaningful. Where
+        the numbers of points differ, the nearer frame is taken.
+
+        Raises:
+            ValueError: the moment lies outside the sequence.
+        """
+        if not 0.0 <= moment <= len(self.frames) - 1:
+            raise ValueError(f"moment {moment} is outside 0 to {len(self.frames) - 1}")
+        before, share = math.floor(moment), moment - math.floor(moment)
+        if share == 0.0:
+            return self._frame(before)
+        first, second = self._frame(before), self._frame(before + 1)
+        if len(first.points) != len(second.points):
+            return first if share < 0.5 else second
+        return _blend(first, second, share)
+
+    def _frame(self, index: int) -> Papr:
+        return _load_frame(self.run, self.config, self.frames[index])
+
+
+def _blend(first: Papr, second: Papr, share: float) -> Papr:
+    blended = Papr(first.config, first.points.rows())
+    later = second.state_dict()
+    blended.load_state_dict(
+        {name: torch.lerp(value, later[name], share) for name, value in first.state_dict().items()}
+    )
+    return blended
+
+
+def _load_frame(run: Path, config: AnimateConfig, frame: str) -> Papr:
+    folder = frame_folder(run, frame)
+    saved = CheckpointStore(folder / "checkpoints").load()
+    if saved is None:
+        raise InputError(f"{folder}: no checkpoint")
+    return model_from(config.model, saved)
+
+
+def load_sequence(run: Path) -> Sequence:
+    """Open a run folder of ``animate_papr.train``, finished or not.
+
+    Raises:
+        InputError: the folder is no run, or no frame of it is finished.
+    """
+    if not (run / "config.yaml").is_file():
+        raise InputError(f"{run}: no config.yaml: not a run folder")
+    config = load_config(AnimateConfig, run / "config.yaml", [])
+    listed = read_json(run / "frames.json")
+    if listed is None:
+        raise InputError(f"{run}: no frames.json: training has not begun")
+    frames = [frame for frame in listed["frames"] if frame_is_done(run, frame)]
+    if not frames:
+        raise InputError(f"{run}: no frame is finished yet")
+    dataset = dataset_of(run)
+    return Sequence(run, config, frames, config.data.background, _info(dataset))
+
+
+def _info(dataset: Path | None) -> dict[str, Any]:
+    if dataset is None:
+        return {}
+    try:
+        return read_dataset_info(dataset)
+    except InputError as error:  # NeRF-synthetic folders have none
+        logger.info("no world transform is known: %s", error)
+        return {}

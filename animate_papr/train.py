@@ -1,0 +1,242 @@
+"""Train an animation frame by frame.
+
+``python -m animate_papr.train --config configs/animate_papr/demo.yaml data.path=data/NAME
+name=NAME``
+
+The first frame trains everything. Each later frame starts from the points and networks of the
+frame before
+it, with the UNet frozen, and point i stays point i: its path over the frames is a trajectory.
+"""
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from animate_papr.config import AnimateConfig, NextFrameConfig
+from animate_papr.motion import motion_terms
+from animate_papr.run_files import read_json
+from animate_papr.sequence import frame_folder, frame_is_done
+from blender_render.readers import Views, list_frames
+from sjc_papr.checkpoints import model_from
+from sjc_papr.config import DensityConfig, OptimizeConfig
+from sjc_papr.device import pick_device
+from sjc_papr.evaluate import evaluate_views, mean_scores, peak_memory_bytes, read_split
+from sjc_papr.initialise import initial_points
+from sjc_papr.losses import Losses
+from sjc_papr.model import Papr
+from sjc_papr.patches import PatchSampler
+from sjc_papr.rates import Rates, Stage, peaks_of, single_stage
+from sjc_papr.trainer import Trainer, fit
+from training_core import atomic
+from training_core.checkpoint import CheckpointStore
+from training_core.cli import run_command
+from training_core.config import ConfigError, InputError
+from training_core.metrics_log import write_final
+from training_core.run_folder import RunFolder
+from training_core.stopping import StopSignals
+
+logger = logging.getLogger(__name__)
+
+# What may differ between the start of a run and its continuation without changing the result.
+MAY_CHANGE = ("log", "threads", "device", "resume", "output_root")
+
+
+@dataclass(frozen=True)
+class FrameTask:
+    """One frame of the loop: its place in time, its folder and its pictures."""
+
+    index: int
+    name: str
+    run: RunFolder
+    train: Views
+    test: Views
+
+
+def next_frame_rates(config: NextFrameConfig) -> Rates:
+    """Which groups move when in a later frame, after the two presets of ``next.preset``."""
+    frozen = {group for group, still in vars(config.freeze).items() if still}
+    peaks = {g: rate for g, rate in peaks_of(config.rates).items() if g not in frozen}
+    first = round(config.steps * config.motion_share) if config.preset == "motion" else 0
+    if "positions" in frozen:
+        first = 0
+    rest = config.steps - first
+    final, warmup = config.rates.final, config.rates.warmup
+    moving = Stage(first, {"positions": config.motion_rate}, round(warmup * first), final)
+    return Rates([moving, Stage(rest, peaks, round(warmup * rest), final)])
+
+
+def make_trainer(config: AnimateConfig, task: FrameTask, model: Papr) -> Trainer:
+    """The trainer of a frame: everything in the first, ``config.next`` in the others."""
+    # Every frame draws its own patches, the same ones whether or not the run was interrupted.
+    seed = config.seed * 10_007 + task.index
+    if task.index == 0:
+        optimize = config.first
+        rates, terms = single_stage(optimize.rates, optimize.steps), {}
+    else:
+        following = config.next
+        optimize = OptimizeConfig(
+            steps=following.steps,
+            patches=following.patches,
+            losses=following.losses,
+            density=DensityConfig(),
+            clip_gradient=config.first.clip_gradient,
+            dead_patience=config.first.dead_patience,
+        )
+        rates = next_frame_rates(following)
+        terms = motion_terms(following.motion, model.points.positions)
+    return Trainer(
+        model,
+        PatchSampler(task.train, config.data.background, optimize.patches, seed),
+        optimize,
+        rates,
+        background=config.data.background,
+        precision=config.precision,
+        seed=seed,
+        fault_folder=task.run.path,
+        model_terms=terms,
+    )
+
+
+def start_model(config: AnimateConfig, task: FrameTask, before: Path | None) -> Papr:
+    """A new model for the first frame, the finished one of the frame before for the others."""
+    if before is None:
+        torch.manual_seed(config.seed)
+        points = initial_points(task.train, config.points, config.model.point_features, config.seed)
+        return Papr(config.model, points)
+    saved = CheckpointStore(before / "checkpoints").load()
+    if saved is None:
+        raise InputError(f"{before}: the frame before has no checkpoint")
+    return model_from(config.model, saved)
+
+
+def train_frame(
+    config: AnimateConfig, task: FrameTask, before: Path | None, stop: StopSignals
+) -> dict[str, Any]:
+    """Train one frame, evaluate it, write its figures; continues where it was stopped."""
+    device = pick_device(config.device)
+    model = start_model(config, task, before).to(device)
+    trainer = make_trainer(config, task, model)
+    seconds = fit(trainer, task.run, config.log, stop, description=task.name)
+    scores = evaluate_views(
+        model,
+        task.test,
+        background=config.data.background,
+        precision=config.precision,
+        pictures=task.run.images,
+        description=f"{task.name} held-out",
+    )
+    cloud = {name: rows.cpu() for name, rows in model.points.rows()._asdict().items()}
+    atomic.write_tensors(task.run.path / "points.safetensors", cloud)
+    figures = {
+        "frame": task.name,
+        **mean_scores(scores),
+        "num_points": len(model.points),
+        "steps": trainer.config.steps,
+        "seconds": seconds,
+        "peak_memory_bytes": peak_memory_bytes(device),
+    }
+    # Last: its presence says that the frame is done.
+    write_final(task.run, figures)
+    logger.info("%s: PSNR %.2f dB, SSIM %.4f", task.name, figures["psnr"], figures["ssim"])
+    return figures
+
+
+def run(config: AnimateConfig) -> None:
+    """Train all frames in order, then write the figures of the whole run."""
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    pick_device(config.device)
+    Losses(config.first.losses), Losses(config.next.losses)
+    names = frame_names(config)
+    dataset = Path(config.data.path)
+    for name in names:
+        read_split(config.data, dataset / name, "test")
+    folder = RunFolder.open(
+        Path(config.output_root), "animate_papr", config.name, config, config.resume, MAY_CHANGE
+    )
+    atomic.write_json(folder.path / "frames.json", {"frames": names})
+    before: Path | None = None
+    with StopSignals() as stop:
+        for index, name in enumerate(names):
+            path = frame_folder(folder.path, name)
+            if not frame_is_done(folder.path, name):
+                task = FrameTask(
+                    index,
+                    name or "frame",
+                    folder.sub(os.fspath(path.relative_to(folder.path))),
+                    read_split(config.data, dataset / name, "train"),
+                    read_split(config.data, dataset / name, "test"),
+                )
+                train_frame(config, task, before, stop)
+                stop.raise_if_requested()
+            before = path
+    summary = summarise(folder, names, dataset)
+    write_final(folder, summary)
+    logger.info(
+        "%d frames: mean PSNR %.2f dB, least %.2f dB: %s",
+        len(names),
+        summary["mean_psnr"],
+        summary["min_psnr"],
+        folder.path,
+    )
+
+
+def summarise(folder: RunFolder, names: Sequence[str], dataset: Path) -> dict[str, Any]:
+    """Figures of all frames and their mean and least PSNR."""
+    frames = [read_json(frame_folder(folder.path, name) / "metrics.json") or {} for name in names]
+    quality = [frame["psnr"] for frame in frames]
+    return {
+        "frames": frames,
+        "mean_psnr": sum(quality) / len(quality),
+        "min_psnr": min(quality),
+        "first_psnr": quality[0],
+        "last_psnr": quality[-1],
+        "seconds": sum(frame["seconds"] for frame in frames),
+        "dataset": str(dataset),
+    }
+
+
+def frame_names(config: AnimateConfig) -> list[str]:
+    """The frames to train, in order of time.
+
+    Raises:
+        ConfigError: a frame is asked for that the dataset does not have.
+    """
+    found = list_frames(config.data.path)
+    missing = [name for name in config.frames if name not in found]
+    if missing:
+        raise ConfigError(f"frames: {config.data.path} has no {missing[0]!r}; it has {found}")
+    return config.frames or found
+
+
+def plan(config: AnimateConfig) -> str:
+    """What ``--dry-run`` prints, after reading the data."""
+    names = frame_names(config)
+    views = [
+        [len(read_split(config.data, Path(config.data.path) / name, split)) for name in names]
+        for split in ("train", "test")
+    ]
+    rates = next_frame_rates(config.next)
+    stages = [f"{s.steps} steps of {', '.join(s.peaks)}" for s in rates.stages if s.steps]
+    return "\n".join(
+        [
+            f"{config.name}: {len(names)} frames, {sum(views[0])} training and "
+            f"{sum(views[1])} test views",
+            f"first frame: {config.first.steps} steps, {config.points.count} points, all groups",
+            f"each later frame: {' then '.join(stages)}",
+            f"to {Path(config.output_root) / 'animate_papr' / config.name}",
+        ]
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_command(AnimateConfig, run=run, plan=plan, description=__doc__ or "", argv=argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

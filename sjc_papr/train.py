@@ -1,0 +1,167 @@
+"""Train PAPR on the pictures of one moment.
+
+``python -m sjc_papr.train --config configs/sjc_papr/cpu_small.yaml data.path=data/NAME/frame_000
+name=NAME``
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from blender_render.readers import Views
+from sjc_papr.config import TrainConfig
+from sjc_papr.device import pick_device
+from sjc_papr.evaluate import evaluate_views, mean_scores, peak_memory_bytes, read_split
+from sjc_papr.initialise import initial_points
+from sjc_papr.losses import Losses
+from sjc_papr.metrics import psnr
+from sjc_papr.model import Papr
+from sjc_papr.patches import PatchSampler
+from sjc_papr.rates import single_stage
+from sjc_papr.rays import camera_rays
+from sjc_papr.renderer import render
+from sjc_papr.trainer import Trainer, fit
+from training_core.cli import run_command
+from training_core.metrics_log import MetricsLog, write_final
+from training_core.run_folder import RunFolder
+from training_core.stopping import StopSignals
+
+logger = logging.getLogger(__name__)
+
+# What may differ between the start of a run and its continuation without changing the result.
+MAY_CHANGE = ("log", "threads", "device", "resume", "output_root")
+_VALIDATION_VIEWS = 4
+
+
+def make_model(config: TrainConfig, views: Views) -> Papr:
+    """A new model whose points start where these pictures allow."""
+    torch.manual_seed(config.seed)
+    points = initial_points(views, config.points, config.model.point_features, config.seed)
+    return Papr(config.model, points)
+
+
+def make_trainer(config: TrainConfig, model: Papr, views: Views, folder: Path) -> Trainer:
+    """Everything a step needs, all groups training."""
+    optimize = config.optimize
+    return Trainer(
+        model,
+        PatchSampler(views, config.data.background, optimize.patches, config.seed),
+        optimize,
+        single_stage(optimize.rates, optimize.steps),
+        background=config.data.background,
+        precision=config.precision,
+        seed=config.seed,
+        fault_folder=folder,
+    )
+
+
+def run(config: TrainConfig) -> None:
+    """Train, then evaluate on the test split and write the final figures."""
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    device = pick_device(config.device)
+    Losses(config.optimize.losses)
+    data = Path(config.data.path)
+    train, test = read_split(config.data, data, "train"), read_split(config.data, data, "test")
+    folder = RunFolder.open(
+        Path(config.output_root), "sjc_papr", config.name, config, config.resume, MAY_CHANGE
+    )
+    model = make_model(config, train).to(device)
+    trainer = make_trainer(config, model, train, folder.path)
+    with StopSignals() as stop:
+        seconds = fit(
+            trainer,
+            folder,
+            config.log,
+            stop,
+            description=f"train {config.name}",
+            validate=Validation(config, model) if config.log.validate_every else None,
+        )
+    scores = evaluate_views(
+        model,
+        test,
+        background=config.data.background,
+        precision=config.precision,
+        pictures=folder.images,
+    )
+    means = mean_scores(scores)
+    write_final(
+        folder,
+        means
+        | {
+            "num_points": len(model.points),
+            "steps": config.optimize.steps,
+            "seconds": seconds,
+            "peak_memory_bytes": peak_memory_bytes(device),
+        },
+    )
+    logger.info("PSNR %.2f dB over %d held-out views: %s", means["psnr"], len(test), folder.path)
+
+
+class Validation:
+    """PSNR on a few views of the validation split, with pictures for TensorBoard."""
+
+    def __init__(self, config: TrainConfig, model: Papr) -> None:
+        self.config, self.model = config, model
+        views = read_split(config.data, Path(config.data.path), "val")
+        chosen = range(0, len(views), -(-len(views) // _VALIDATION_VIEWS))
+        self.views = Views(
+            views.images[list(chosen)],
+            tuple(views.cameras[i] for i in chosen),
+            None,
+            tuple(views.names[i] for i in chosen),
+        )
+
+    @torch.inference_mode()
+    def __call__(self, log: MetricsLog, step: int) -> float:
+        device, data = self.model.points.positions.device, self.config.data
+        truths = self.views.composite(data.background)
+        quality, rows = [], []
+        for camera, truth in zip(self.views.cameras, truths, strict=True):
+            output = render(
+                self.model,
+                camera_rays(camera).to(device),
+                background=data.background,
+                precision=self.config.precision,
+                max_rays=1 << 14,
+            )
+            rgb = output.rgb[0].clamp(0.0, 1.0).cpu()
+            quality.append(psnr(rgb, truth).item())
+            alpha = output.alpha[0].cpu().unsqueeze(-1).expand_as(rgb)
+            rows.append(torch.cat([truth, rgb, alpha], dim=1))
+        mean = sum(quality) / len(quality)
+        log.log(step, {"val/psnr": mean})
+        log.image("val/truth_prediction_alpha", torch.cat(rows), step)
+        return mean
+
+
+def plan(config: TrainConfig) -> str:
+    """What ``--dry-run`` prints, after reading the data."""
+    data = Path(config.data.path)
+    train, test = read_split(config.data, data, "train"), read_split(config.data, data, "test")
+    height, width = train.images.shape[1:3]
+    optimize, model = config.optimize, config.model
+    rays = optimize.patches.size**2 * optimize.patches.per_step
+    pairs = rays * model.neighbours
+    # Activations kept for the backward pass: the hidden layers of key and value, and their inputs.
+    attention = model.attention
+    kept = attention.width * (attention.key_layers + attention.value_layers) + 400
+    return "\n".join(
+        [
+            f"{config.name}: {len(train)} training and {len(test)} test views of {width}x{height}",
+            f"{optimize.steps} steps of {rays} rays to {model.neighbours} of "
+            f"{config.points.count} points ({config.points.init})",
+            f"about {pairs * kept * 4 / 2**20:.0f} MiB of activations in float32",
+            f"to {Path(config.output_root) / 'sjc_papr' / config.name}",
+        ]
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_command(TrainConfig, run=run, plan=plan, description=__doc__ or "", argv=argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
