@@ -44,6 +44,10 @@ class Tree:
         folder = self.path / _clean(rel)
         return sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
 
+    def sub(self, rel: str) -> Tree:
+        """A folder of this tree as a tree of its own; an archive is not opened a second time."""
+        return _Subtree(self, rel) if rel else self
+
     def close(self) -> None:
         """Give back what the tree holds open."""
 
@@ -111,6 +115,21 @@ class ZipTree(Tree):
 
     def close(self) -> None:
         self._zip.close()
+
+
+class _Subtree(Tree):
+    def __init__(self, whole: Tree, prefix: str) -> None:
+        super().__init__(whole.path / prefix)
+        self._whole, self._prefix = whole, prefix
+
+    def read_bytes(self, rel: str) -> bytes:
+        return self._whole.read_bytes(f"{self._prefix}/{_clean(rel)}")
+
+    def exists(self, rel: str) -> bool:
+        return self._whole.exists(f"{self._prefix}/{_clean(rel)}")
+
+    def list(self, rel: str = "") -> list[str]:
+        return self._whole.list(f"{self._prefix}/{_clean(rel)}")
 
 
 def open_tree(path: str | Path) -> Tree:

@@ -39,9 +39,7 @@ class Camera:
 
     Args:
         cam_to_world: [4, 4], OpenGL axes; copied to float64.
-        width, height: size of the picture in pixels.
-        fl_x, fl_y: focal lengths in pixels.
-        cx, cy: principal point in pixels, (width / 2, height / 2) for a centred one.
+        width, height, fl_x, fl_y, cx, cy: size, focal lengths, principal point, all in pixels.
 
     Raises:
         ValueError: the matrix is not 4x4, or the size or a focal length is not positive.
@@ -194,7 +192,7 @@ def hemisphere(n: int, rng: np.random.Generator) -> Array:
 
 
 def orbit(n: int, elevation_deg: float = 0.0) -> Array:
-    """``n`` unit directions [n, 3] on one ring, evenly spaced counter-clockwise from azimuth 0."""
+    """``n`` unit directions [n, 3] on a ring, evenly spaced counter-clockwise from azimuth 0."""
     return np.stack([spherical(360.0 * i / n, elevation_deg) for i in range(n)])
 
 

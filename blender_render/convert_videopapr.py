@@ -161,24 +161,24 @@ def _info(
     to_world: Array,
     quality: dict[str, dict[str, Any]],
 ) -> dict[str, Any]:
-    first = frames[0].cameras[0]
+    first, scale = frames[0].cameras[0], float(to_world[0, 0])
     return {
         "asset": source.name,
         "source": "renders published by the VideoPAPR reference project",
-        "frames": [f.name for f in frames],
-        "frame_numbers": [fmt.frame_number(f.name) for f in frames],
+        "frames": [fmt.frame_number(f.name) for f in frames],
         "resolution": list(resolution or (first.width, first.height)),
         "source_resolution": [first.width, first.height],
         "rig": "as published",
         "splits": f"every {TEST_EVERY}th camera of the published list to test, from the first; "
         f"every {VAL_EVERY}th from number {VAL_OFFSET} to val; the others to train",
-        "world": {
-            "up": "+Z",
-            "longest_side": 1.0,
-            "measured_by": "visual hull of the alpha masks over all frames",
-            "source_to_world": to_world.tolist(),
-            "world_to_source": np.linalg.inv(to_world).tolist(),
+        "world": "right-handed, axes as published, centred, longest side of the box over all "
+        "frames is 1, measured by the visual hull of the masks",
+        "world_to_asset": {
+            "scale": 1.0 / scale,
+            "offset": (-to_world[:3, 3] / scale).tolist(),
+            "meaning": "asset = world * scale + offset, in the published cameras' units",
         },
+        "camera": "camera-to-world, OpenGL axes: +X right, +Y up, looks along -Z",
         "depth": "not converted: 8 bit, normalised, unit unknown",
         "conversion": quality,
     }
@@ -212,6 +212,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--frames", type=_frames, metavar="0,5,...", help="default: all")
     arguments = parser.parse_args(argv)
     set_up_logging()
+    # Many small operations: more threads gain nothing, and on a busy machine they lose minutes.
+    torch.set_num_threads(1)
     try:
         convert(arguments.source, arguments.target, arguments.resolution, arguments.frames)
     except InputError as error:

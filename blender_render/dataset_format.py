@@ -40,7 +40,7 @@ DATASET_FILE = "dataset.json"
 SAMPLE_FILE = "sample.json"
 COMPLETE_FILE = "complete.json"
 INPUT_FOLDER = "input"
-DATASET_KEYS = ("schema_version", "kind", "frames", "resolution", "world")
+DATASET_KEYS = ("schema_version", "kind", "frames", "resolution", "world_to_asset")
 SAMPLE_KEYS = ("schema_version", "kind", "rig", "num_frames", "input", "views")
 INTRINSICS = ("w", "h", "fl_x", "fl_y", "cx", "cy")
 DEPTH_MAX = 65535
@@ -267,7 +267,12 @@ def depth_scale_for(max_depth: float) -> float:
 
 
 def write_dataset_info(folder: Path, info: Mapping[str, Any]) -> None:
-    """Write ``dataset.json``. Raises ValueError when one of ``DATASET_KEYS`` is missing."""
+    """Write ``dataset.json``.
+
+    ``frames`` lists the animation frame of each frame folder, in order; ``world_to_asset`` holds
+    ``scale`` and ``offset`` [3]: asset = world × scale + offset.
+    Raises ValueError when one of ``DATASET_KEYS`` is missing.
+    """
     _write_info(folder / DATASET_FILE, {"kind": "multiview", **info}, DATASET_KEYS)
 
 

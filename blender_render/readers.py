@@ -206,3 +206,89 @@ def _read_info(path: str | Path, rel: str, keys: Sequence[str]) -> dict[str, Any
         if not tree.exists(fmt.COMPLETE_FILE):
             raise InputError(f"{path}: incomplete dataset ({fmt.COMPLETE_FILE} is missing)")
     return info
+
+
+@dataclass(frozen=True, eq=False)
+class SixViewClip:
+    """A six-view video, pictures as stored (8 bit, straight alpha) to stay small in memory.
+
+    Attributes:
+        input: [T, H, W, 4] uint8, the input view.
+        views: [6, T, H, W, 4] uint8, in tile order.
+        input_camera, cameras: of the input and of the six views.
+        info: content of ``sample.json``.
+    """
+
+    input: Tensor
+    views: Tensor
+    input_camera: Camera
+    cameras: tuple[Camera, ...]
+    info: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.input)
+
+    def compose_input(self, height: int) -> Tensor:
+        """Input view [T, height, w, 4] float32 in [0, 1]; the aspect is kept."""
+        return torch.stack([self._resized(frame, height) for frame in self.input])
+
+    def compose_tile(self, view_height: int) -> Tensor:
+        """Tiles [T, 3·h, 2·w, 4] float32 in [0, 1]: 3 rows x 2 columns, row-major.
+
+        ``view_height`` is h; w follows from the aspect of the pictures (320 → 960 x 640 tiles of
+        square views).
+        """
+        tiles = []
+        for time in range(len(self)):
+            small = torch.stack([self._resized(view[time], view_height) for view in self.views])
+            height, width = small.shape[1:3]
+            grid = small.view(3, 2, height, width, 4).permute(0, 2, 1, 3, 4)
+            tiles.append(grid.reshape(3 * height, 2 * width, 4))
+        return torch.stack(tiles)
+
+    @staticmethod
+    def _resized(picture: Tensor, height: int) -> Tensor:
+        width = max(1, round(picture.shape[1] * height / picture.shape[0]))
+        return resize_rgba(picture.float() / 255.0, width, height)
+
+
+def read_sixview(path: str | Path) -> SixViewClip:
+    """Read a complete six-view video from a folder or a .zip.
+
+    Raises:
+        InputError: anything missing, damaged or inconsistent, or an unfinished dataset.
+    """
+    info = _read_info(path, fmt.SAMPLE_FILE, fmt.SAMPLE_KEYS)
+    with open_tree(path) as tree:
+        where = tree.label(fmt.SAMPLE_FILE)
+        entries = [info["input"], *(info["views"] if isinstance(info["views"], list) else [])]
+        if len(entries) != 7 or not all(
+            isinstance(e, dict) and isinstance(e.get("camera"), dict) for e in entries
+        ):
+            raise InputError(f"{where}: 'input' and six 'views' with a 'camera' each are expected")
+        count = info["num_frames"]
+        if not isinstance(count, int) or count < 1:
+            raise InputError(f"{where}: 'num_frames' must be a positive whole number, is {count!r}")
+        folders = [fmt.INPUT_FOLDER, *(fmt.view_folder(i) for i in range(6))]
+        cameras = [
+            fmt.camera_from_dict(entry["camera"], None, f"{where}: {folder}")
+            for folder, entry in zip(folders, entries, strict=True)
+        ]
+        clips = [_read_clip(tree, f, count, c) for f, c in zip(folders, cameras, strict=True)]
+    if any(clip.shape != clips[1].shape for clip in clips[2:]):
+        raise InputError(f"{where}: the six views differ in size")
+    return SixViewClip(clips[0], torch.stack(clips[1:]), cameras[0], tuple(cameras[1:]), info)
+
+
+def _read_clip(tree: Tree, folder: str, count: int, camera: Camera) -> Tensor:
+    """All pictures [T, H, W, 4] uint8 of one view; each must have its camera's size."""
+    clip: list[Tensor] = []
+    wanted = (camera.width, camera.height)
+    for time in range(count):
+        rel = f"{folder}/{fmt.picture_name(time)}.png"
+        pixels = decode_rgba(tree.read_bytes(rel), tree.label(rel))
+        found = (pixels.shape[1], pixels.shape[0])
+        if found != wanted:
+            raise InputError(_size_fault(tree.label(rel), found, wanted, fmt.SAMPLE_FILE))
+        clip.append(torch.from_numpy(pixels.copy()))
+    return torch.stack(clip)

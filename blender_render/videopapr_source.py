@@ -16,7 +16,7 @@ from blender_render import dataset_format as fmt
 from blender_render.archive import Tree
 from blender_render.cameras import Camera
 from blender_render.pictures import decode_rgba
-from blender_render.pose_checks import common_aim, looks_inverted
+from blender_render.pose_checks import common_aim, looks_inverted, stack_poses
 from blender_render.visual_hull import carve
 from training_core.config import InputError
 
@@ -80,23 +80,22 @@ def read_frame(tree: Tree, name: str) -> SourceFrame:
         pictures.append(rel)
         cameras.append(fmt.camera_from_dict(entry, (width, height), f"{where}: camera {index}"))
         masks.append(torch.from_numpy(pixels[..., 3] >= 128))
-    poses = np.stack([c.cam_to_world for c in cameras])
-    inverted = looks_inverted(poses)
+    inverted = looks_inverted(cameras, [mask.numpy() for mask in masks])
     if inverted:
-        poses = np.linalg.inv(poses)
-        logger.info("%s: the %d matrices are world-to-camera; inverted them.", name, len(poses))
-    if not common_aim(poses).converges:
+        cameras = [replace(c, cam_to_world=np.linalg.inv(c.cam_to_world)) for c in cameras]
+        logger.info("%s: the %d matrices are world-to-camera; inverted them.", name, len(cameras))
+    if not common_aim(stack_poses(cameras)).converges:
         raise InputError(f"{where}: the cameras look at no common point, inverted or not")
-    cameras = [replace(c, cam_to_world=p) for c, p in zip(cameras, poses, strict=True)]
-    _report_distances(name, pictures, poses)
+    _report_distances(name, pictures, cameras)
     stacked = torch.stack(masks)
     box = _extent(name, stacked, cameras)
     return SourceFrame(name, tuple(pictures), tuple(cameras), stacked, inverted, box)
 
 
-def _report_distances(name: str, pictures: Sequence[str], poses: Array) -> None:
-    distance = np.linalg.norm(poses[:, :3, 3] - common_aim(poses).point, axis=1)
-    usual = float(np.median(distance))
+def _report_distances(name: str, pictures: Sequence[str], cameras: Sequence[Camera]) -> None:
+    aim = common_aim(stack_poses(cameras))
+    distance = np.array([np.linalg.norm(c.position - aim.point) for c in cameras])
+    usual = aim.distance
     for index in np.flatnonzero(np.abs(distance / usual - 1.0) > 0.05):
         logger.info(
             "%s: %s stands at distance %.2f, the others at %.2f; kept as it is.",
@@ -125,11 +124,10 @@ def normalisation(frames: Sequence[SourceFrame]) -> tuple[Array, float]:
 
 
 def _extent(name: str, masks: Tensor, cameras: Sequence[Camera]) -> tuple[Array, Array]:
-    aim = common_aim(np.stack([c.cam_to_world for c in cameras])).point
-    distance = np.median([np.linalg.norm(c.position - aim) for c in cameras])
+    aim = common_aim(stack_poses(cameras))
     # One and a half times what fits in a picture: the object may be cut by the border.
-    reach = 1.5 * float(distance) * math.tan(0.5 * cameras[0].camera_angle_x)
-    low, high = aim - reach, aim + reach
+    reach = 1.5 * aim.distance * math.tan(0.5 * cameras[0].camera_angle_x)
+    low, high = aim.point - reach, aim.point + reach
     for resolution in (64, 96):
         hull = carve(masks, cameras, resolution, (low, high), min_parallax_deg=EXTENT_PARALLAX_DEG)
         if not len(hull.points):

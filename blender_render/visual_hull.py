@@ -180,8 +180,10 @@ def _pixels(points: Tensor, camera: Camera) -> tuple[Tensor, Tensor, Tensor]:
 def _widen(mask: Tensor, radius: float) -> Tensor:
     """Bool mask [H, W] grown by a square of ``radius`` pixels."""
     inside = mask if mask.dtype == torch.bool else mask >= 0.5
-    steps = int(radius + 0.5)
+    steps = min(int(radius + 0.5), max(inside.shape))
     if steps < 1:
         return inside
-    grown = F.max_pool2d(inside[None, None].float(), 2 * steps + 1, stride=1, padding=steps)
+    size = 2 * steps + 1
+    grown = F.max_pool2d(inside[None, None].float(), (size, 1), stride=1, padding=(steps, 0))
+    grown = F.max_pool2d(grown, (1, size), stride=1, padding=(0, steps))
     return grown[0, 0] > 0.5

@@ -1,0 +1,150 @@
+"""What can be wrong with pictures, poses and depth of a dataset; used by ``validate``.
+
+Each check adds one line per problem to a list and goes on, so that one run names them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from blender_render import dataset_format as fmt
+from blender_render.archive import Tree
+from blender_render.cameras import Camera
+from blender_render.pictures import decode_depth, decode_rgba
+from blender_render.pose_checks import (
+    MIN_CAMERAS,
+    common_aim,
+    hull_agreement,
+    looks_inverted,
+    stack_poses,
+)
+from training_core.config import InputError
+
+MAX_MOTION_VIEWS = 8
+MIN_HULL_IOU = 0.5  # see hull_agreement
+# Mean difference in 8-bit counts under which two pictures count as the same.
+SAME_PICTURE = 0.02
+MIN_DEPTH_AGREEMENT = 0.95
+
+
+@dataclass
+class Seen:
+    """What the checks of one animation frame have gathered."""
+
+    cameras: list[Camera] = field(default_factory=list)
+    pictures: list[npt.NDArray[np.uint8]] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+
+    def add(self, camera: Camera, picture: npt.NDArray[np.uint8], name: str) -> None:
+        """Remember a sound picture [H, W, 4] with its camera."""
+        self.cameras.append(camera)
+        self.pictures.append(picture)
+        self.names.append(name)
+
+
+def check_picture(tree: Tree, rel: str, problems: list[str]) -> npt.NDArray[np.uint8] | None:
+    """Decode a picture and look at its alpha; None (and a problem) when it cannot be read."""
+    try:
+        picture = decode_rgba(tree.read_bytes(rel), tree.label(rel))
+    except InputError as error:
+        problems.append(str(error))
+        return None
+    alpha = picture[..., 3]
+    if not alpha.any():
+        problems.append(f"{tree.label(rel)}: nothing in the picture, alpha is 0 everywhere")
+    elif alpha.min() == 255:
+        problems.append(f"{tree.label(rel)}: no background, alpha is opaque everywhere")
+    return picture
+
+
+def check_camera(
+    entry: dict[str, Any], size: tuple[int, int], where: str, problems: list[str]
+) -> Camera | None:
+    """The camera of a picture of ``size`` (width, height); None (and a problem) when unusable."""
+    try:
+        camera = fmt.camera_from_dict(entry, size, where)
+    except InputError as error:
+        problems.append(str(error))
+        return None
+    if (camera.width, camera.height) != size:
+        problems.append(
+            f"{where}: wrong size {size[0]}x{size[1]}, but the JSON file says "
+            f"{camera.width}x{camera.height}"
+        )
+        return None
+    return camera
+
+
+def check_depth(
+    tree: Tree,
+    entry: dict[str, Any],
+    picture: npt.NDArray[np.uint8],
+    problems: list[str],
+) -> None:
+    """Depth must be readable, of the picture's size, and present just where alpha is."""
+    rel, scale = entry["depth_path"], entry.get("depth_scale")
+    if not isinstance(scale, int | float) or not scale > 0:
+        problems.append(f"{tree.label(str(rel))}: 'depth_scale' must be positive, is {scale!r}")
+        return
+    try:
+        depth = decode_depth(tree.read_bytes(rel), scale, tree.label(rel))
+    except InputError as error:
+        problems.append(str(error))
+        return
+    if depth.shape != picture.shape[:2]:
+        problems.append(f"{tree.label(rel)}: its size differs from the picture's")
+        return
+    alpha = picture[..., 3]
+    # Half-covered pixels at the outline may or may not have a depth.
+    for where, wrong, text in (
+        (alpha == 255, depth == 0, "of the opaque pixels have no depth"),
+        (alpha == 0, depth > 0, "of the empty pixels have a depth"),
+    ):
+        share = float(wrong[where].mean()) if where.any() else 0.0
+        if share > 1.0 - MIN_DEPTH_AGREEMENT:
+            problems.append(f"{tree.label(rel)}: {share:.0%} {text}")
+
+
+def check_poses(seen: Seen, where: str, centred: bool, problems: list[str]) -> None:
+    """Poses of one frame as a set: inverted? around the object? in agreement with the outlines?
+
+    Args:
+        centred: the object is meant to lie at the origin (datasets of ours).
+    """
+    if len(seen.cameras) < MIN_CAMERAS:
+        return
+    masks = [picture[..., 3] >= 128 for picture in seen.pictures]
+    if looks_inverted(seen.cameras, masks):
+        problems.append(
+            f"{where}: the poses are inverted (world-to-camera where camera-to-world belongs)"
+        )
+        return
+    aim = common_aim(stack_poses(seen.cameras))
+    if not aim.converges:
+        problems.append(f"{where}: the cameras do not look at a common point in front of them")
+        return
+    if centred and float(np.linalg.norm(aim.point)) > 0.5:
+        point = np.round(aim.point, 3).tolist()
+        problems.append(f"{where}: the cameras look at {point} instead of the origin")
+    usable = sum(bool(mask.any() and not mask.all()) for mask in masks)
+    if usable >= MIN_CAMERAS and (iou := hull_agreement(seen.cameras, masks)) < MIN_HULL_IOU:
+        problems.append(
+            f"{where}: the pictures do not belong to these poses: no shape has such outlines "
+            f"(IoU {iou:.2f})"
+        )
+
+
+def same_pictures(
+    first: Sequence[npt.NDArray[np.uint8]], second: Sequence[npt.NDArray[np.uint8]]
+) -> bool:
+    """Whether two frames show the same in every one of their (first few) pictures."""
+    pairs = list(zip(first, second, strict=False))[:MAX_MOTION_VIEWS]
+    return bool(pairs) and all(
+        a.shape == b.shape and np.abs(a.astype(np.int16) - b).mean() < SAME_PICTURE
+        for a, b in pairs
+    )

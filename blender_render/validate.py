@@ -1,0 +1,224 @@
+"""Check a dataset and name every problem in one line.
+
+``python -m blender_render.validate PATH``: PATH is a multi-view dataset, one of its frame folders,
+a NeRF-synthetic folder, a six-view video, or any of these in a .zip. Problems go to stdout. Exit
+code 0: none; 1: at least one; 2: PATH is no dataset.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from blender_render import dataset_checks as checks
+from blender_render import dataset_format as fmt
+from blender_render.archive import Tree, ZipTree, open_tree
+from blender_render.cameras import Camera
+from blender_render.dataset_checks import Seen
+from blender_render.readers import list_frames, picture_file, read_split
+from training_core.cli import EXIT_OK, EXIT_USAGE, set_up_logging
+from training_core.config import InputError
+
+logger = logging.getLogger(__name__)
+
+EXIT_PROBLEMS = 1
+ANGLE_TOLERANCE_DEG = 0.5
+
+
+def validate(path: str | Path) -> list[str]:
+    """All problems of a dataset, one line each; empty when it is sound.
+
+    Raises:
+        InputError: nothing at ``path`` is a dataset.
+    """
+    problems: list[str] = []
+    with open_tree(path) as tree:
+        if isinstance(tree, ZipTree) and tree.compressed:
+            problems.append(f"{tree.label()}: the archive is compressed; it should be stored")
+        if tree.exists(fmt.SAMPLE_FILE):
+            _check_sixview(tree, problems)
+            return problems
+        info = _check_info(tree, fmt.DATASET_FILE, fmt.DATASET_KEYS, problems)
+        frames = list_frames(path)
+        if info is not None:
+            listed = info.get("frames")
+            if isinstance(listed, list) and len(listed) != len(frames):
+                problems.append(
+                    f"{tree.label(fmt.DATASET_FILE)}: lists {len(listed)} frames, "
+                    f"but {len(frames)} are there"
+                )
+        previous: list[npt.NDArray[np.uint8]] = []
+        for name in frames:
+            seen = _check_frame(tree.sub(name), info is not None, problems)
+            first = seen.pictures[: checks.MAX_MOTION_VIEWS]
+            if checks.same_pictures(previous, first):
+                problems.append(
+                    f"{tree.label(name)}: no motion, its pictures are the frame's before it"
+                )
+            previous = first
+    return problems
+
+
+def _check_info(
+    tree: Tree, rel: str, keys: Sequence[str], problems: list[str]
+) -> dict[str, Any] | None:
+    """Check the description of a dataset of ours; None when there is none (NeRF-synthetic)."""
+    if not tree.exists(rel):
+        return None
+    if not tree.exists(fmt.COMPLETE_FILE):
+        problems.append(f"{tree.label()}: incomplete, {fmt.COMPLETE_FILE} is missing")
+    try:
+        info = fmt.read_json(tree, rel)
+    except InputError as error:
+        problems.append(str(error))
+        return {}
+    problems += [f"{tree.label(rel)}: key {key!r} is missing" for key in keys if key not in info]
+    if info.get("schema_version", fmt.SCHEMA_VERSION) != fmt.SCHEMA_VERSION:
+        problems.append(f"{tree.label(rel)}: schema version is not {fmt.SCHEMA_VERSION}")
+    return info
+
+
+def _check_frame(folder: Tree, ours: bool, problems: list[str]) -> Seen:
+    """All splits of one frame folder. The training pictures come first in what is returned."""
+    seen = Seen()
+    used: dict[str, str] = {}
+    found = [s for s in fmt.SPLITS if folder.exists(fmt.transforms_file(s))]
+    if "train" not in found:
+        problems.append(f"{folder.label()}: {fmt.transforms_file('train')} is missing")
+    for split in found:
+        try:
+            meta, frames = read_split(folder, split)
+        except InputError as error:
+            problems.append(str(error))
+            continue
+        sizes: set[tuple[int, int]] = set()
+        for index, frame in enumerate(frames):
+            rel = picture_file(frame)
+            if rel in used:
+                problems.append(f"{folder.label(rel)}: in {used[rel]!r} and again in {split!r}")
+            used[rel] = split
+            where = f"{folder.label(fmt.transforms_file(split))}: frame {index} ({rel})"
+            size = _check_entry(folder, rel, {**meta, **frame}, where, seen, problems)
+            if size is not None:
+                sizes.add(size)
+        if len(sizes) > 1:
+            problems.append(f"{folder.label(fmt.transforms_file(split))}: pictures differ in size")
+    checks.check_poses(seen, folder.label(), ours, problems)
+    return seen
+
+
+def _check_entry(
+    tree: Tree,
+    rel: str,
+    entry: dict[str, Any],
+    where: str,
+    seen: Seen,
+    problems: list[str],
+) -> tuple[int, int] | None:
+    """One picture with its camera and depth; its (width, height) when it can be read."""
+    picture = checks.check_picture(tree, rel, problems)
+    if picture is None:
+        return None
+    size = (picture.shape[1], picture.shape[0])
+    camera = checks.check_camera(entry, size, where, problems)
+    if camera is not None:
+        seen.add(camera, picture, rel)
+    if "depth_path" in entry:
+        checks.check_depth(tree, entry, picture, problems)
+    return size
+
+
+def _check_sixview(tree: Tree, problems: list[str]) -> None:
+    info = _check_info(tree, fmt.SAMPLE_FILE, fmt.SAMPLE_KEYS, problems) or {}
+    where = tree.label(fmt.SAMPLE_FILE)
+    views, count = info.get("views"), info.get("num_frames")
+    entries = [info.get("input"), *(views if isinstance(views, list) else [])]
+    usable = all(isinstance(e, dict) and isinstance(e.get("camera"), dict) for e in entries)
+    if len(entries) != 7 or not usable or not isinstance(count, int) or count < 1:
+        problems.append(f"{where}: 'num_frames', 'input' and six 'views' with cameras are expected")
+        return
+    folders = [fmt.INPUT_FOLDER, *(fmt.view_folder(i) for i in range(6))]
+    previous: list[npt.NDArray[np.uint8]] = []
+    for time in range(count):
+        seen = Seen()
+        for folder, entry in zip(folders, entries, strict=True):
+            rel = f"{folder}/{fmt.picture_name(time)}.png"
+            lines = problems if time == 0 else []
+            picture = checks.check_picture(tree, rel, problems)
+            if picture is None:
+                continue
+            size = (picture.shape[1], picture.shape[0])
+            camera = checks.check_camera(entry["camera"], size, f"{where}: {folder}", lines)
+            if camera is not None:
+                seen.add(camera, picture, folder)
+            elif time > 0 and lines and "wrong size" in lines[-1]:
+                problems.append(f"{tree.label(rel)}: {lines[-1].partition(': ')[2]}")
+        if time == 0:
+            checks.check_poses(seen, tree.label(), True, problems)
+            _check_angles(seen, entries, where, problems)
+        elif checks.same_pictures(previous, seen.pictures):
+            problems.append(f"{tree.label()}: no motion, frame {time} is the frame before it")
+        previous = seen.pictures
+
+
+def _check_angles(seen: Seen, entries: Sequence[Any], where: str, problems: list[str]) -> None:
+    """Azimuths relative to the input, and elevations, as the file declares them."""
+    cameras = dict(zip(seen.names, seen.cameras, strict=True))
+    if fmt.INPUT_FOLDER not in cameras:
+        return
+    base = _angles_deg(cameras[fmt.INPUT_FOLDER])[0]
+    for view, entry in enumerate(entries[1:]):
+        camera = cameras.get(fmt.view_folder(view))
+        if camera is None:
+            continue
+        azimuth, elevation = _angles_deg(camera)
+        for name, angle in (("azimuth_deg", azimuth - base), ("elevation_deg", elevation)):
+            wanted = entry.get(name)
+            if not isinstance(wanted, int | float):
+                problems.append(f"{where}: view {view}: key {name!r} is missing")
+            elif abs((angle - wanted + 180.0) % 360.0 - 180.0) > ANGLE_TOLERANCE_DEG:
+                problems.append(
+                    f"{where}: view {view}: {name} is {wanted:g}, but its camera stands at "
+                    f"{angle % 360.0 if name == 'azimuth_deg' else angle:.1f}"
+                )
+
+
+def _angles_deg(camera: Camera) -> tuple[float, float]:
+    """Azimuth and elevation of a camera around the origin; the inverse of ``spherical``."""
+    x, y, z = camera.position
+    return float(np.degrees(np.arctan2(x, -y))), float(np.degrees(np.arctan2(z, np.hypot(x, y))))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; see the module's docstring for the exit codes."""
+    parser = argparse.ArgumentParser(
+        prog="python -m blender_render.validate", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("path", type=Path, help="dataset folder, frame folder or .zip")
+    arguments = parser.parse_args(argv)
+    set_up_logging()
+    # Many small operations: more threads gain nothing, and on a busy machine they lose minutes.
+    torch.set_num_threads(1)
+    try:
+        problems = validate(arguments.path)
+    except InputError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return EXIT_USAGE
+    for problem in problems:
+        sys.stdout.write(problem + "\n")
+    if problems:
+        return EXIT_PROBLEMS
+    logger.info("%s: no problems found", arguments.path)
+    return EXIT_OK
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
