@@ -90,7 +90,8 @@ class ClipPlayer:
     def _find(self) -> list[Clip]:
         groups: dict[str, list[tuple[Any, Any, Any]]] = {}
         for owner in self._owners:
-            for track in owner.animation_data.nla_tracks:
+            # The glTF importer puts the file's first animation on the last track.
+            for track in reversed(owner.animation_data.nla_tracks):
                 for strip in track.strips:
                     if strip.action is not None:
                         part = (owner, strip.action, compat.slot_of(strip))

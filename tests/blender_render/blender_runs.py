@@ -1,12 +1,16 @@
 """Starting the project's own commands, and Blender, from tests."""
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 MAKE_ASSETS = Path(__file__).with_name("make_assets.py")
@@ -51,3 +55,13 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {
         str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
     }
+
+
+def picture(path: Path) -> np.ndarray:
+    """Pixels of a PNG as float64."""
+    return np.asarray(Image.open(path)).astype(np.float64)
+
+
+def info_of(root: Path) -> dict[str, Any]:
+    """dataset.json of a dataset."""
+    return json.loads((root / "dataset.json").read_text())

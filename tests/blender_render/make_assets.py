@@ -14,9 +14,7 @@ from pathlib import Path
 
 import bpy
 import numpy as np
-
-MARKERS = {"R": (0.9, 0.1, -0.6), "G": (-0.7, 0.5, 0.2), "B": (0.1, -0.8, 0.8)}
-MARKER_RADIUS = 0.16
+from marker_facts import MARKER_RADIUS, MARKERS
 
 
 def fresh() -> None:

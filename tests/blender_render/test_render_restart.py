@@ -1,7 +1,9 @@
 """Killed, stopped and repeated starts, and what determines a picture's bytes."""
 
+import os
 import signal
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 from blender_runs import files_of, needs_blender, render, start_render
 
 from blender_render.dataset_format import is_complete
+from blender_render.failures import read_failures
 
 pytestmark = needs_blender
 
@@ -16,7 +19,6 @@ ARGUMENTS = (
     "--config",
     "configs/blender_render/smoke.yaml",
     "assets=[builtin:demo]",
-    "frames.count=3",
     "rig.resolution=40",
 )
 
@@ -42,7 +44,7 @@ MOMENTS = {
     "while importing": lambda work: (work / "job.json").exists(),
     "in the first frame": frame_started(0),
     "after the first frame": frame_done(0),
-    "in the last frame": frame_started(2),
+    "in the last frame": frame_started(1),
 }
 
 
@@ -67,8 +69,8 @@ def test_killed_and_started_again_gives_the_same_bytes(
     assert interrupt(tmp_path, moment, signal.SIGKILL) == -signal.SIGKILL
     code, said = render(*ARGUMENTS, f"output={tmp_path}", "engine.threads=2", log=tmp_path / "log")
     assert code == 0, said
-    kept = {"after the first frame": "1 frames kept", "in the last frame": "2 frames kept"}
-    assert kept.get(moment, "3 frames of 5 views") in said
+    kept = {"after the first frame": "1 frames kept", "in the last frame": "1 frames kept"}
+    assert kept.get(moment, "2 frames of 5 views on CPU\n") in said
     assert files_of(tmp_path / "demo") == files_of(unbroken / "demo")
     assert not (tmp_path / ".demo.partial").exists()
 
@@ -81,6 +83,19 @@ def test_a_stop_signal_ends_with_75_and_the_same_command_continues(
     code, said = render(*ARGUMENTS, f"output={tmp_path}", log=tmp_path / "log")
     assert code == 0, said
     assert files_of(tmp_path / "demo") == files_of(unbroken / "demo")
+
+
+def test_a_renderer_that_dies_is_a_recorded_failure(tmp_path: Path) -> None:
+    process = start_render(*ARGUMENTS, f"output={tmp_path}", log=tmp_path / "log")
+    while not MOMENTS["in the first frame"](tmp_path / ".demo.partial"):
+        assert process.poll() is None, (tmp_path / "log").read_text()
+        time.sleep(0.01)
+    tasks = Path(f"/proc/{process.pid}/task").iterdir()
+    children = [pid for task in tasks for pid in (task / "children").read_text().split()]
+    assert len(children) == 1
+    os.kill(int(children[0]), signal.SIGKILL)
+    assert process.wait(timeout=30) == 4
+    assert [f["reason"] for f in read_failures(tmp_path)] == ["crashed"]
 
 
 def test_other_settings_do_not_continue_a_killed_start(tmp_path: Path) -> None:
@@ -102,8 +117,6 @@ def test_second_start_skips_what_is_complete_and_redoes_what_changed(unbroken: P
 
 
 def test_archive_holds_the_same_files(unbroken: Path, tmp_path: Path) -> None:
-    import zipfile
-
     code, said = render(*ARGUMENTS, f"output={tmp_path}", "archive=zip", log=tmp_path / "log")
     assert code == 0, said
     with zipfile.ZipFile(tmp_path / "demo.zip") as archive:

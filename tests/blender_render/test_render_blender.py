@@ -1,0 +1,158 @@
+"""What Blender renders, against scenes whose content is known."""
+
+import json
+from pathlib import Path
+
+import pytest
+from blender_runs import info_of, make_assets, needs_blender, picture, render
+
+from blender_render.failures import read_failures
+
+pytestmark = needs_blender
+
+QUICK = ("engine.samples=4", "engine.denoise=false", "rig.train=2", "rig.val=1", "rig.test=1")
+FAILING = {
+    "no_mesh": "no_mesh",
+    "point": "zero_extent",
+    "still": "no_motion",
+    "ghost": "blank_picture",
+    "textureless": "missing_texture",
+    "untextured": "missing_texture",
+    "future": "unsupported_extension",
+    "still_stl": "unsupported_extension",
+    "absent": "import_error",
+    "empty": "import_error",
+}
+
+
+@pytest.fixture(scope="module")
+def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("assets")
+    make_assets(folder)
+    (folder / "empty.glb").write_bytes(b"")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rendered(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One start over many assets, good and bad."""
+    output = tmp_path_factory.mktemp("rendered")
+    good = ["stage.blend", "two_clips.glb", "box.fbx"]
+    bad = [next((p.name for p in assets.glob(f"{n}.*")), f"{n}.glb") for n in FAILING]
+    bad = [name.replace(".bin", ".gltf") for name in bad]
+    listed = ",".join(str(assets / name) for name in good + bad)
+    arguments = [f"assets=[{listed}]", f"output={output}", "frames.count=4", "rig.resolution=32"]
+    code, said = render(*arguments, *QUICK, log=output / "log")
+    assert code == 4, said
+    return output
+
+
+def test_box_over_all_frames_counts_only_what_renders(rendered: Path) -> None:
+    """A unit cube that slides by 3: 4 long in all, in spite of huge hidden things around it."""
+    info = info_of(rendered / "stage")
+    assert info["world_to_asset"]["scale"] == pytest.approx(4.0, abs=1e-4)
+    assert info["world_to_asset"]["offset"] == pytest.approx([1.5, 0.0, 0.0], abs=1e-4)
+    assert info["frames"] == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_lights_of_the_asset_are_gone(rendered: Path) -> None:
+    """Its sun of strength 1000 would burn the grey cube to white."""
+    rgba = picture(rendered / "stage" / "frame_000" / "train" / "000.png")
+    solid = rgba[rgba[..., 3] == 255][:, :3]
+    assert len(solid) and solid.max() < 250
+
+
+def test_default_action_is_the_one_with_most_motion_and_drives_all_its_objects(
+    rendered: Path,
+) -> None:
+    """Small comes first in the file; Big moves two cubes apart, 2 up and 2 down."""
+    info = info_of(rendered / "two_clips")
+    assert info["action"] == "Big"
+    # From z = -2.5 to 2.5 at the turning point, if both follow; 4 or less if only one does.
+    assert info["world_to_asset"]["scale"] == pytest.approx(5.0, abs=1e-3)
+
+
+def test_loop_does_not_repeat_its_first_frame(rendered: Path) -> None:
+    info = info_of(rendered / "two_clips")
+    assert info["loop"] is True
+    assert info["frames"] == pytest.approx([0.0, 2.5, 5.0, 7.5])
+    assert info["fps"] == pytest.approx(24 / 2.5)
+
+
+@pytest.mark.parametrize("wanted", ["Small", "0", "1"])
+def test_action_by_name_or_index_in_the_file(assets: Path, tmp_path: Path, wanted: str) -> None:
+    source = assets / "two_clips.glb"
+    code, said = render(
+        f"assets=[{source}]",
+        f"output={tmp_path}",
+        f"action='{wanted}'",
+        "frames.count=2",
+        "rig.resolution=16",
+        *QUICK,
+        log=tmp_path / "log",
+    )
+    assert code == 0, said
+    info = info_of(tmp_path / "two_clips")
+    raw = source.read_bytes()
+    header = json.loads(raw[20 : 20 + int.from_bytes(raw[12:16], "little")])
+    names = [animation["name"] for animation in header["animations"]]
+    assert sorted(names) == ["Big", "Small"]
+    assert info["action"] == (names[int(wanted)] if wanted.isdecimal() else wanted)
+    if wanted == "Small":  # cubes of 1 at x = 0 and 3; the other clip does not show through
+        assert info["world_to_asset"]["scale"] == pytest.approx(4.0, abs=1e-3)
+
+
+def test_every_failure_has_its_reason_and_no_dataset(rendered: Path) -> None:
+    reasons = {f["asset"]: f["reason"] for f in read_failures(rendered)}
+    assert reasons == FAILING
+    for name in FAILING:
+        assert not (rendered / name).exists()
+        detail = next(f["detail"] for f in read_failures(rendered) if f["asset"] == name)
+        assert "Traceback" not in detail and "\n" not in detail
+
+
+def test_fbx_is_rendered(rendered: Path) -> None:
+    assert info_of(rendered / "box")["frames"][0] == 1.0
+
+
+def test_still_obj_is_one_frame_when_motion_is_not_required(assets: Path, tmp_path: Path) -> None:
+    code, said = render(
+        f"assets=[{assets}/solid.obj]",
+        f"output={tmp_path}",
+        "require_motion=false",
+        "frames.count=5",
+        "rig.resolution=16",
+        "light.preset=area",
+        *QUICK,
+        log=tmp_path / "log",
+    )
+    assert code == 0, said
+    assert len(info_of(tmp_path / "solid")["frames"]) == 1
+
+
+def test_timeout_and_unknown_action(assets: Path, tmp_path: Path) -> None:
+    for options, reason in ((["timeout_s=0.3"], "timeout"), (["action=Fly"], "no_action")):
+        code, _ = render(
+            f"assets=[{assets}/stage.blend]",
+            f"output={tmp_path}",
+            "frames.count=2",
+            *options,
+            *QUICK,
+            log=tmp_path / "log",
+        )
+        assert code == 4
+        assert [f["reason"] for f in read_failures(tmp_path)] == [reason]
+
+
+def test_a_device_that_is_not_there_stops_the_start(assets: Path, tmp_path: Path) -> None:
+    code, said = render(
+        f"assets=[{assets}/stage.blend]",
+        f"output={tmp_path}",
+        "frames.count=2",
+        "engine.device=optix",
+        *QUICK,
+        log=tmp_path / "log",
+    )
+    if code == 0:
+        pytest.skip("this machine has an OptiX device")
+    assert code == 2 and "optix" in said.splitlines()[-1]
