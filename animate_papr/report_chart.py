@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from html import escape
 
 HEIGHT = 240
-LEFT, RIGHT, TOP, BOTTOM = 58, 14, 14, 40
+LEFT, RIGHT, TOP, BOTTOM = 58, 24, 14, 40
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Logarithms within [low, high] of 1, 2 and 5 times powers of ten, of powers alone if many."""
+    """Logarithms in [low, high] of 1, 2 and 5 times powers of ten, of fewer if these are many."""
     factors = (1, 2, 5) if high - low < 2.5 else (1,)
-    decades = range(math.floor(low), math.ceil(high) + 1)
+    decades = range(math.floor(low), math.ceil(high) + 1, max(1, round((high - low) / 6)))
     logs = [k + math.log10(f) for k in decades for f in factors]
     return [x for x in logs if low <= x <= high]
 

@@ -95,7 +95,7 @@ def cloud_data(run: RunData) -> dict[str, Any] | None:
         "every": every,
         "total": [len(c) for c in clouds],
         "scale": scale,
-        "size": 2.0 * _spacing(thinned[0]),  # discs of this radius leave few gaps
+        "size": _disc_radius(thinned[0]),
         "fps": float(np.clip(float(info.get("fps") or 8.0), 1.0, 30.0)),
         "loop": bool(info.get("loop", False)),
         "positions": base64.b64encode(steps.tobytes()).decode("ascii"),
@@ -108,10 +108,14 @@ def cloud_data(run: RunData) -> dict[str, Any] | None:
     return content
 
 
-def _spacing(points: np.ndarray) -> float:
-    """Median distance of a point to its nearest neighbour, from a sample."""
+def _disc_radius(points: np.ndarray) -> float:
+    """Radius at which discs close a surface: twice the usual distance to the nearest neighbour.
+
+    Points that fill a volume are farther apart than that needs; there their number bounds it.
+    """
     if len(points) < 2:
         return 0.02
     sample = points[:: max(1, len(points) // 300)]
     squared = np.square(sample[:, None] - points[None]).sum(-1)
-    return float(np.sqrt(np.median(np.partition(squared, 1, axis=1)[:, 1])))
+    spacing = float(np.sqrt(np.median(np.partition(squared, 1, axis=1)[:, 1])))
+    return min(2.0 * spacing, len(points) ** -0.5)

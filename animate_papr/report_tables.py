@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from html import escape
+from statistics import median
 from typing import Any
 
 from animate_papr.report_chart import Chart, Line, line_chart
@@ -109,8 +110,11 @@ def training_section(run: RunData) -> str:
             borders.append(start)
         points += [(start + step, loss) for step, loss in _thinned(frame.losses)]
         start += max(frame.losses[-1][0], float(frame.figures.get("steps") or 0))
+    # A patch that shows nothing but background can have a loss of 1e-17 and would flatten the rest.
+    floor = 1e-3 * median(loss for _, loss in points) if points else 0.0
+    points = [(step, loss) for step, loss in points if loss >= floor]
     chart = Chart("step, all frames in a row", "loss", logarithmic=True, marks=borders, width=980)
-    hint = "Total training loss; a dotted line is where the next frame begins."
+    hint = "Training loss of the logged steps; a dotted line is where the next frame begins."
     return section("Training", hint, line_chart([Line("loss", points)], chart))
 
 

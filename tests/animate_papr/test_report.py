@@ -19,6 +19,7 @@ from animate_papr import report_pictures
 from animate_papr.report import main, render_report
 from animate_papr.report_data import read_losses, read_run
 from animate_papr.report_pictures import cloud_data, view_row
+from animate_papr.report_tables import training_section
 
 
 class Page(HTMLParser):
@@ -191,6 +192,13 @@ def test_what_is_missing_is_said(
     assert page.open == []
     for words in said:
         assert words in page.text
+
+
+def test_a_loss_of_almost_nothing_does_not_flatten_the_curve(own_run: Path) -> None:
+    log = own_run / "frames" / "frame_000" / "metrics.jsonl"
+    before = training_section(read_run(own_run))
+    log.write_text(log.read_text() + '{"step": 2990, "loss": 1e-17}\n')
+    assert training_section(read_run(own_run)).count(",") == before.count(",")
 
 
 def test_damaged_log_lines_are_skipped(own_run: Path) -> None:

@@ -58,3 +58,4 @@ def test_ticks_are_round_and_inside(low: float, high: float) -> None:
 def test_logarithmic_ticks() -> None:
     np.testing.assert_allclose(10 ** np.array(log_ticks(-2.1, -0.5)), [0.01, 0.02, 0.05, 0.1, 0.2])
     np.testing.assert_allclose(log_ticks(-4.5, 1.2), [-4, -3, -2, -1, 0, 1])
+    assert 4 <= len(log_ticks(-17.2, 0.3)) <= 8
