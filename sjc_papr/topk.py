@@ -21,6 +21,7 @@ from sjc_papr.rays import RayBundle
 
 # Rounding allowance when comparing bounds that were computed in float64 from float32 positions.
 _RELATIVE_SLACK = 1e-6
+_TILES_PER_BLOCK_EDGE = 4
 
 
 @torch.no_grad()
@@ -30,7 +31,7 @@ def nearest_points(
     k: int,
     *,
     distance_to: str = "half_line",
-    tile: int = 8,
+    tile: int = 4,
     max_pairs: int = 1 << 24,
 ) -> Tensor:
     """Indices of the K points nearest to each ray.
@@ -70,9 +71,28 @@ def _nearest_in_window(
     max_pairs: int,
 ) -> Tensor:
     height, width, _ = directions.shape
-    tiles, rows, columns = _cut_into_tiles(directions, tile)
+    edge = tile * _TILES_PER_BLOCK_EDGE
     to_points = positions - origin
-    per_chunk = max(1, max_pairs // positions.shape[0])
+    slack = _RELATIVE_SLACK * to_points.norm(dim=1).max()
+    rows = []
+    for top in range(0, height, edge):
+        row = []
+        for left in range(0, width, edge):
+            block = directions[top : top + edge, left : left + edge]
+            low, high = _distance_bounds(block.reshape(1, -1, 3), to_points, distance_to)
+            near = torch.nonzero(low[0] <= high[0].kthvalue(k).values + slack)[:, 0]
+            index = _nearest_in_block(block, to_points[near], k, distance_to, tile, max_pairs)
+            row.append(near[index])
+        rows.append(torch.cat(row, dim=1))
+    return torch.cat(rows)
+
+
+def _nearest_in_block(
+    directions: Tensor, to_points: Tensor, k: int, distance_to: str, tile: int, max_pairs: int
+) -> Tensor:
+    height, width, _ = directions.shape
+    tiles, rows, columns = _cut_into_tiles(directions, tile)
+    per_chunk = max(1, max_pairs // to_points.shape[0])
     chunks = [
         _nearest_in_tiles(tiles[start : start + per_chunk], to_points, k, distance_to, max_pairs)
         for start in range(0, tiles.shape[0], per_chunk)
