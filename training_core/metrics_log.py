@@ -118,6 +118,7 @@ class _LoggedProgress:
         self._description, self._unit = description, unit
         self._start = self._last = time.monotonic()
         self._values: dict[str, Any] = {}
+        self._reported = -1
 
     def update(self, n: int = 1) -> None:
         self._done += n
@@ -131,10 +132,11 @@ class _LoggedProgress:
         return self
 
     def __exit__(self, *details: Any) -> None:
-        self._report()
+        if self._reported != self._done:
+            self._report()
 
     def _report(self) -> None:
-        self._last = time.monotonic()
+        self._last, self._reported = time.monotonic(), self._done
         elapsed, fresh = self._last - self._start, self._done - self._initial
         left = elapsed / fresh * (self._total - self._done) if fresh else math.nan
         parts = [

@@ -105,7 +105,6 @@ def test_progress_without_a_terminal_logs_now_and_then(
     assert [record.message for record in caplog.records] == [
         "training: 55/100 steps (55 %) after 00:15, 00:45 left loss=0.1235 points=55",
         "training: 70/100 steps (70 %) after 00:30, 00:30 left loss=0.1235 points=70",
-        "training: 70/100 steps (70 %) after 00:30, 00:30 left loss=0.1235 points=70",
     ]
 
 

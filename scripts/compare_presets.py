@@ -1,0 +1,117 @@
+"""How later frames should learn: several settings of ``next`` from one and the same first frame.
+
+    python scripts/compare_presets.py --config configs/animate_papr/demo.yaml data.path=data/fox \
+        name=fox_presets
+
+trains the first frame once, then the later ones with each variant below, and writes a table of PSNR on
+held-out views to runs/compare_presets/NAME/table.md (and .json). A second start skips what is done.
+"""
+
+import copy
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from animate_papr.config import AnimateConfig, NextFrameConfig
+from animate_papr.run_files import read_json
+from animate_papr.train import FrameTask, frame_names, train_frame
+from sjc_papr.evaluate import read_split
+from training_core import atomic
+from training_core.cli import run_command
+from training_core.run_folder import RunFolder
+from training_core.stopping import StopSignals
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row of the table: what is different from the config."""
+
+    name: str
+    preset: str
+    smooth: float = 0.0
+    rigid: float = 0.0
+
+    def apply(self, config: NextFrameConfig) -> None:
+        config.preset = self.preset
+        config.motion.smooth, config.motion.rigid = self.smooth, self.rigid
+
+
+VARIANTS = (
+    Variant("report", "report"),
+    Variant("motion", "motion"),
+    Variant("motion, smooth 1e-4", "motion", smooth=1e-4),
+    Variant("motion, rigid 1e-3", "motion", rigid=1e-3),
+)
+
+
+def train_variant(
+    config: AnimateConfig, folder: RunFolder, base: Path, names: list[str], stop: StopSignals
+) -> list[float]:
+    """PSNR of every later frame, each trained from the one before it."""
+    quality, before = [], base
+    for index, name in enumerate(names[1:], start=1):
+        part = folder.sub(name)
+        figures = read_json(part.path / "metrics.json")
+        if figures is None:
+            data = Path(config.data.path) / name
+            views = [read_split(config.data, data, split) for split in ("train", "test")]
+            task = FrameTask(index, name, part, views[0], views[1])
+            figures = train_frame(config, task, before, stop)
+        quality.append(figures["psnr"])
+        before = part.path
+    return quality
+
+
+def run(config: AnimateConfig) -> None:
+    """Train all variants and write the table."""
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    names = frame_names(config)
+    folder = RunFolder.open(
+        Path(config.output_root), "compare_presets", config.name, config, config.resume
+    )
+    first = folder.sub(names[0])
+    rows = {}
+    with StopSignals() as stop:
+        if not (first.path / "metrics.json").exists():
+            data = Path(config.data.path) / names[0]
+            views = [read_split(config.data, data, split) for split in ("train", "test")]
+            train_frame(config, FrameTask(0, names[0], first, views[0], views[1]), None, stop)
+        base = json.loads((first.path / "metrics.json").read_text())["psnr"]
+        for variant in VARIANTS:
+            changed = copy.deepcopy(config)
+            variant.apply(changed.next)
+            part = folder.sub(variant.name.replace(", ", "_").replace(" ", "_"))
+            rows[variant.name] = train_variant(changed, part, first.path, names, stop)
+    atomic.write_json(folder.path / "table.json", {"first": base, "later": rows})
+    table = markdown(names, base, rows)
+    atomic.write_text(folder.path / "table.md", table)
+    sys.stdout.write(table)
+
+
+def markdown(names: list[str], base: float, rows: dict[str, list[float]]) -> str:
+    """The table, one row a variant: PSNR in dB of every frame, mean and least of the later ones."""
+    lines = [
+        "| later frames | " + " | ".join(names) + " | mean of later | least |",
+        "|---" * (len(names) + 3) + "|",
+    ]
+    for name, quality in rows.items():
+        cells = [f"{value:.2f}" for value in (base, *quality)]
+        mean, least = sum(quality) / len(quality), min(quality)
+        lines.append(f"| {name} | " + " | ".join(cells) + f" | {mean:.2f} | {least:.2f} |")
+    return "\n".join(lines) + "\n"
+
+
+def plan(config: AnimateConfig) -> str:
+    """What ``--dry-run`` prints."""
+    later = len(frame_names(config)) - 1
+    return f"first frame once, then {len(VARIANTS)} variants of {later} frames each"
+
+
+if __name__ == "__main__":
+    raise SystemExit(
+        run_command(AnimateConfig, run=run, plan=plan, description=__doc__ or "", argv=None)
+    )
