@@ -54,6 +54,8 @@ def _import_failure(message: str) -> AssetFailure:
     said = [line for line in lines if not line.startswith(("File ", "Location:", "^", "~"))]
     detail = (said or ["no message"])[-1].removeprefix("Error: ")
     extension = "xtension" in detail and "not available" in detail
+    if "draco" in detail.lower():  # the decoder's library is left out of the 4.2 wheels
+        extension, detail = True, f"KHR_draco_mesh_compression: no decoder ({detail})"
     return AssetFailure("unsupported_extension" if extension else "import_error", detail)
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import logging
+import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +130,8 @@ class Studio:
     def _shoot(self) -> bytes:
         self._scene.render.filepath = str(self._scratch)
         try:
-            bpy.ops.render.render(write_still=True)
+            with _silent():
+                bpy.ops.render.render(write_still=True)
         except RuntimeError as error:
             if "save" not in str(error):
                 raise
@@ -134,6 +139,20 @@ class Studio:
         data = self._scratch.read_bytes()
         self._scratch.unlink()
         return data
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Keep Blender's dozens of status lines per picture out of the log; errors go to stderr."""
+    sys.stdout.flush()
+    log = os.dup(1)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+    try:
+        yield
+    finally:
+        os.dup2(log, 1)
+        os.close(log)
 
 
 def _add_camera(scene: Any) -> Any:

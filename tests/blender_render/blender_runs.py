@@ -1,5 +1,6 @@
 """Starting the project's own commands, and Blender, from tests."""
 
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -19,6 +20,14 @@ needs_blender = [
     pytest.mark.blender,
     pytest.mark.skipif(importlib.util.find_spec("bpy") is None, reason="bpy is not installed"),
 ]
+
+
+def blender_version() -> tuple[int, ...]:
+    """(5, 0) and the like; (0,) without Blender."""
+    try:
+        return tuple(int(part) for part in importlib.metadata.version("bpy").split(".")[:2])
+    except importlib.metadata.PackageNotFoundError:
+        return (0,)
 
 
 def environment() -> dict[str, str]:

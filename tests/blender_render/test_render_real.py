@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from blender_runs import needs_blender, render
+from blender_runs import blender_version, needs_blender, render
 from PIL import Image
 
 from blender_render.dataset_format import camera_from_dict, is_complete
@@ -16,6 +16,8 @@ from blender_render.failures import read_failures
 pytestmark = needs_blender
 
 BROKEN = {"validator_empty_file": "import_error", "validator_truncated_chunk_data": "import_error"}
+if blender_version() < (4, 5):  # no Draco decoder; the FBX importer makes glass of the other
+    BROKEN |= {"fox_draco_webp": "unsupported_extension", "huesitos": "blank_picture"}
 EXPECTED_ACTIONS = {"Fox": "Run", "humanoid_robot": "walk", "CesiumMan": "Anim_0"}
 
 
@@ -47,7 +49,7 @@ def test_broken_files_are_recorded_and_all_others_are_datasets(
     folder = shared_data / "data" / "assets"
     files = [*folder.glob("*.*"), *(folder / "awkward").glob("*.*")]
     names = {path.stem for path in files if path.suffix in (".glb", ".fbx")} - set(BROKEN)
-    assert len(names) == 9
+    assert len(names) == 11 - len(BROKEN)
     for name in names:
         assert is_complete(rendered / name), name
         pictures = [
