@@ -1,1 +1,1 @@
-"""A point cloud that moves: one PAPR model per animation frame, each started from the one before."""
+"""A point cloud that moves: a PAPR model per animation frame, each started from the one before."""

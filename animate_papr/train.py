@@ -121,7 +121,7 @@ def train_frame(
     device = pick_device(config.device)
     model = start_model(config, task, before).to(device)
     trainer = make_trainer(config, task, model)
-    seconds = fit(trainer, task.run, config.log, stop, description=task.name)
+    elapsed = fit(trainer, task.run, config.log, stop, description=task.name)
     scores = evaluate_views(
         model,
         task.test,
@@ -137,7 +137,7 @@ def train_frame(
         **mean_scores(scores),
         "num_points": len(model.points),
         "steps": trainer.config.steps,
-        "seconds": seconds,
+        **elapsed._asdict(),
         "peak_memory_bytes": peak_memory_bytes(device),
     }
     # Last: its presence says that the frame is done.
@@ -197,6 +197,7 @@ def summarise(folder: RunFolder, names: Sequence[str], dataset: Path) -> dict[st
         "first_psnr": quality[0],
         "last_psnr": quality[-1],
         "seconds": sum(frame["seconds"] for frame in frames),
+        "cpu_seconds": sum(frame["cpu_seconds"] for frame in frames),
         "dataset": str(dataset),
     }
 

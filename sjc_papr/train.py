@@ -71,7 +71,7 @@ def run(config: TrainConfig) -> None:
     model = make_model(config, train).to(device)
     trainer = make_trainer(config, model, train, folder.path)
     with StopSignals() as stop:
-        seconds = fit(
+        elapsed = fit(
             trainer,
             folder,
             config.log,
@@ -93,7 +93,7 @@ def run(config: TrainConfig) -> None:
         | {
             "num_points": len(model.points),
             "steps": config.optimize.steps,
-            "seconds": seconds,
+            **elapsed._asdict(),
             "peak_memory_bytes": peak_memory_bytes(device),
         },
     )

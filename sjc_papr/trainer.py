@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -171,6 +171,21 @@ def model_tensors(saved: Checkpoint) -> dict[str, Tensor]:
     }
 
 
+class Elapsed(NamedTuple):
+    """Time spent training, restarts included: on the clock, and of all CPU threads together."""
+
+    seconds: float
+    cpu_seconds: float
+
+    @staticmethod
+    def now() -> "Elapsed":
+        return Elapsed(time.monotonic(), time.process_time())
+
+    def since(self, begin: "Elapsed", earlier: "Elapsed") -> "Elapsed":
+        """What lies between ``begin`` and here, plus ``earlier``."""
+        return Elapsed(*(a - b + c for a, b, c in zip(self, begin, earlier, strict=True)))
+
+
 def fit(
     trainer: Trainer,
     run: RunFolder,
@@ -179,7 +194,7 @@ def fit(
     *,
     description: str,
     validate: Validate | None = None,
-) -> float:
+) -> Elapsed:
     """Train to the end, from the run's latest checkpoint if it has one.
 
     Args:
@@ -187,21 +202,18 @@ def fit(
             kept.
 
     Returns:
-        Seconds of training, those before a restart included.
+        Time spent training, that before a restart included.
 
     Raises:
         Stopped: a signal came; everything is saved. TrainingFault: see ``Trainer.step``.
     """
     store = CheckpointStore(run.checkpoints, keep_last=log.keep_last)
     saved = store.load()
-    total, first, earlier = trainer.config.steps, 0, 0.0
+    total, first, earlier = trainer.config.steps, 0, Elapsed(0.0, 0.0)
     if saved is not None:
         trainer.restore(saved)
-        first, earlier = saved.step, saved.state["seconds"]
-    begin = time.monotonic()
-
-    def seconds() -> float:
-        return earlier + time.monotonic() - begin
+        first, earlier = saved.step, Elapsed(**saved.state["elapsed"])
+    begin = Elapsed.now()
 
     with (
         MetricsLog(run, first) as metrics,
@@ -218,11 +230,12 @@ def fit(
                 quality = validate(metrics, done)
             if done % log.checkpoint_every == 0 or done == total or stop.requested:
                 tensors, state = trainer.tensors()
-                store.save(done, tensors, state | {"seconds": seconds()}, quality)
+                elapsed = Elapsed.now().since(begin, earlier)
+                store.save(done, tensors, state | {"elapsed": elapsed._asdict()}, quality)
                 quality = None
                 stop.raise_if_requested()
             bar.update()
-    return seconds()
+    return Elapsed.now().since(begin, earlier)
 
 
 def _facts(trainer: Trainer, step: int) -> dict[str, float]:
