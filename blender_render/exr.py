@@ -36,7 +36,8 @@ def read_channel(data: bytes, suffix: str) -> npt.NDArray[np.float32]:
     """The channel whose name ends with ``suffix`` (such as "Depth.Z") as float32 [H, W].
 
     Raises:
-        ValueError: not an uncompressed single-part scan-line EXR, or not exactly one such channel.
+        ValueError: not an uncompressed single-part scan-line EXR, cut short, or not exactly one
+            such channel.
     """
     header = _read_header(data)
     matching = [i for i, (name, _) in enumerate(header.channels) if name.endswith(suffix)]
@@ -47,6 +48,9 @@ def read_channel(data: bytes, suffix: str) -> npt.NDArray[np.float32]:
     offsets = struct.unpack_from(f"<{header.height}Q", data, header.end)
     image = np.empty((header.height, header.width), dtype=np.float32)
     for offset in offsets:
+        # A file cut short by a full disk has an offset table of zeros.
+        if not header.end < offset < len(data) - 8:
+            raise ValueError("EXR file is cut short")
         (row,) = struct.unpack_from("<i", data, offset)
         image[row - header.first_row] = np.frombuffer(
             data, dtype, count=header.width, offset=offset + 8 + skip

@@ -170,7 +170,10 @@ def render_all(config: RenderConfig) -> list[str]:
         Stopped: by SIGTERM, SIGINT or SIGUSR1; finished frames are kept for the next start.
     """
     assets = find_assets(config)
-    Path(config.output).mkdir(parents=True, exist_ok=True)
+    try:
+        Path(config.output).mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise ConfigError(f"output: {config.output} is in the way: not a folder") from None
     threads, crew = threads_per_worker(config), Crew()
     with StopSignals() as signals, ThreadPoolExecutor(config.workers) as pool:
         futures = [pool.submit(_render_one, config, asset, threads, crew) for asset in assets]

@@ -7,6 +7,7 @@ import errno
 import io
 import logging
 import os
+import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,7 +99,9 @@ class Studio:
         settings = self._scene.render.image_settings
         compat.set_format(settings, "PNG")
         settings.color_mode, settings.color_depth, settings.compression = "RGBA", "8", 0
-        return np.asarray(Image.open(io.BytesIO(self._shoot())))
+        data = self._shoot()
+        with _reading(self._scratch):
+            return np.asarray(Image.open(io.BytesIO(data)))
 
     def depth(self, camera: Camera, *, last: bool) -> npt.NDArray[np.float32]:
         """Planar depth [H, W] through the pixel centres, in scene units; 0 = no surface.
@@ -115,7 +118,9 @@ class Studio:
         settings = self._scene.render.image_settings
         compat.set_format(settings, "OPEN_EXR_MULTILAYER")
         settings.color_depth, settings.exr_codec = "32", "NONE"
-        depth = read_channel(self._shoot(), "Depth.Z")
+        data = self._shoot()
+        with _reading(self._scratch):
+            depth = read_channel(data, "Depth.Z")
         return np.where(depth < NO_SURFACE, depth, np.float32(0.0))
 
     def _place(self, camera: Camera, last: bool) -> None:
@@ -139,6 +144,15 @@ class Studio:
         data = self._scratch.read_bytes()
         self._scratch.unlink()
         return data
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Blender does not complain about a full disk: what it wrote is then cut short."""
+    try:
+        yield
+    except (OSError, ValueError, SyntaxError, struct.error) as error:
+        raise OSError(errno.EIO, f"damaged ({error}); is the disk full?", str(path)) from error
 
 
 @contextlib.contextmanager

@@ -264,8 +264,10 @@ def main() -> int:
         AssetRun(job, events).run()
     except AssetFailure as failure:
         events.send("failed", reason=failure.reason, detail=failure.detail)
-    except (NoDevice, OSError) as error:  # a missing device or a full disk stops every asset
+    except NoDevice as error:  # this and a full disk concern every asset
         events.send("fatal", detail=str(error))
+    except OSError as error:
+        events.send("fatal", detail=f"{error.filename}: {error.strerror}")
     else:
         events.send("done")
     sys.stdout.flush()

@@ -97,6 +97,16 @@ def test_wrong_config_ends_with_one_line_and_2(
     assert not output.exists()
 
 
+def test_an_output_that_is_a_file_ends_with_one_line_and_2(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").write_text("mine")
+    arguments = ["--config", str(CONFIGS / "smoke.yaml")]
+    for output in (tmp_path / "out", tmp_path / "out" / "deeper"):
+        assert render.main([*arguments, f"output={output}"]) == 2
+        assert "not a folder" in capfd.readouterr().err.splitlines()[-1]
+
+
 def test_dry_run_says_what_and_makes_nothing(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -59,5 +59,8 @@ def test_other_files_are_refused() -> None:
         read_channel(write_exr({"Depth.Z": picture(0)}, compression=3), "Depth.Z")
     with pytest.raises(ValueError, match="not a single-part"):
         read_channel(b"\x89PNG\r\n\x1a\n" + bytes(20), "Depth.Z")
+    whole = write_exr({"Depth.Z": picture(0)})
+    with pytest.raises(ValueError, match=r"cut short|buffer"):
+        read_channel(whole[:-20], "Depth.Z")
     with pytest.raises(ValueError, match="not an EXR"):
         read_channel(b"", "Depth.Z")
