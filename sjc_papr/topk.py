@@ -158,7 +158,9 @@ def _distance_bounds(tiles: Tensor, to_points: Tensor, distance_to: str) -> tupl
     # Past 90 degrees the sine would fall again, but the distance stays |v|.
     low = torch.where(cosine * cos_a + sine * sin_a < 0.0, length, low)
     high = torch.where(cosine * cos_a - sine * sin_a < 0.0, length, high)
-    return low, high
+    # Very wide lenses: a cone of more than 90 degrees bounds nothing.
+    wide = cos_a < 0.0
+    return low.masked_fill_(wide, 0.0), torch.where(wide, length, high)
 
 
 def squared_distance(directions: Tensor, to_points: Tensor, distance_to: str) -> Tensor:

@@ -1,0 +1,31 @@
+"""Makes the helper modules beside these tests importable, and scenes that cost time to draw."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from tiny_scene import sphere_views, write_frame
+
+from blender_render.readers import Views
+
+
+@pytest.fixture(autouse=True)
+def fixed_seed() -> None:
+    """Every test draws the same random numbers, alone or among others."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def views() -> Views:
+    """Ten pictures of the sphere, with depth; for reading only."""
+    return sphere_views(10)
+
+
+@pytest.fixture(scope="session")
+def frame(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A frame folder of the sphere: 10 train, 2 val and 2 test views; for reading only."""
+    return write_frame(tmp_path_factory.mktemp("tiny") / "frame_000")
