@@ -6,10 +6,10 @@ Conventions, used by every function here and written into every dataset:
 * A camera looks along its own −Z, +X is right in the picture and +Y is up (OpenGL and Blender).
   ``cam_to_world`` takes points from the camera's frame to the world's.
 * Pixel (x, y): x grows to the right, y downwards, row 0 is the top, centres lie at half-integers.
-* Depth is planar: the distance along the optical axis, not along the ray.
+* Depth is planar: along the optical axis, not along the ray.
 * Azimuth grows counter-clockwise seen from above (from +Z, looking down). Azimuth 0 is the front
-  of the asset, which is also the input view: glTF's forward direction +Z becomes −Y in Blender,
-  so the camera at azimuth 0 stands at −Y and looks along +Y; at azimuth 90 it stands at +X.
+  of the asset, which is also the input view: glTF's forward +Z becomes −Y in Blender, so the
+  camera at azimuth 0 stands at −Y and looks along +Y; at azimuth 90 it stands at +X.
 * Elevation is positive when the camera stands above the object.
 """
 
@@ -42,7 +42,7 @@ class Camera:
         width, height, fl_x, fl_y, cx, cy: size, focal lengths, principal point, all in pixels.
 
     Raises:
-        ValueError: the matrix is not 4x4, or the size or a focal length is not positive.
+        ValueError: the matrix is not 4x4, or a size or focal length is not positive.
     """
 
     cam_to_world: Array
@@ -153,10 +153,7 @@ def look_at(
         right = right - back * float(right @ back)
     right = right / np.linalg.norm(right)
     matrix = np.eye(4)
-    matrix[:3, 0] = right
-    matrix[:3, 1] = np.cross(back, right)
-    matrix[:3, 2] = back
-    matrix[:3, 3] = eye
+    matrix[:3] = np.stack([right, np.cross(back, right), back, eye], axis=1)
     return matrix
 
 
@@ -219,7 +216,7 @@ def multiview_cameras(
     *,
     elevation_deg: float = 0.0,
 ) -> tuple[Camera, ...]:
-    """``count`` cameras at ``radius`` around the origin, all looking at it.
+    """Cameras at ``radius`` around the origin, all looking at it.
 
     Args:
         camera_angle_x: horizontal field of view, radians.

@@ -93,6 +93,10 @@ def convert(
         except BaseException:
             shutil.rmtree(work, ignore_errors=True)
             raise
+    count = len(sources[0].cameras)
+    shares = [sum(_split_of(i) == split for i in range(count)) for split in fmt.SPLITS]
+    logger.info("Each frame's pictures went %d to train, %d to val, %d to test.", *shares)
+    logger.info("Depth was left out: it is 8 bit, normalised, and its unit is not published.")
     logger.info(
         "Wrote %d frames to %s; 1 unit is %.4g source units.", len(names), target, 1 / scale
     )

@@ -57,9 +57,8 @@ def carve(
         resolution: voxels along the longest side of ``bounds``.
         bounds: lower and upper corner [3] of the searched box, world coordinates.
         min_agreement: share in (0, 1] of the pictures showing a voxel that must have it inside.
-        tolerance: masks are widened by this many voxels as seen from each camera, so that parts
-            thinner than a voxel survive. 0.5 keeps every voxel whose middle is within half a
-            voxel of the outline.
+        tolerance: masks are widened by this many voxels as seen from each camera (in whole
+            pixels), so that parts thinner than a voxel survive.
         min_views: voxels seen by fewer pictures are dropped: nothing speaks for them.
         min_parallax_deg: voxels whose lines of sight deviate from their common direction by less
             than this (root mean square) are dropped: their depth is not known. 0 keeps them.
@@ -95,8 +94,7 @@ def carve(
         keep = missed <= allowed
         if not bool(keep.all()):
             points, seen, missed = points[keep], seen[keep], missed[keep]
-    agree = (seen - missed) >= min_agreement * seen - 1e-6
-    points = points[agree & (seen >= min_views)]
+    points = points[(seen - missed >= min_agreement * seen - 1e-6) & (seen >= min_views)]
     if min_parallax_deg > 0.0 and len(points):
         points = points[parallax_deg(points, cameras) >= min_parallax_deg]
     return Hull(points, voxel)

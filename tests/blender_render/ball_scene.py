@@ -1,15 +1,18 @@
 """A scene of coloured balls, drawn exactly with NumPy, and datasets made from it."""
 
+import json
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from blender_render import dataset_format as fmt
 from blender_render.cameras import SIXVIEW_RIGS, Camera, multiview_cameras, sixview_cameras
 from blender_render.pictures import encode_rgba
+from blender_render.pose_checks import stack_poses
 
 # Centre, radius, colour. Unsymmetrical in every axis, inside the unit cube.
 Ball = tuple[tuple[float, float, float], float, tuple[float, float, float]]
@@ -55,6 +58,13 @@ def draw(camera: Camera, balls: Sequence[Ball]) -> tuple[np.ndarray, np.ndarray]
 def ring_of_cameras(count: int = 16, size: tuple[int, int] = (64, 48)) -> tuple[Camera, ...]:
     """Cameras all around the origin at distance 2.5."""
     return multiview_cameras(count, 2.5, 0.8, size, seed=3)
+
+
+def shifted(cameras: Sequence[Camera], offset: Sequence[float]) -> list[Camera]:
+    """Cameras carried along with an object at ``offset``."""
+    poses = stack_poses(cameras).copy()
+    poses[:, :3, 3] += offset
+    return [replace(c, cam_to_world=p) for c, p in zip(cameras, poses, strict=True)]
 
 
 Change = Callable[[Camera], Camera]
@@ -140,3 +150,10 @@ def pack(folder: Path, archive: Path, prefix: str = "", method: int = zipfile.ZI
         for path in sorted(p for p in folder.rglob("*") if p.is_file()):
             file.write(path, prefix + path.relative_to(folder).as_posix())
     return archive
+
+
+def edit_json(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change a JSON file in place."""
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))

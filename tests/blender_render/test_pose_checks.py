@@ -1,22 +1,13 @@
 """Inverted poses are told from true ones, wherever the object and the cameras stand."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
-from ball_scene import BALLS, draw, inverted, moved, ring_of_cameras
+from ball_scene import BALLS, draw, inverted, moved, ring_of_cameras, shifted
 
 from blender_render.cameras import Camera, look_at, multiview_cameras, spherical
 from blender_render.pose_checks import common_aim, hull_agreement, looks_inverted, stack_poses
-
-
-def shifted(cameras: tuple[Camera, ...], offset: np.ndarray) -> list[Camera]:
-    """Cameras carried along with an object at ``offset``."""
-    poses = stack_poses(cameras).copy()
-    poses[:, :3, 3] += offset
-    return [replace(c, cam_to_world=p) for c, p in zip(cameras, poses, strict=True)]
-
 
 RIGS: dict[str, Callable[[], tuple[Camera, ...]]] = {
     "sphere": lambda: multiview_cameras(20, 2.0, 0.9, (32, 32)),
@@ -45,7 +36,7 @@ OFFSETS = {
 def test_true_poses_pass_and_inverted_ones_do_not(
     rig: Callable[[], tuple[Camera, ...]], offset: tuple[float, float, float]
 ) -> None:
-    cameras = shifted(rig(), np.array(offset))
+    cameras = shifted(rig(), offset)
     masks = [draw(c, moved(offset))[0][..., 3] > 0 for c in cameras]
     assert common_aim(stack_poses(cameras)).converges
     np.testing.assert_allclose(common_aim(stack_poses(cameras)).point, offset, atol=1e-6)

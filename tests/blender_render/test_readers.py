@@ -1,6 +1,5 @@
 """Datasets become the right tensors, and bad ones become one clear line."""
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ball_scene import draw, pack, posed, ring_of_cameras, write_dataset, write_frame, write_sixview
+from ball_scene import draw, edit_json, pack, posed, ring_of_cameras, write_dataset, write_frame
 from PIL import Image
 
 from blender_render.pictures import area_resize, resize_depth, resize_rgba
@@ -16,16 +15,9 @@ from blender_render.readers import (
     composite,
     list_frames,
     read_dataset_info,
-    read_sixview,
     read_views,
 )
 from training_core.config import InputError
-
-
-def edit_json(path: Path, change: Callable[[dict], object]) -> None:
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
 
 
 @pytest.fixture
@@ -276,52 +268,3 @@ def test_unfinished_datasets_are_refused(tmp_path: Path) -> None:
         read_views(folder / "frame_000", "val")
     with pytest.raises(InputError, match="holds no frame folders"):
         list_frames(folder / "frame_000" / "train")
-
-
-def test_six_views(tmp_path: Path) -> None:
-    clip = read_sixview(write_sixview(tmp_path / "balls"))
-    assert len(clip) == 2
-    assert clip.views.shape == (6, 2, 48, 48, 4)
-    assert clip.views.dtype == torch.uint8
-    tile = clip.compose_tile(48)
-    assert tile.shape == (2, 144, 96, 4)
-    for view in range(6):
-        row, column = divmod(view, 2)
-        part = tile[1, row * 48 : (row + 1) * 48, column * 48 : (column + 1) * 48]
-        picture, _ = draw(clip.cameras[view], posed(1))
-        assert np.array_equal((part.numpy() * 255).round(), picture)
-    assert clip.compose_tile(24).shape == (2, 72, 48, 4)
-    assert clip.compose_input(24).shape == (2, 24, 24, 4)
-    torch.testing.assert_close(
-        clip.compose_tile(24)[..., 3], tile[..., 3].view(2, 72, 2, 48, 2).mean((2, 4))
-    )
-
-
-BAD_SIXVIEW = {
-    "missing key": (
-        lambda f: edit_json(f / "sample.json", lambda c: c.pop("rig")),
-        "'rig' is missing",
-    ),
-    "five views": (
-        lambda f: edit_json(f / "sample.json", lambda c: c["views"].pop()),
-        "six 'views'",
-    ),
-    "no frames": (
-        lambda f: edit_json(f / "sample.json", lambda c: c.update(num_frames=0)),
-        "'num_frames' must be",
-    ),
-    "missing picture": (lambda f: (f / "view_3/001.png").unlink(), r"view_3/001\.png: file is"),
-    "wrong size": (
-        lambda f: Image.new("RGBA", (8, 8)).save(f / "view_2/001.png"),
-        "wrong size 8x8",
-    ),
-    "unfinished": (lambda f: (f / "complete.json").unlink(), "incomplete"),
-}
-
-
-@pytest.mark.parametrize("spoil, message", BAD_SIXVIEW.values(), ids=BAD_SIXVIEW)
-def test_bad_six_views(tmp_path: Path, spoil: Callable[[Path], object], message: str) -> None:
-    folder = write_sixview(tmp_path / "balls")
-    spoil(folder)
-    with pytest.raises(InputError, match=message):
-        read_sixview(folder)

@@ -117,10 +117,10 @@ def test_the_order_of_the_pictures_does_not_matter() -> None:
 def test_reprojection_is_near_one_for_true_poses_and_not_for_others() -> None:
     cameras = ring_of_cameras(12, (240, 180))
     masks = masks_of(cameras, BALLS)
-    hull = carve(masks, cameras, 96, UNIT_BOX, tolerance=0.0)
-    assert reprojection_iou(hull, masks, cameras).min() > 0.9
+    hull = carve(masks, cameras, 64, UNIT_BOX, tolerance=0.0)
+    assert reprojection_iou(hull, masks, cameras).min() > 0.87
     others = cameras[3:] + cameras[:3]
-    assert reprojection_iou(hull, masks, others).mean() < 0.6
+    assert reprojection_iou(hull, masks, others).mean() < 0.5
 
 
 def test_nonsense_is_refused() -> None:

@@ -1,0 +1,302 @@
+"""The converter, on a made-up source in the published form and on the published renders."""
+
+import errno
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ball_scene import draw, posed
+from PIL import Image
+from published_source import (
+    FRAMES,
+    ODD_CAMERA,
+    SCALE,
+    edit,
+    in_source_units,
+    source_cameras,
+    to_world,
+    write_source,
+)
+
+from blender_render import dataset_format
+from blender_render.convert_videopapr import convert, main
+from blender_render.readers import list_frames, read_dataset_info, read_views
+from blender_render.validate import validate
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_source(tmp_path_factory.mktemp("made") / "balls")
+
+
+@pytest.fixture(scope="session")
+def converted(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("converted") / "balls"
+    convert(made, target)
+    return target
+
+
+@pytest.fixture
+def source(made: Path, tmp_path: Path) -> Path:
+    """A copy that a test may spoil."""
+    return Path(shutil.copytree(made, tmp_path / "source"))
+
+
+def test_the_result_is_a_sound_dataset(converted: Path) -> None:
+    assert list_frames(converted) == ["frame_000", "frame_005"]
+    assert validate(converted) == []
+    info = read_dataset_info(converted)
+    assert info["frames"] == [0, 5]
+    assert info["resolution"] == [96, 64]
+    for frame in info["conversion"].values():
+        assert frame["poses_inverted"] is True
+        assert frame["hull_iou_mean"] > 0.8
+
+
+def test_every_eighth_camera_is_for_testing(converted: Path) -> None:
+    counts = {s: len(read_views(converted / "frame_000", s)) for s in ("train", "val", "test")}
+    assert counts == {"train": 19, "val": 2, "test": 3}
+    source = source_cameras()
+    info = read_dataset_info(converted)
+    wanted = to_world(np.stack([source[i].position for i in (0, 8, 16)]), info)
+    found = [c.position for c in read_views(converted / "frame_005", "test").cameras]
+    np.testing.assert_allclose(found, wanted, atol=1e-9)
+
+
+def test_points_of_the_scene_land_where_the_pictures_show_them(converted: Path) -> None:
+    info = read_dataset_info(converted)
+    for number in FRAMES:
+        balls = in_source_units(posed(number))
+        for split in ("train", "val", "test"):
+            views = read_views(converted / dataset_format.frame_folder(number), split)
+            for camera, image in zip(views.cameras, views.images, strict=True):
+                scaled = [
+                    (tuple(to_world(np.array(c), info)), r / info["world_to_asset"]["scale"], rgb)
+                    for c, r, rgb in balls
+                ]
+                drawn = torch.from_numpy(draw(camera, scaled)[0]).float() / 255.0
+                assert (drawn - image).abs().mean() < 2e-3
+
+
+def test_the_odd_camera_keeps_its_own_distance(converted: Path) -> None:
+    info = read_dataset_info(converted)
+    centre = to_world(np.zeros(3), info)
+    distances = sorted(
+        float(np.linalg.norm(camera.position - centre)) * info["world_to_asset"]["scale"]
+        for split in ("train", "val", "test")
+        for camera in read_views(converted / "frame_000", split).cameras
+    )
+    np.testing.assert_allclose(distances[:-1], 2.5 * SCALE, rtol=1e-6)
+    assert distances[-1] == pytest.approx(3.5 * SCALE)
+
+
+def test_the_object_is_centred_with_longest_side_one(converted: Path) -> None:
+    info = read_dataset_info(converted)
+    corners = []
+    for number in FRAMES:
+        for centre, radius, _ in in_source_units(posed(number)):
+            corners += [np.array(centre) - radius, np.array(centre) + radius]
+    world = to_world(np.array(corners), info)
+    low, high = world.min(0), world.max(0)
+    assert (high - low).max() == pytest.approx(1.0, abs=0.05)
+    np.testing.assert_allclose((low + high) / 2, 0.0, atol=0.03)
+
+
+def test_camera_to_world_sources_stay_as_they_are(converted: Path, tmp_path: Path) -> None:
+    right = write_source(tmp_path / "right", inverted=False)
+    convert(right, tmp_path / "out", frames=[0])
+    info = read_dataset_info(tmp_path / "out")
+    assert info["conversion"]["frame_000"]["poses_inverted"] is False
+    convert_again = read_views(tmp_path / "out/frame_000", "train").cameras
+    wanted = read_views(converted / "frame_000", "train").cameras
+    for a, b in zip(convert_again, wanted, strict=True):
+        np.testing.assert_allclose(a.cam_to_world[:3, :3], b.cam_to_world[:3, :3], atol=1e-9)
+
+
+def test_smaller_pictures_are_averages_of_the_large_ones(
+    made: Path, converted: Path, tmp_path: Path
+) -> None:
+    assert main([str(made), str(tmp_path / "out"), "--resolution", "48x32", "--frames", "5"]) == 0
+    assert list_frames(tmp_path / "out") == ["frame_005"]
+    small = read_views(tmp_path / "out/frame_005", "test")
+    large = read_views(converted / "frame_005", "test", resolution=(48, 32))
+    assert (small.images - large.images).abs().max() <= 0.51 / 255
+    assert small.cameras[0].fl_x == pytest.approx(large.cameras[0].fl_x)
+
+
+def test_a_second_start_does_nothing(
+    made: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    target = tmp_path / "out"
+    with caplog.at_level(logging.INFO):
+        convert(made, target, (24, 16), [0])
+        assert "inverted them" in caplog.text
+        assert f"Camera_{ODD_CAMERA:02d}_frame_000.png stands at distance" in caplog.text
+        assert "Depth was left out" in caplog.text
+        before = {p: p.stat().st_mtime_ns for p in target.rglob("*")}
+        caplog.clear()
+        convert(made, target, (24, 16), [0])
+    assert "complete already" in caplog.text
+    assert {p: p.stat().st_mtime_ns for p in target.rglob("*")} == before
+
+
+def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line on stderr with which a command ends in exit code 2."""
+    assert main(arguments) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    errors = [line for line in lines if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "Traceback" not in "".join(lines)
+    return errors[0]
+
+
+def spoil_picture(root: Path) -> None:
+    path = root / "frame_005/Camera_07_frame_005.png"
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def scatter(content: dict[str, Any]) -> None:
+    rng = np.random.default_rng(0)
+    for entry in content["camera_data"]:
+        rotation = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+        pose = np.eye(4)
+        pose[:3, :3], pose[:3, 3] = rotation * np.linalg.det(rotation), rng.normal(size=3)
+        entry["transform_matrix"] = pose.tolist()
+
+
+BAD: dict[str, tuple[Callable[[Path], object], str]] = {
+    "truncated": (spoil_picture, "Camera_07_frame_005.png"),
+    "missing picture": (
+        lambda s: (s / "frame_005/Camera_03_frame_005.png").unlink(),
+        "Camera_03_frame_005.png: file is missing",
+    ),
+    "no alpha": (
+        lambda s: Image.new("RGB", (96, 64)).save(s / "frame_005/Camera_03_frame_005.png"),
+        "without alpha",
+    ),
+    "wrong size": (
+        lambda s: Image.new("RGBA", (9, 9)).save(s / "frame_005/Camera_03_frame_005.png"),
+        "wrong size 9x9",
+    ),
+    "missing key": (
+        lambda s: edit(s, lambda c: c["camera_data"][2].pop("transform_matrix")),
+        "camera 2: key 'transform_matrix' is missing",
+    ),
+    "no name": (
+        lambda s: edit(s, lambda c: c["camera_data"][2].pop("file_path")),
+        "camera 2: key 'file_path' is missing",
+    ),
+    "nan": (
+        lambda s: edit(
+            s, lambda c: c["camera_data"][2]["transform_matrix"][0].__setitem__(0, float("nan"))
+        ),
+        "camera 2: pose holds NaN",
+    ),
+    "no cameras": (lambda s: edit(s, lambda c: c.update(camera_data=[])), "missing or empty"),
+    "poses at random": (lambda s: edit(s, scatter), "no common point"),
+    "json cut off": (
+        lambda s: (s / "frame_005/frame_005.json").write_text('{"frame": 5, "camera'),
+        "not valid JSON (line 1",
+    ),
+    "no json": (lambda s: (s / "frame_005/frame_005.json").unlink(), "file is missing"),
+    "nothing": (lambda s: [shutil.rmtree(f) for f in s.iterdir()], "holds no folders"),
+}
+
+
+@pytest.mark.parametrize("spoil, words", BAD.values(), ids=BAD)
+def test_bad_sources_end_in_one_line_and_leave_nothing(
+    source: Path,
+    spoil: Callable[[Path], object],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    spoil(source)
+    target = source.parent / "out"
+    assert words in refusal([str(source), str(target)], capsys)
+    assert sorted(p.name for p in source.parent.iterdir()) == ["source"]
+
+
+def test_wrong_targets_and_arguments(
+    made: Path, converted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine")
+    assert "file" in refusal([str(made), str(file)], capsys)
+    assert "file" in refusal([str(made), str(file / "below")], capsys)
+    assert file.read_text() == "mine"
+    other = [str(made), str(converted), "--resolution", "48x32"]
+    assert "holds something else" in refusal(other, capsys)
+    assert validate(converted) == []
+    assert "has no frame 7" in refusal([str(made), str(tmp_path / "o"), "--frames", "7"], capsys)
+    assert "does not exist" in refusal([str(tmp_path / "no"), str(tmp_path / "o")], capsys)
+    with pytest.raises(SystemExit) as stop:
+        main([str(made), str(tmp_path / "o"), "--resolution", "48"])
+    assert stop.value.code == 2
+
+
+@pytest.mark.parametrize(
+    "code, words",
+    [(errno.ENOSPC, "No space left"), (errno.EROFS, "Read-only"), (errno.EACCES, "denied")],
+)
+def test_a_full_or_locked_disk_leaves_no_dataset(
+    made: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+    words: str,
+) -> None:
+    written: list[Path] = []
+
+    def fail_later(path: Path, data: bytes) -> int:
+        written.append(path)
+        if len(written) == 20:
+            raise OSError(code, os.strerror(code), str(path))
+        with path.open("wb") as file:
+            return file.write(data)
+
+    monkeypatch.setattr(Path, "write_bytes", fail_later)
+    target = tmp_path / "out"
+    arguments = [str(made), str(target), "--resolution", "24x16", "--frames", "0"]
+    line = refusal(arguments, capsys)
+    assert words in line
+    assert str(tmp_path) in line
+    assert list(tmp_path.iterdir()) == [], "neither a dataset nor a half one"
+    monkeypatch.undo()
+    assert main(arguments) == 0
+    assert dataset_format.is_complete(target)
+
+
+def test_what_a_killed_start_left_is_replaced(made: Path, tmp_path: Path) -> None:
+    left = tmp_path / ".out.partial"
+    left.mkdir()
+    (left / "frame_000").write_text("half")
+    convert(made, tmp_path / "out", (24, 16), [0])
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_the_published_butterfly(shared_data: Path, tmp_path: Path) -> None:
+    source = shared_data / "data" / "videopapr_butterfly"
+    target = tmp_path / "butterfly"
+    assert main([str(source), str(target), "--resolution", "120x68", "--frames", "0,20"]) == 0
+    info = read_dataset_info(target)
+    for frame in info["conversion"].values():
+        assert frame["poses_inverted"] is True
+        assert frame["hull_iou_mean"] > 0.9
+    # Its cameras stand 113.5 units from the origin, one of them 163.5.
+    scale = info["world_to_asset"]["scale"]
+    cameras = [
+        c for s in dataset_format.SPLITS for c in read_views(target / "frame_000", s).cameras
+    ]
+    asset = np.stack([c.position for c in cameras]) * scale + info["world_to_asset"]["offset"]
+    distances = np.sort(np.linalg.norm(asset, axis=1))
+    np.testing.assert_allclose(distances[:50], 113.52, atol=0.1)
+    assert distances[50] == pytest.approx(163.48, abs=0.1)
+    assert validate(target) == []
+    assert len(read_views(target / "frame_000", "test")) == 7

@@ -1,0 +1,286 @@
+"""`validate` passes sound datasets and names each fault of the others in one line."""
+
+import json
+import math
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ball_scene import (
+    edit_json,
+    inverted,
+    moved,
+    pack,
+    posed,
+    ring_of_cameras,
+    shifted,
+    write_dataset,
+    write_frame,
+    write_sixview,
+)
+from PIL import Image
+
+from blender_render.validate import main, validate
+
+
+@pytest.fixture(scope="session")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("sound") / "balls")
+
+
+@pytest.fixture
+def dataset(sound: Path, tmp_path: Path) -> Path:
+    """A copy that a test may spoil."""
+    return Path(shutil.copytree(sound, tmp_path / "balls"))
+
+
+def only(problems: list[str], *words: str) -> None:
+    """There is exactly one problem, of one line, with these words in it."""
+    assert len(problems) == 1, problems
+    assert "\n" not in problems[0]
+    for word in words:
+        assert word in problems[0]
+
+
+def test_sound_datasets_pass_in_every_form(
+    sound: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    six = write_sixview(tmp_path / "six")
+    for path in (
+        sound,
+        sound / "frame_001",
+        pack(sound, tmp_path / "balls.zip"),
+        tmp_path / "balls.zip" / "frame_000",
+        six,
+        pack(six, tmp_path / "six.zip", "six/"),
+    ):
+        assert validate(path) == [], path
+        assert main([str(path)]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_official_nerf_synthetic_folder_passes(shared_data: Path) -> None:
+    assert validate(shared_data / "data" / "nerf_synthetic_lego_200") == []
+
+
+def test_object_away_from_the_origin_passes_outside_our_format(tmp_path: Path) -> None:
+    offset = (3.0, -1.0, 0.5)
+    write_frame(tmp_path, moved(offset), shifted(ring_of_cameras(), offset))
+    assert validate(tmp_path) == []
+
+
+def test_inverted_poses_fail_with_that_word(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = write_dataset(tmp_path / "balls", change=inverted)
+    assert main([str(dataset)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    for name, line in zip(("frame_000", "frame_001"), lines, strict=True):
+        assert name in line
+        assert "inverted" in line
+    six = write_sixview(tmp_path / "six")
+
+    def invert(content: dict) -> None:
+        for entry in (content["input"], *content["views"]):
+            camera = entry["camera"]
+            camera["transform_matrix"] = np.linalg.inv(camera["transform_matrix"]).tolist()
+
+    edit_json(six / "sample.json", invert)
+    assert any("inverted" in line for line in validate(six))
+
+
+def test_no_dataset_is_exit_code_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text").write_text("x")
+    for path in (tmp_path / "absent", tmp_path / "empty", tmp_path / "text"):
+        assert main([str(path)]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+
+
+TRAIN = "frame_000/transforms_train.json"
+
+
+def train_frame(change: Callable[[dict], object]) -> Callable[[Path], None]:
+    return lambda d: edit_json(d / TRAIN, lambda c: change(c["frames"][4]))
+
+
+def opaque(path: Path) -> None:
+    Image.open(path).convert("RGB").convert("RGBA").save(path)
+
+
+def cut(path: Path, by: int) -> None:
+    path.write_bytes(path.read_bytes()[:-by])
+
+
+FAULTS: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
+    "truncated": (lambda d: cut(d / "frame_001/train/003.png", 50), ("train/003.png", "cut-off")),
+    "missing": (lambda d: (d / "frame_001/val/000.png").unlink(), ("val/000.png", "missing")),
+    "opaque": (lambda d: opaque(d / "frame_000/train/001.png"), ("train/001.png", "opaque")),
+    "no alpha": (
+        lambda d: Image.new("RGB", (64, 48)).save(d / "frame_000/test/001.png"),
+        ("test/001.png", "without alpha"),
+    ),
+    "empty": (
+        lambda d: Image.new("RGBA", (64, 48)).save(d / "frame_000/train/001.png"),
+        ("train/001.png", "alpha is 0 everywhere"),
+    ),
+    "json cut off": (lambda d: cut(d / TRAIN, 400), ("transforms_train.json", "not valid JSON")),
+    "empty split": (lambda d: edit_json(d / TRAIN, lambda c: c.update(frames=[])), ("is empty",)),
+    "no train": (lambda d: (d / TRAIN).unlink(), ("transforms_train.json is missing",)),
+    "no marker": (lambda d: (d / "complete.json").unlink(), ("incomplete",)),
+    "no key": (
+        lambda d: edit_json(d / "dataset.json", lambda c: c.pop("world_to_asset")),
+        ("dataset.json", "'world_to_asset' is missing"),
+    ),
+    "broken info": (lambda d: cut(d / "dataset.json", 9), ("dataset.json", "not valid JSON")),
+    "frame gone": (
+        lambda d: shutil.rmtree(d / "frame_001"),
+        ("dataset.json", "lists 2 frames, but 1"),
+    ),
+    "nan": (
+        train_frame(lambda e: e["transform_matrix"][0].__setitem__(3, math.nan)),
+        ("frame 4", "NaN"),
+    ),
+    "skewed": (
+        train_frame(lambda e: e["transform_matrix"][0].__setitem__(1, 0.9)),
+        ("frame 4", "not orthonormal"),
+    ),
+    "mirrored": (
+        train_frame(lambda e: [r.__setitem__(0, -r[0]) for r in e["transform_matrix"]]),
+        ("frame 4", "mirrored"),
+    ),
+    "key missing": (
+        train_frame(lambda e: e.pop("transform_matrix")),
+        ("frame 4", "'transform_matrix' is missing"),
+    ),
+    "twice": (
+        lambda d: edit_json(
+            d / "frame_000/transforms_val.json",
+            lambda c: c["frames"].append(json.loads((d / TRAIN).read_text())["frames"][0]),
+        ),
+        ("train/000.png", "again in 'val'"),
+    ),
+    "depth gone": (
+        lambda d: (d / "frame_001/test/002_depth.png").unlink(),
+        ("002_depth.png", "missing"),
+    ),
+    "depth of another view": (
+        lambda d: shutil.copy(
+            d / "frame_000/test/001_depth.png", d / "frame_000/test/000_depth.png"
+        ),
+        ("000_depth.png", "opaque pixels have no depth"),
+    ),
+    "depth everywhere": (
+        lambda d: Image.fromarray(np.full((48, 64), 9, np.uint16)).save(
+            d / "frame_000/test/000_depth.png"
+        ),
+        ("000_depth.png", "empty pixels have a depth"),
+    ),
+    "depth without unit": (
+        lambda d: edit_json(
+            d / "frame_000/transforms_test.json", lambda c: c.update(depth_scale=0)
+        ),
+        ("depth_scale",),
+    ),
+}
+
+
+@pytest.mark.parametrize("spoil, words", FAULTS.values(), ids=FAULTS)
+def test_each_fault_is_named(
+    dataset: Path, spoil: Callable[[Path], object], words: tuple[str, ...]
+) -> None:
+    spoil(dataset)
+    problems = validate(dataset)
+    assert problems
+    assert any(all(word in line for word in words) for line in problems), problems
+    assert all("\n" not in line for line in problems)
+    assert len(problems) <= 3, "one fault does not set off all checks"
+
+
+def test_all_faults_are_named_at_once(dataset: Path) -> None:
+    for name in ("truncated", "no marker", "opaque", "nan"):
+        FAULTS[name][0](dataset)
+    text = "\n".join(validate(dataset))
+    for word in ("cut-off", "incomplete", "opaque", "NaN"):
+        assert word in text
+
+
+def test_frames_without_motion(tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path / "balls", 3)
+    shutil.rmtree(dataset / "frame_002")
+    write_frame(dataset / "frame_002", posed(1))
+    only(validate(dataset), "frame_002", "no motion")
+
+
+def test_pictures_of_other_cameras(dataset: Path) -> None:
+    def rotate(content: dict) -> None:
+        poses = [f["transform_matrix"] for f in content["frames"]]
+        for frame, pose in zip(content["frames"], poses[3:] + poses[:3], strict=True):
+            frame["transform_matrix"] = pose
+
+    edit_json(dataset / TRAIN, rotate)
+    only(validate(dataset), "frame_000", "do not belong to these poses")
+
+
+def test_cameras_around_another_place(dataset: Path) -> None:
+    def carry_away(content: dict) -> None:
+        for frame in content["frames"]:
+            frame["transform_matrix"][0][3] += 2.0
+
+    for split in ("train", "val", "test"):
+        edit_json(dataset / f"frame_000/transforms_{split}.json", carry_away)
+    only(validate(dataset), "frame_000", "instead of the origin")
+
+
+def test_cameras_that_look_away(dataset: Path) -> None:
+    def turn_round(content: dict) -> None:
+        for frame in content["frames"]:
+            for row in frame["transform_matrix"][:3]:
+                row[0], row[2] = -row[0], -row[2]
+
+    for split in ("train", "val", "test"):
+        edit_json(dataset / f"frame_001/transforms_{split}.json", turn_round)
+    only(validate(dataset), "frame_001", "do not look at a common point")
+
+
+def test_compressed_archives_are_reported(sound: Path, tmp_path: Path) -> None:
+    archive = pack(sound, tmp_path / "balls.zip", method=zipfile.ZIP_DEFLATED)
+    only(validate(archive), "compressed")
+
+
+SIX_FAULTS: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
+    "missing": (lambda d: (d / "view_4/001.png").unlink(), ("view_4/001.png", "missing")),
+    "angle": (
+        lambda d: edit_json(d / "sample.json", lambda c: c["views"][3].update(azimuth_deg=150)),
+        ("view 3", "azimuth_deg is 150", "210.0"),
+    ),
+    "elevation": (
+        lambda d: edit_json(d / "sample.json", lambda c: c["views"][1].update(elevation_deg=20)),
+        ("view 1", "elevation_deg is 20", "-20.0"),
+    ),
+    "size": (
+        lambda d: Image.new("RGBA", (20, 20), (9, 9, 9, 9)).save(d / "view_2/001.png"),
+        ("view_2/001.png", "wrong size 20x20"),
+    ),
+    "views": (lambda d: edit_json(d / "sample.json", lambda c: c["views"].pop()), ("six 'views'",)),
+    "no motion": (
+        lambda d: [shutil.copy(f / "000.png", f / "001.png") for f in d.iterdir() if f.is_dir()],
+        ("no motion",),
+    ),
+}
+
+
+@pytest.mark.parametrize("spoil, words", SIX_FAULTS.values(), ids=SIX_FAULTS)
+def test_faults_of_six_view_videos(
+    tmp_path: Path, spoil: Callable[[Path], object], words: tuple[str, ...]
+) -> None:
+    dataset = write_sixview(tmp_path / "six")
+    spoil(dataset)
+    only(validate(dataset), *words)
