@@ -58,9 +58,11 @@ def read_official(path: Path) -> tuple[int, dict[str, Tensor]]:
         raise InputError(f"{path}: cannot be read as a PyTorch checkpoint ({error})") from error
     if not isinstance(saved, dict) or len(saved) != 1:
         raise InputError(f"{path}: expected one {{step: state_dict}} entry, as PAPR saves it")
-    (step, tensors), *_ = saved.items()
-    if not isinstance(tensors, dict) or "points" not in tensors:
-        raise InputError(f"{path}: no tensor named 'points': not a PAPR checkpoint")
+    ((step, tensors),) = saved.items()
+    if not isinstance(tensors, dict) or not all(map(torch.is_tensor, tensors.values())):
+        raise InputError(f"{path}: holds no state dict: not a PAPR checkpoint")
+    if not str(step).isdigit() or "points" not in tensors:
+        raise InputError(f"{path}: no step or no tensor named 'points': not a PAPR checkpoint")
     # Half-precision checkpoints would lose position digits in the change of units.
     return int(step), {n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}
 
@@ -122,6 +124,8 @@ def convert_official(
 def _linear_layers(tensors: dict[str, Tensor], letter: str) -> list[str]:
     pattern = re.compile(_LAYER.format(letter))
     numbers = sorted(int(match[1]) for name in tensors if (match := pattern.fullmatch(name)))
+    if not numbers:
+        raise KeyError(f"proximity_attn.embed.embed_{letter}.mlp")
     return [f"proximity_attn.embed.embed_{letter}.mlp.model.{number}" for number in numbers]
 
 

@@ -14,9 +14,12 @@ from blender_render.readers import Views
 
 
 @pytest.fixture(autouse=True)
-def fixed_seed() -> None:
-    """Every test draws the same random numbers, alone or among others."""
+def same_start() -> None:
+    """Every test draws the same random numbers, alone or among others; small tensors do not gain
+    from threads.
+    """
     torch.manual_seed(0)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
