@@ -88,7 +88,7 @@ def area_resize(values: Tensor, width: int, height: int) -> Tensor:
     """
     if values.shape[0] % height == 0 and values.shape[1] % width == 0:
         blocks = (height, values.shape[0] // height, width, values.shape[1] // width)
-        return values.view(*blocks, values.shape[2]).mean((1, 3))
+        return values.reshape(*blocks, values.shape[2]).mean((1, 3))
     rows = _area_weights(values.shape[0], height)
     columns = _area_weights(values.shape[1], width)
     flat = rows @ values.flatten(1)
