@@ -1,4 +1,5 @@
 """Animated assets to datasets, and datasets to tensors.
 
-Only the modules under ``blender_render.blender`` import ``bpy``; everything else runs without Blender.
+Only the modules under ``blender_render.blender`` import ``bpy``; everything else runs without
+Blender.
 """

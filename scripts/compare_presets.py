@@ -3,8 +3,9 @@
     python scripts/compare_presets.py --config configs/animate_papr/demo.yaml data.path=data/fox \
         name=fox_presets
 
-trains the first frame once, then the later ones with each variant below, and writes a table of PSNR on
-held-out views to runs/compare_presets/NAME/table.md (and .json). A second start skips what is done.
+trains the first frame once, then the later ones with each variant below, and writes a table of
+PSNR on held-out views to runs/compare_presets/NAME/table.md (and .json). A second start skips what
+is done.
 """
 
 import copy

@@ -30,15 +30,23 @@ class Attended(NamedTuple):
 
 
 class ProximityAttention(nn.Module):
-    """Keys from point and ray geometry, queries from rays, values from geometry and point features.
+    """Keys and queries score how well a point answers a ray; values are what the ray takes from it.
 
-    ``offsets: official`` feeds the eye-to-foot vector as zvict/papr does. ``centred`` measures the
-    foot from the plane through the world's origin instead, so that inputs stay of object size
-    however far the camera is; the published form saturates its normalisation at large radius and
-    attention can start dead.
+    What the networks see of a pair is ``config.offsets``:
+
+    * ``official``, as in zvict/papr: the point's position, the vector from the eye to the point's
+      foot on the ray, and the offset from there. Far cameras saturate it (attention starts dead).
+    * ``centred``: the same, but the foot is measured from the plane through the world's origin, so
+      that inputs stay of object size however far the camera is.
+    * ``relative``: no place in the world at all, only the point's feature, its depth behind the
+      first of the K, its offset and the viewing direction. What is learned moves with the points.
+
+    Args:
+        point_features: channels of the point features.
+        spacing: typical distance between neighbouring points, the unit of ``config.bandwidth``.
     """
 
-    def __init__(self, config: AttentionConfig, point_features: int) -> None:
+    def __init__(self, config: AttentionConfig, point_features: int, spacing: float) -> None:
         super().__init__()
         self.config = config
         geometry, width = encoded_width(3, config.frequencies), config.width
@@ -46,7 +54,10 @@ class ProximityAttention(nn.Module):
         # Without a normalisation after it, the key's last linear layer is project_key itself.
         key_widths = [width] * config.key_layers
         self.key = EmbeddingNetwork(
-            3 * geometry, key_widths, activate_last=not config.normalise, **shape
+            2 * geometry + (point_features if config.offsets == "relative" else geometry),
+            key_widths,
+            activate_last=not config.normalise,
+            **shape,
         )
         self.query = EmbeddingNetwork(geometry, [width] * config.query_layers, **shape)
         self.value = EmbeddingNetwork(
@@ -64,7 +75,7 @@ class ProximityAttention(nn.Module):
         nn.init.xavier_uniform_(self.project_key.weight)
         nn.init.xavier_uniform_(self.project_query.weight)
         if config.proximity:
-            self.log_bandwidth = nn.Parameter(torch.tensor(math.log(config.bandwidth)))
+            self.log_bandwidth = nn.Parameter(torch.tensor(math.log(config.bandwidth * spacing)))
             self.log_occlusion = nn.Parameter(torch.tensor(math.log(config.occlusion)))
 
     def forward(
@@ -81,14 +92,10 @@ class ProximityAttention(nn.Module):
             directions: [..., 3] unit. points: [..., K, 3] world units.
             influence: [..., K]. features: [..., K, C].
         """
-        scale, dtype = self.config.coordinate_scale, compute_dtype(directions.device)
-        # PAPR keeps point positions out of the key's gradient; they learn through the offsets.
-        point_code = self._encode(points.detach() * scale).to(dtype)
-        foot_code = self._encode(self._foot(directions, points, geometry) * scale).to(dtype)
-        offset_code = self._encode(geometry.offset * scale).to(dtype)
-        keys = self.key(torch.cat([point_code, foot_code, offset_code], dim=-1))
-        query = self.project_query(self.query(self._encode(directions).to(dtype)))
-        values = self.value(torch.cat([foot_code, offset_code, features.to(dtype)], dim=-1))
+        dtype = compute_dtype(directions.device)
+        keys, values = self._inputs(directions, points, geometry, features.to(dtype))
+        keys, values = self.key(keys), self.value(values)
+        query = self.project_query(self.query(self._encode(directions, 1.0).to(dtype)))
 
         # query · (W key + b) = (Wᵀ query) · key + query · b: one product per ray instead of one
         # per point.
@@ -106,17 +113,36 @@ class ProximityAttention(nn.Module):
         fused = self.fuse((shares.to(dtype).unsqueeze(-2) @ values).squeeze(-2))
         return Attended(fused, shares, alpha, scores)
 
-    def _encode(self, x: Tensor) -> Tensor:
-        # Eye-to-foot vectors are long: doubling their angles would lose digits imported weights
-        # rely on.
-        recurrence = self.config.offsets == "centred"
-        return positional_encoding(x, self.config.frequencies, recurrence=recurrence)
+    def _inputs(
+        self, directions: Tensor, points: Tensor, geometry: RayPointGeometry, features: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What the key and the value network see of each pair, in the format of ``features``."""
+        config, dtype = self.config, features.dtype
+        scale, rays = config.coordinate_scale, directions.unsqueeze(-2)
+        offset = self._encode(geometry.offset, scale).to(dtype)
+        if config.offsets == "relative":
+            behind = geometry.along - geometry.along.amin(dim=-2, keepdim=True)
+            depth = self._encode(behind * rays, scale).to(dtype)
+            view = self._encode(rays, 1.0).to(dtype).expand(*offset.shape[:-1], -1)
+            return (
+                torch.cat([features, depth, offset], dim=-1),
+                torch.cat([view, offset, features], dim=-1),
+            )
+        foot = geometry.foot
+        if config.offsets == "centred":
+            foot = (points * rays).sum(-1, keepdim=True) * rays
+        foot = self._encode(foot, scale).to(dtype)
+        # PAPR keeps point positions out of the key's gradient; they learn through the offsets.
+        place = self._encode(points.detach(), scale).to(dtype)
+        return (
+            torch.cat([place, foot, offset], dim=-1),
+            torch.cat([foot, offset, features], dim=-1),
+        )
 
-    def _foot(self, directions: Tensor, points: Tensor, geometry: RayPointGeometry) -> Tensor:
-        if self.config.offsets == "official":
-            return geometry.foot
-        rays = directions.unsqueeze(-2)
-        return (points * rays).sum(-1, keepdim=True) * rays
+    def _encode(self, x: Tensor, scale: float) -> Tensor:
+        # Eye-to-foot vectors are long: doubling angles would lose digits imported weights rely on.
+        recurrence = self.config.offsets != "official"
+        return positional_encoding(x * scale, self.config.frequencies, recurrence=recurrence)
 
     def _activate(self, match: Tensor) -> Tensor:
         if self.config.score_activation == "relu":

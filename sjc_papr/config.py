@@ -7,8 +7,8 @@ from training_core.config import option, section
 
 @dataclass
 class AttentionConfig:
-    width: int = option(128, "width of the key, query and value networks (PAPR: 256)")
-    score_width: int = option(128, "width in which keys meet queries (PAPR: 256)")
+    width: int = option(64, "width of the key, query and value networks (PAPR: 256)")
+    score_width: int = option(64, "width in which keys meet queries (PAPR: 256)")
     value_width: int = option(32, "channels of the feature map given to the UNet")
     key_layers: int = option(2, "linear layers of the key network (PAPR: 5)")
     query_layers: int = option(2, "linear layers of the query network (PAPR: 5)")
@@ -26,16 +26,19 @@ class AttentionConfig:
         10.0, "multiplies world units before encoding; the object is about 1 unit long"
     )
     offsets: str = option(
-        "centred",
-        "along-ray input: official = from the eye, centred = from the plane through the origin",
-        choices=("centred", "official"),
+        "relative",
+        "what the networks see of a pair: relative = nothing that changes when point and ray "
+        "move together, centred = the place in the world too, official = the place from the eye",
+        choices=("relative", "centred", "official"),
     )
     geometry_epsilon: float = option(0.0, "guard in the ray geometry; 1e-6 in imported checkpoints")
     background_score: float = option(5.0, "constant score of the background")
     proximity: bool = option(
         True, "add a learned fall-off of the score with distance to the ray and with depth"
     )
-    bandwidth: float = option(0.03, "start of that fall-off's length, world units")
+    bandwidth: float = option(
+        2.5, "start of that fall-off's length, in median distances between neighbouring points"
+    )
     occlusion: float = option(0.3, "start of its weight on depth behind the nearest point")
 
 

@@ -1,5 +1,6 @@
 """The PAPR network: a point cloud, proximity attention and a UNet."""
 
+import torch
 from torch import Tensor, nn
 
 from sjc_papr.attention import ProximityAttention
@@ -19,7 +20,9 @@ class Papr(nn.Module):
         super().__init__()
         self.config = config
         self.points = PointCloud(*points)
-        self.attention = ProximityAttention(config.attention, config.point_features)
+        self.attention = ProximityAttention(
+            config.attention, config.point_features, typical_spacing(points.positions)
+        )
         self.unet = SmallUNet(config.attention.value_width, config.unet_base)
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
@@ -43,3 +46,11 @@ class Papr(nn.Module):
             if saved is not None and saved.shape[1:] == parameter.shape[1:]:
                 parameter.data = parameter.data.new_empty(saved.shape)
         self.load_state_dict(tensors)
+
+
+def typical_spacing(positions: Tensor, sample: int = 2000) -> float:
+    """Median distance of (up to ``sample``) points [P, 3] to their nearest other point."""
+    if len(positions) < 2:
+        return 1.0
+    distances = torch.cdist(positions[:sample], positions)
+    return max(distances.kthvalue(2, dim=1).values.median().item(), 1e-6)
