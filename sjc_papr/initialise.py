@@ -46,9 +46,12 @@ def _from_hull(views: Views, config: PointsConfig, generator: torch.Generator) -
     voxel.
     """
     masks = views.images[..., 3]
+    # Where the object fills the pictures, the corners of the searched box are in few of them; what
+    # few pictures show is carved by few, and most points would start in empty space.
+    enough = max(2, len(views) // 2)
     for half in _SEARCH_HALF_WIDTHS:
         bounds = ([-half] * 3, [half] * 3)
-        hull = carve(masks, views.cameras, config.hull_resolution // 2, bounds)
+        hull = carve(masks, views.cameras, config.hull_resolution // 2, bounds, min_views=enough)
         if len(hull.points) == 0:
             continue
         low, high = hull.extent()
@@ -60,7 +63,8 @@ def _from_hull(views: Views, config: PointsConfig, generator: torch.Generator) -
             "belong together (try: python -m blender_render.validate), or set points.init=cube"
         )
     margin = 2.0 * hull.voxel_size
-    hull = carve(masks, views.cameras, config.hull_resolution, (low - margin, high + margin))
+    bounds = (low - margin, high + margin)
+    hull = carve(masks, views.cameras, config.hull_resolution, bounds, min_views=enough)
     surface = _on_surface(hull.points, hull.voxel_size)
     inside = round(config.count * config.hull_interior)
     chosen = torch.cat(

@@ -89,12 +89,14 @@ def write_frame(folder: Path, centre: Centre = ORIGIN) -> Path:
 
 
 def small_config(**attention: Any) -> ModelConfig:
-    """A model config of width 16; ``attention`` overrides values of its attention."""
+    """A model config of width 16 whose new models cover the object; ``attention`` overrides."""
     values: dict[str, Any] = {
         "width": 16,
         "score_width": 16,
         "value_width": 8,
         "frequencies": 2,
+        "bandwidth": 0.15,
+        "background_score": 0.0,
         **attention,
     }
     return ModelConfig(AttentionConfig(**values), point_features=8, unet_base=8, neighbours=6)
