@@ -63,8 +63,8 @@ def _from_hull(views: Views, config: PointsConfig, generator: torch.Generator) -
             "belong together (try: python -m blender_render.validate), or set points.init=cube"
         )
     margin = 2.0 * hull.voxel_size
-    bounds = (low - margin, high + margin)
-    hull = carve(masks, views.cameras, config.hull_resolution, bounds, min_views=enough)
+    box = (low - margin, high + margin)
+    hull = carve(masks, views.cameras, config.hull_resolution, box, min_views=enough)
     surface = _on_surface(hull.points, hull.voxel_size)
     inside = round(config.count * config.hull_interior)
     chosen = torch.cat(

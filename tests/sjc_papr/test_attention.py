@@ -12,7 +12,7 @@ from sjc_papr.model import Papr
 from sjc_papr.rays import RayBundle
 from sjc_papr.renderer import render
 
-OFFSETS = ("centred", "official")
+OFFSETS = ("relative", "centred", "official")
 
 
 @pytest.mark.parametrize("offsets", OFFSETS)
@@ -62,7 +62,7 @@ def test_position_gradient_equals_finite_differences(
     in_float64: None, offsets: str, proximity: bool
 ) -> None:
     config = small_config(
-        offsets=offsets, proximity=proximity, normalise=False, bandwidth=0.3, background_score=1.0
+        offsets=offsets, proximity=proximity, normalise=False, background_score=1.0
     )
     # As many points as neighbours: the top-K sets cannot change under the difference.
     model = Papr(replace(config, neighbours=5), sphere_points(5)).double()

@@ -95,7 +95,6 @@ def small_config(**attention: Any) -> ModelConfig:
         "score_width": 16,
         "value_width": 8,
         "frequencies": 2,
-        "bandwidth": 0.15,
         "background_score": 0.0,
         **attention,
     }

@@ -1,0 +1,179 @@
+"""The training and evaluation commands: what they write, and what they refuse before any work."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_scene import DEPTH_SCALE, TINY_MODEL
+
+from sjc_papr import evaluate, train
+from sjc_papr.checkpoints import load_run
+from training_core.checkpoint import CheckpointStore
+
+SHORT = (*TINY_MODEL, "optimize.steps=12", "optimize.patches.size=10", "log.every=4")
+
+
+def command(frame: Path, output: Path, *more: str) -> list[str]:
+    return [f"data.path={frame}", f"output_root={output}", "name=tiny", *SHORT, *more]
+
+
+@pytest.fixture(scope="module")
+def trained(frame: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run folder of a short training; for reading only."""
+    output = tmp_path_factory.mktemp("runs")
+    more = ("log.validate_every=6", "log.checkpoint_every=5", "log.keep_last=1")
+    assert train.main(command(frame, output, *more)) == 0
+    return output / "sjc_papr" / "tiny"
+
+
+def lines_of(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_final_figures(trained: Path) -> None:
+    figures = json.loads((trained / "metrics.json").read_text())
+    assert figures["steps"] == 12 and figures["num_points"] == 150
+    assert 0.0 < figures["psnr"] < 60.0 and -1.0 <= figures["ssim"] <= 1.0
+    assert figures["depth_mae"] > 0.0 and figures["seconds"] > 0.0
+    assert figures["peak_memory_bytes"] > 1 << 20
+
+
+def test_log_checkpoints_and_pictures(trained: Path) -> None:
+    lines = lines_of(trained)
+    losses = [line for line in lines if "loss/mse" in line]
+    assert [line["step"] for line in losses] == [4, 8, 12]
+    assert {"loss/total", "gradient_norm", "rate/positions", "points"} <= losses[0].keys()
+    assert [line["step"] for line in lines if "val/psnr" in line] == [6, 12]
+    store = CheckpointStore(trained / "checkpoints")
+    latest, best = store.latest(), store.best()
+    assert latest is not None and latest.name == "step_00000012" and best == latest
+    for i in range(2):
+        for kind in ("truth", "prediction", "depth"):
+            with Image.open(trained / "images" / f"test_{i:03d}_{kind}.png") as picture:
+                assert picture.size == (20, 16)
+
+
+def test_a_finished_run_is_left_as_it_is(trained: Path, frame: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "sjc_papr" / "tiny"))
+    checkpoint = run / "checkpoints" / "step_00000012" / "tensors.safetensors"
+    before = checkpoint.read_bytes(), (run / "metrics.jsonl").read_text()
+    more = ("log.validate_every=6", "log.checkpoint_every=5", "log.keep_last=1")
+    assert train.main(command(frame, tmp_path, *more)) == 0
+    assert (checkpoint.read_bytes(), (run / "metrics.jsonl").read_text()) == before
+
+
+def test_resume_never_starts_beside(trained: Path, frame: Path, tmp_path: Path) -> None:
+    Path(shutil.copytree(trained, tmp_path / "sjc_papr" / "tiny"))
+    assert train.main(command(frame, tmp_path, "resume=never")) == 0
+    assert (tmp_path / "sjc_papr" / "tiny_001" / "metrics.json").is_file()
+
+
+def test_a_loaded_run_is_the_trained_model(trained: Path) -> None:
+    config, model, saved = load_run(trained)
+    assert config.name == "tiny" and saved.step == 12 and len(model.points) == 150
+
+
+def test_dry_run_reads_the_data_and_writes_nothing(
+    frame: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train.main([*command(frame, tmp_path), "--dry-run"]) == 0
+    assert "10 training and 2 test views of 20x16" in capsys.readouterr().out
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("override", "names"),
+    [
+        ("optimize.step=3", "optimize.step"),
+        ("model.attention.widht=3", "width"),
+        ("optimize.steps=many", "optimize.steps"),
+        ("points.init=sphere", "points.init"),
+        ("data.path=/nowhere/at/all", "/nowhere/at/all"),
+        ("optimize.losses.lpips=0.1", "lpips"),
+    ],
+)
+def test_wrong_keys_and_paths_end_before_any_work(
+    frame: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    override: str,
+    names: str,
+) -> None:
+    monkeypatch.setattr("sjc_papr.losses.lpips_network", lambda: None)
+    assert train.main(command(frame, tmp_path, override)) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and said[0].startswith("error: ") and names in said[0]
+    assert not any(tmp_path.iterdir())
+
+
+def test_another_config_does_not_continue_a_run(
+    trained: Path, frame: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(shutil.copytree(trained, tmp_path / "sjc_papr" / "tiny"))
+    assert train.main(command(frame, tmp_path, "optimize.rates.positions=0.5")) == 2
+    assert "optimize.rates.positions" in capsys.readouterr().err
+
+
+def test_inverted_poses_end_in_one_line(
+    frame: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = Path(shutil.copytree(frame, tmp_path / "frame_000"))
+    file = broken / "transforms_train.json"
+    content = json.loads(file.read_text())
+    for entry in content["frames"]:
+        entry["transform_matrix"] = np.linalg.inv(entry["transform_matrix"]).tolist()
+    file.write_text(json.dumps(content))
+    assert train.main(command(broken, tmp_path / "runs")) == 2
+    assert "blender_render.validate" in capsys.readouterr().err
+
+
+def test_evaluate_writes_figures_pictures_and_depth_error(trained: Path, tmp_path: Path) -> None:
+    assert evaluate.main([f"run={trained}", f"output={tmp_path / 'out'}", "device=cpu"]) == 0
+    figures = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    end_of_training = json.loads((trained / "metrics.json").read_text())
+    assert figures["step"] == 12 and len(figures["views"]) == 2
+    for key in ("psnr", "ssim", "depth_mae"):
+        mean = np.mean([view[key] for view in figures["views"]])
+        assert figures[key] == pytest.approx(mean)
+    assert figures["psnr"] == pytest.approx(end_of_training["psnr"], abs=0.05)
+    assert figures["depth_mae"] == pytest.approx(end_of_training["depth_mae"], abs=0.01)
+    assert len(list((tmp_path / "out").glob("test_*.png"))) == 6
+    assert DEPTH_SCALE * 65535 > figures["depth_mae"] > 0.0
+
+
+def test_evaluate_another_split_without_pictures_or_depth(trained: Path, tmp_path: Path) -> None:
+    arguments = [f"run={trained}", f"output={tmp_path}", "split=val", "pictures=false"]
+    assert evaluate.main([*arguments, "device=cpu"]) == 0
+    figures = json.loads((tmp_path / "metrics.json").read_text())
+    assert len(figures["views"]) == 2 and figures["depth_mae"] is None
+    assert not list(tmp_path.glob("*.png"))
+
+
+def test_evaluate_dry_run(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate.main([f"run={trained}", "--dry-run"]) == 0
+    assert "2 test views of 20x16, 150 points, step 12" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("wrong", ["run=/nowhere", "data=/nowhere", "spilt=test", "split=all"])
+def test_evaluate_refuses_before_any_work(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: str
+) -> None:
+    output = tmp_path / "out"
+    assert evaluate.main([f"run={trained}", f"output={output}", wrong]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and said[0].startswith("error: ")
+    assert not output.exists()
+
+
+def test_evaluate_a_run_without_a_checkpoint(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    shutil.rmtree(run / "checkpoints")
+    assert evaluate.main([f"run={run}"]) == 2
+    assert "no checkpoint" in capsys.readouterr().err
