@@ -42,7 +42,7 @@ class Rates:
 
     def ever(self, group: str) -> bool:
         """Whether the group trains at all."""
-        return any(stage.peaks.get(group, 0.0) > 0.0 for stage in self.stages)
+        return any(stage.steps and stage.peaks.get(group, 0.0) > 0.0 for stage in self.stages)
 
 
 def peaks_of(config: RateConfig) -> dict[str, float]:

@@ -31,3 +31,4 @@ def test_zero_outside_the_steps_and_for_groups_that_rest() -> None:
 def test_a_stage_of_no_steps_is_skipped() -> None:
     rates = Rates([Stage(0, {"positions": 1.0}, 0, 1.0), Stage(3, {"features": 2.0}, 0, 1.0)])
     assert rates("positions", 0) == 0.0 and rates("features", 0) == 2.0
+    assert rates.ever("features") and not rates.ever("positions")

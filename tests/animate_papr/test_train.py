@@ -1,0 +1,186 @@
+"""The frame loop: what carries over from frame to frame, what rests, what is written."""
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_animation import FIRST_STEPS, FRAMES, NEXT_STEPS, arguments, write_animation
+from torch import Tensor
+
+from animate_papr import train
+from animate_papr.config import FreezeConfig, NextFrameConfig
+from animate_papr.train import next_frame_rates
+from sjc_papr.rates import GROUPS
+from training_core.checkpoint import CheckpointStore
+from training_core.config import ConfigError, load_config
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_animation(tmp_path_factory.mktemp("data") / "sphere")
+
+
+@pytest.fixture(scope="module")
+def animated(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the default preset with growth in the first frame; for reading only."""
+    output = tmp_path_factory.mktemp("runs")
+    more = ("first.density.grow_events=1", "first.density.grow_count=20")
+    assert train.main(arguments(dataset, output, *more)) == 0
+    return output / "animate_papr" / "tiny"
+
+
+def weights(run: Path, frame: str) -> dict[str, Tensor]:
+    saved = CheckpointStore(run / "frames" / frame / "checkpoints").load()
+    assert saved is not None
+    return {n.removeprefix("model."): t for n, t in saved.tensors.items() if n.startswith("model.")}
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor], prefix: str) -> list[bool]:
+    """Bitwise equality of every tensor below a prefix."""
+    names = [name for name in a if name.startswith(prefix)]
+    assert names
+    return [torch.equal(a[name], b[name]) for name in names]
+
+
+def test_unet_keeps_every_bit_and_the_rest_moves(animated: Path) -> None:
+    first, second, third = (weights(animated, frame) for frame in FRAMES)
+    assert all(same(first, second, "unet.")) and all(same(first, third, "unet."))
+    for prefix in ("points.positions", "points.influence", "points.features"):
+        assert not any(same(first, second, prefix))
+        assert not any(same(second, third, prefix))
+    assert not all(same(first, second, "attention."))
+
+
+def test_point_i_stays_point_i(animated: Path) -> None:
+    """The number of points is kept, and each stays nearer to itself than to a random other."""
+    clouds = [weights(animated, frame)["points.positions"] for frame in FRAMES]
+    assert [len(cloud) for cloud in clouds] == [170, 170, 170]
+    for before, after in itertools.pairwise(clouds):
+        moved = (after - before).norm(dim=1)
+        assert moved.median() < 0.25 * (after - before.roll(1, 0)).norm(dim=1).median()
+
+
+def test_files_of_every_frame(animated: Path) -> None:
+    assert json.loads((animated / "frames.json").read_text()) == {"frames": list(FRAMES)}
+    for i, frame in enumerate(FRAMES):
+        folder = animated / "frames" / frame
+        figures = json.loads((folder / "metrics.json").read_text())
+        assert figures["frame"] == frame and figures["num_points"] == 170
+        assert figures["steps"] == (NEXT_STEPS if i else FIRST_STEPS)
+        assert figures["psnr"] > 0.0 and figures["depth_mae"] > 0.0
+        assert (folder / "points.safetensors").is_file()
+        assert len((folder / "metrics.jsonl").read_text().splitlines()) == figures["steps"]
+        assert (folder / "images" / "test_001_prediction.png").is_file()
+
+
+def test_summary(animated: Path) -> None:
+    summary = json.loads((animated / "metrics.json").read_text())
+    quality = [frame["psnr"] for frame in summary["frames"]]
+    assert len(quality) == 3
+    assert summary["mean_psnr"] == pytest.approx(sum(quality) / 3)
+    assert summary["min_psnr"] == min(quality)
+    assert (summary["first_psnr"], summary["last_psnr"]) == (quality[0], quality[-1])
+
+
+def test_renderer_trains_when_asked(dataset: Path, tmp_path: Path) -> None:
+    more = ("next.freeze.renderer=false", "frames=[frame_000,frame_001]")
+    assert train.main(arguments(dataset, tmp_path, *more)) == 0
+    run = tmp_path / "animate_papr" / "tiny"
+    assert not all(same(weights(run, "frame_000"), weights(run, "frame_001"), "unet."))
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_any_group_can_be_frozen(dataset: Path, tmp_path: Path, group: str) -> None:
+    more = [f"next.freeze.{name}={str(name == group).lower()}" for name in GROUPS]
+    short = ("first.steps=3", "next.steps=4", "frames=[frame_000,frame_001]")
+    assert train.main(arguments(dataset, tmp_path, *more, *short)) == 0
+    run = tmp_path / "animate_papr" / "tiny"
+    before, after = weights(run, "frame_000"), weights(run, "frame_001")
+    prefixes = {"attention": "attention.", "renderer": "unet."}
+    for name in GROUPS:
+        kept = same(before, after, prefixes.get(name, f"points.{name}"))
+        assert all(kept) == (name == group), name
+
+
+@pytest.mark.parametrize("preset", ["report", "motion"])
+def test_presets_say_what_moves_when(preset: str) -> None:
+    config = NextFrameConfig(steps=20, preset=preset, motion_share=0.5)
+    rates = next_frame_rates(config)
+    moving = [{group for group in GROUPS if rates(group, step) > 0.0} for step in range(20)]
+    everything = set(GROUPS) - {"renderer"}
+    assert moving[:10] == [{"positions"} if preset == "motion" else everything] * 10
+    assert moving[10:] == [everything] * 10
+    assert all(rates(group, 20) == 0.0 for group in GROUPS)
+
+
+def test_motion_preset_with_frozen_positions_wastes_no_steps() -> None:
+    frozen = FreezeConfig(positions=True)
+    rates = next_frame_rates(NextFrameConfig(steps=20, preset="motion", freeze=frozen))
+    assert all(rates("features", step) > 0.0 for step in range(20))
+    assert not rates.ever("positions") and not rates.ever("renderer")
+
+
+def test_both_presets_run_and_differ(dataset: Path, animated: Path, tmp_path: Path) -> None:
+    clouds = []
+    for preset in ("report", "motion"):
+        short = ("first.steps=4", "next.steps=6", "frames=[frame_000,frame_001]")
+        more = (f"next.preset={preset}", "next.motion.smooth=0.5", "next.motion.rigid=0.5")
+        assert train.main(arguments(dataset, tmp_path / preset, *short, *more)) == 0
+        run = tmp_path / preset / "animate_papr" / "tiny"
+        clouds.append(weights(run, "frame_001")["points.positions"])
+        lines = (run / "frames" / "frame_001" / "metrics.jsonl").read_text().splitlines()
+        assert {"loss/motion_smooth", "loss/motion_rigid"} <= json.loads(lines[-1]).keys()
+    assert not torch.equal(*clouds)
+
+
+def test_a_finished_animation_is_left_as_it_is(
+    dataset: Path, animated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*arguments: object) -> None:
+        raise AssertionError("a finished frame is trained again")
+
+    monkeypatch.setattr(train, "train_frame", never)
+    output = animated.parents[1]
+    more = ("first.density.grow_events=1", "first.density.grow_count=20")
+    assert train.main(arguments(dataset, output, *more)) == 0
+
+
+def test_dry_run_writes_nothing(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train.main([*arguments(dataset, tmp_path, "next.preset=motion"), "--dry-run"]) == 0
+    assert "3 frames, 30 training and 6 test views" in capsys.readouterr().out
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("override", "names"),
+    [
+        ("next.freeze.unet=true", "next.freeze.unet"),
+        ("next.preset=fast", "next.preset"),
+        ("next.motion_share=1.5", "motion_share"),
+        ("frames=[frame_000,frame_009]", "frame_009"),
+        ("data.path=/nowhere/at/all", "/nowhere/at/all"),
+        ("next.losses.lpips=0.1", "lpips"),
+    ],
+)
+def test_wrong_keys_and_paths_end_before_any_work(
+    dataset: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    override: str,
+    names: str,
+) -> None:
+    monkeypatch.setattr("sjc_papr.losses.lpips_network", lambda: None)
+    assert train.main(arguments(dataset, tmp_path, override)) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and said[0].startswith("error: ") and names in said[0]
+    assert not any(tmp_path.iterdir())
+
+
+def test_share_of_the_motion_stage_is_checked() -> None:
+    with pytest.raises(ConfigError, match="motion_share"):
+        load_config(NextFrameConfig, None, ["motion_share=-0.1"])

@@ -1,0 +1,62 @@
+"""A sphere that moves over three frames, and the command that animates it."""
+
+import sys
+from pathlib import Path
+
+# The scene of the tests of one frame, and their helpers, which tests import from here.
+sys.path.insert(0, str(Path(__file__).parents[1] / "sjc_papr"))
+
+from kill_runs import assert_same_checkpoint, beyond, end_when, logged_steps
+from tiny_scene import SIZE, TINY_MODEL, one_view, small_model, write_frame
+
+from blender_render import dataset_format as fmt
+
+__all__ = [
+    "FIRST_STEPS",
+    "FRAMES",
+    "NEXT_STEPS",
+    "arguments",
+    "assert_same_checkpoint",
+    "beyond",
+    "end_when",
+    "logged_steps",
+    "one_view",
+    "small_model",
+    "write_animation",
+]
+
+FRAMES = ("frame_000", "frame_001", "frame_002")
+FIRST_STEPS, NEXT_STEPS = 60, 30
+
+
+def write_animation(folder: Path) -> Path:
+    """A complete dataset: the sphere rises."""
+    for i, name in enumerate(FRAMES):
+        write_frame(folder / name, (0.0, 0.0, 0.06 * i))
+    fmt.write_dataset_info(
+        folder,
+        {
+            "frames": list(range(len(FRAMES))),
+            "resolution": list(SIZE),
+            "world_to_asset": {"scale": 2.0, "offset": [0.0, 0.0, 1.0]},
+        },
+    )
+    fmt.mark_complete(folder, "sphere")
+    return folder
+
+
+def arguments(dataset: Path, output: Path, *more: str) -> list[str]:
+    """Of ``animate_papr.train``."""
+    return [
+        *TINY_MODEL,
+        f"data.path={dataset}",
+        f"output_root={output}",
+        "name=tiny",
+        f"first.steps={FIRST_STEPS}",
+        "first.patches.size=10",
+        f"next.steps={NEXT_STEPS}",
+        "next.patches.size=10",
+        "log.every=1",
+        "log.checkpoint_every=12",
+        *more,
+    ]
