@@ -24,6 +24,7 @@ from animate_papr.sequence import frame_folder, frame_is_done
 from blender_render.readers import Views, list_frames
 from sjc_papr.checkpoints import model_from
 from sjc_papr.config import DensityConfig, OptimizeConfig
+from sjc_papr.cost import describe_step
 from sjc_papr.device import pick_device
 from sjc_papr.evaluate import evaluate_views, mean_scores, peak_memory_bytes, read_split
 from sjc_papr.initialise import initial_points
@@ -32,6 +33,7 @@ from sjc_papr.model import Papr
 from sjc_papr.patches import PatchSampler
 from sjc_papr.rates import Rates, Stage, peaks_of, single_stage
 from sjc_papr.trainer import Trainer, fit
+from sjc_papr.validation import Validation
 from training_core import atomic
 from training_core.checkpoint import CheckpointStore
 from training_core.cli import run_command
@@ -55,6 +57,17 @@ class FrameTask:
     run: RunFolder
     train: Views
     test: Views
+    val: Views | None
+
+    @staticmethod
+    def read(config: AnimateConfig, index: int, name: str, run: RunFolder) -> "FrameTask":
+        """Read a frame's pictures; the validation split only where validation is asked for."""
+        splits = ["train", "test"] + ["val"] * (config.log.validate_every > 0)
+        folder = Path(config.data.path) / name
+        views = {split: read_split(config.data, folder, split) for split in splits}
+        return FrameTask(
+            index, name or "frame", run, views["train"], views["test"], views.get("val")
+        )
 
 
 def next_frame_rates(config: NextFrameConfig) -> Rates:
@@ -121,7 +134,14 @@ def train_frame(
     device = pick_device(config.device)
     model = start_model(config, task, before).to(device)
     trainer = make_trainer(config, task, model)
-    elapsed = fit(trainer, task.run, config.log, stop, description=task.name)
+    elapsed = fit(
+        trainer,
+        task.run,
+        config.log,
+        stop,
+        description=task.name,
+        validate=Validation.of(model, task.val, config.data.background, config.precision),
+    )
     scores = evaluate_views(
         model,
         task.test,
@@ -165,13 +185,8 @@ def run(config: AnimateConfig) -> None:
         for index, name in enumerate(names):
             path = frame_folder(folder.path, name)
             if not frame_is_done(folder.path, name):
-                task = FrameTask(
-                    index,
-                    name or "frame",
-                    folder.sub(os.fspath(path.relative_to(folder.path))),
-                    read_split(config.data, dataset / name, "train"),
-                    read_split(config.data, dataset / name, "test"),
-                )
+                part = folder.sub(os.fspath(path.relative_to(folder.path)))
+                task = FrameTask.read(config, index, name, part)
                 train_frame(config, task, before, stop)
                 stop.raise_if_requested()
             before = path
@@ -230,6 +245,7 @@ def plan(config: AnimateConfig) -> str:
             f"{sum(views[1])} test views",
             f"first frame: {config.first.steps} steps, {config.points.count} points, all groups",
             f"each later frame: {' then '.join(stages)}",
+            describe_step(config.model, config.first.patches),
             f"to {Path(config.output_root) / 'animate_papr' / config.name}",
         ]
     )

@@ -19,7 +19,6 @@ import torch
 from animate_papr.config import AnimateConfig, NextFrameConfig
 from animate_papr.run_files import read_json
 from animate_papr.train import FrameTask, frame_names, train_frame
-from sjc_papr.evaluate import read_split
 from training_core import atomic
 from training_core.cli import run_command
 from training_core.run_folder import RunFolder
@@ -43,8 +42,8 @@ class Variant:
 VARIANTS = (
     Variant("report", "report"),
     Variant("motion", "motion"),
-    Variant("motion, smooth 1e-4", "motion", smooth=1e-4),
-    Variant("motion, rigid 1e-3", "motion", rigid=1e-3),
+    Variant("motion, smooth 0.1", "motion", smooth=0.1),
+    Variant("motion, rigid 0.1", "motion", rigid=0.1),
 )
 
 
@@ -57,9 +56,7 @@ def train_variant(
         part = folder.sub(name)
         figures = read_json(part.path / "metrics.json")
         if figures is None:
-            data = Path(config.data.path) / name
-            views = [read_split(config.data, data, split) for split in ("train", "test")]
-            task = FrameTask(index, name, part, views[0], views[1])
+            task = FrameTask.read(config, index, name, part)
             figures = train_frame(config, task, before, stop)
         quality.append(figures["psnr"])
         before = part.path
@@ -78,9 +75,7 @@ def run(config: AnimateConfig) -> None:
     rows = {}
     with StopSignals() as stop:
         if not (first.path / "metrics.json").exists():
-            data = Path(config.data.path) / names[0]
-            views = [read_split(config.data, data, split) for split in ("train", "test")]
-            train_frame(config, FrameTask(0, names[0], first, views[0], views[1]), None, stop)
+            train_frame(config, FrameTask.read(config, 0, names[0], first), None, stop)
         base = json.loads((first.path / "metrics.json").read_text())["psnr"]
         for variant in VARIANTS:
             changed = copy.deepcopy(config)

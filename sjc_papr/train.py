@@ -12,19 +12,18 @@ import torch
 
 from blender_render.readers import Views
 from sjc_papr.config import TrainConfig
+from sjc_papr.cost import describe_step
 from sjc_papr.device import pick_device
 from sjc_papr.evaluate import evaluate_views, mean_scores, peak_memory_bytes, read_split
 from sjc_papr.initialise import initial_points
 from sjc_papr.losses import Losses
-from sjc_papr.metrics import psnr
 from sjc_papr.model import Papr
 from sjc_papr.patches import PatchSampler
 from sjc_papr.rates import single_stage
-from sjc_papr.rays import camera_rays
-from sjc_papr.renderer import render
 from sjc_papr.trainer import Trainer, fit
+from sjc_papr.validation import Validation
 from training_core.cli import run_command
-from training_core.metrics_log import MetricsLog, write_final
+from training_core.metrics_log import write_final
 from training_core.run_folder import RunFolder
 from training_core.stopping import StopSignals
 
@@ -32,7 +31,6 @@ logger = logging.getLogger(__name__)
 
 # What may differ between the start of a run and its continuation without changing the result.
 MAY_CHANGE = ("log", "threads", "device", "resume", "output_root")
-_VALIDATION_VIEWS = 4
 
 
 def make_model(config: TrainConfig, views: Views) -> Papr:
@@ -65,11 +63,13 @@ def run(config: TrainConfig) -> None:
     Losses(config.optimize.losses)
     data = Path(config.data.path)
     train, test = read_split(config.data, data, "train"), read_split(config.data, data, "test")
+    val = read_split(config.data, data, "val") if config.log.validate_every else None
     folder = RunFolder.open(
         Path(config.output_root), "sjc_papr", config.name, config, config.resume, MAY_CHANGE
     )
     model = make_model(config, train).to(device)
     trainer = make_trainer(config, model, train, folder.path)
+    validation = Validation.of(model, val, config.data.background, config.precision)
     with StopSignals() as stop:
         elapsed = fit(
             trainer,
@@ -77,7 +77,7 @@ def run(config: TrainConfig) -> None:
             config.log,
             stop,
             description=f"train {config.name}",
-            validate=Validation(config, model) if config.log.validate_every else None,
+            validate=validation,
         )
     scores = evaluate_views(
         model,
@@ -100,60 +100,17 @@ def run(config: TrainConfig) -> None:
     logger.info("PSNR %.2f dB over %d held-out views: %s", means["psnr"], len(test), folder.path)
 
 
-class Validation:
-    """PSNR on a few views of the validation split, with pictures for TensorBoard."""
-
-    def __init__(self, config: TrainConfig, model: Papr) -> None:
-        self.config, self.model = config, model
-        views = read_split(config.data, Path(config.data.path), "val")
-        chosen = range(0, len(views), -(-len(views) // _VALIDATION_VIEWS))
-        self.views = Views(
-            views.images[list(chosen)],
-            tuple(views.cameras[i] for i in chosen),
-            None,
-            tuple(views.names[i] for i in chosen),
-        )
-
-    @torch.inference_mode()
-    def __call__(self, log: MetricsLog, step: int) -> float:
-        device, data = self.model.points.positions.device, self.config.data
-        truths = self.views.composite(data.background)
-        quality, rows = [], []
-        for camera, truth in zip(self.views.cameras, truths, strict=True):
-            output = render(
-                self.model,
-                camera_rays(camera).to(device),
-                background=data.background,
-                precision=self.config.precision,
-                max_rays=1 << 14,
-            )
-            rgb = output.rgb[0].clamp(0.0, 1.0).cpu()
-            quality.append(psnr(rgb, truth).item())
-            alpha = output.alpha[0].cpu().unsqueeze(-1).expand_as(rgb)
-            rows.append(torch.cat([truth, rgb, alpha], dim=1))
-        mean = sum(quality) / len(quality)
-        log.log(step, {"val/psnr": mean})
-        log.image("val/truth_prediction_alpha", torch.cat(rows), step)
-        return mean
-
-
 def plan(config: TrainConfig) -> str:
     """What ``--dry-run`` prints, after reading the data."""
     data = Path(config.data.path)
     train, test = read_split(config.data, data, "train"), read_split(config.data, data, "test")
     height, width = train.images.shape[1:3]
-    optimize, model = config.optimize, config.model
-    rays = optimize.patches.size**2 * optimize.patches.per_step
-    pairs = rays * model.neighbours
-    # Activations kept for the backward pass: the hidden layers of key and value, and their inputs.
-    attention = model.attention
-    kept = attention.width * (attention.key_layers + attention.value_layers) + 400
+    optimize, points = config.optimize, config.points
     return "\n".join(
         [
             f"{config.name}: {len(train)} training and {len(test)} test views of {width}x{height}",
-            f"{optimize.steps} steps of {rays} rays to {model.neighbours} of "
-            f"{config.points.count} points ({config.points.init})",
-            f"about {pairs * kept * 4 / 2**20:.0f} MiB of activations in float32",
+            f"{optimize.steps} steps, {points.count} points ({points.init})",
+            describe_step(config.model, optimize.patches),
             f"to {Path(config.output_root) / 'sjc_papr' / config.name}",
         ]
     )

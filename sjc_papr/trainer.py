@@ -231,20 +231,20 @@ def fit(
         MetricsLog(run, first) as metrics,
         progress(total, initial=first, description=description) as bar,
     ):
-        quality = None
         for step in range(first, total):
             values = trainer.step(step)
-            done = step + 1
+            done, quality = step + 1, None
             if done % log.every == 0 or done == total:
                 metrics.log(done, {k: float(v) for k, v in values.items()} | _facts(trainer, done))
                 bar.set_postfix(loss=float(values["loss/total"]))
             if validate and log.validate_every and done % log.validate_every == 0:
                 quality = validate(metrics, done)
-            if done % log.checkpoint_every == 0 or done == total or stop.requested:
+            due = done % log.checkpoint_every == 0 or done == total or stop.requested
+            # A validated state is saved as well: the best must be the one that was measured.
+            if due or quality is not None:
                 tensors, state = trainer.tensors()
                 elapsed = Elapsed.now().since(begin, earlier)
                 store.save(done, tensors, state | {"elapsed": elapsed._asdict()}, quality)
-                quality = None
                 stop.raise_if_requested()
             bar.update()
     return Elapsed.now().since(begin, earlier)

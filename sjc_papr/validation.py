@@ -1,0 +1,56 @@
+"""A look at the validation split during training."""
+
+import torch
+
+from blender_render.readers import Views
+from sjc_papr.metrics import psnr
+from sjc_papr.model import Papr
+from sjc_papr.rays import camera_rays
+from sjc_papr.renderer import render
+from training_core.metrics_log import MetricsLog
+
+_MOST_VIEWS = 4
+_MAX_RAYS = 1 << 14
+
+
+class Validation:
+    """PSNR on a few views, with pictures for TensorBoard; called by ``sjc_papr.trainer.fit``.
+
+    Args:
+        views: the validation split; at most four of them, evenly spread, are looked at.
+    """
+
+    def __init__(self, model: Papr, views: Views, background: float, precision: str) -> None:
+        self.model, self.background, self.precision = model, background, precision
+        self.chosen = range(0, len(views), -(-len(views) // _MOST_VIEWS))
+        self.cameras = [views.cameras[i] for i in self.chosen]
+        self.truths = views.composite(background)[list(self.chosen)]
+
+    @staticmethod
+    def of(
+        model: Papr, views: Views | None, background: float, precision: str
+    ) -> "Validation | None":
+        """None where there are no views, because validation is switched off."""
+        return None if views is None else Validation(model, views, background, precision)
+
+    @torch.inference_mode()
+    def __call__(self, log: MetricsLog, step: int) -> float:
+        """Log the mean PSNR in dB, and truth, prediction and alpha side by side."""
+        device = self.model.points.positions.device
+        quality, rows = [], []
+        for camera, truth in zip(self.cameras, self.truths, strict=True):
+            output = render(
+                self.model,
+                camera_rays(camera).to(device),
+                background=self.background,
+                precision=self.precision,
+                max_rays=_MAX_RAYS,
+            )
+            rgb = output.rgb[0].clamp(0.0, 1.0).cpu()
+            quality.append(psnr(rgb, truth).item())
+            alpha = output.alpha[0].cpu().unsqueeze(-1).expand_as(rgb)
+            rows.append(torch.cat([truth, rgb, alpha], dim=1))
+        mean = sum(quality) / len(quality)
+        log.log(step, {"val/psnr": mean})
+        log.image("val/truth_prediction_alpha", torch.cat(rows), step)
+        return mean
