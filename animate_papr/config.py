@@ -3,14 +3,12 @@
 from dataclasses import dataclass
 
 from sjc_papr.config import (
-    DataConfig,
     LogConfig,
     LossConfig,
-    ModelConfig,
     OptimizeConfig,
     PatchConfig,
-    PointsConfig,
     RateConfig,
+    RunConfig,
 )
 from training_core.config import option, section
 
@@ -61,24 +59,11 @@ class NextFrameConfig:
 
 
 @dataclass
-class AnimateConfig:
+class AnimateConfig(RunConfig):
+    """A run of ``animate_papr.train``; ``data.path`` is a folder of frame folders."""
+
     name: str = option("animation", "name of the run's folder")
-    output_root: str = option("runs", "where run folders are made")
-    resume: str = option(
-        "auto", "auto = continue a run of this name, never = new folder", choices=("auto", "never")
-    )
-    seed: int = option(0, "seed of everything random")
-    device: str = option("auto", "auto, cpu or cuda", choices=("auto", "cpu", "cuda"))
-    threads: int = option(0, "CPU threads; 0 = leave to PyTorch")
-    precision: str = option(
-        "auto",
-        "auto = bfloat16 where the hardware has it",
-        choices=("auto", "float32", "bfloat16"),
-    )
-    data: DataConfig = section(DataConfig, "the dataset: a folder of frame folders")
     frames: list[str] = option([], "frame folders in order of time; [] = all of them")
-    points: PointsConfig = section(PointsConfig, "the point cloud's start")
-    model: ModelConfig = section(ModelConfig, "the network")
     first: OptimizeConfig = section(OptimizeConfig, "how the first frame learns")
     next: NextFrameConfig = section(NextFrameConfig, "how each later frame learns")
     log: LogConfig = section(LogConfig, "how often what is written", validate_every=0)

@@ -121,8 +121,7 @@ class ProximityAttention(nn.Module):
         scale, rays = config.coordinate_scale, directions.unsqueeze(-2)
         offset = self._encode(geometry.offset, scale).to(dtype)
         if config.offsets == "relative":
-            behind = geometry.along - geometry.along.amin(dim=-2, keepdim=True)
-            depth = self._encode(behind * rays, scale).to(dtype)
+            depth = self._encode(_behind_first(geometry.along) * rays, scale).to(dtype)
             view = self._encode(rays, 1.0).to(dtype).expand(*offset.shape[:-1], -1)
             return (
                 torch.cat([features, depth, offset], dim=-1),
@@ -154,7 +153,13 @@ class ProximityAttention(nn.Module):
         point.
         """
         bandwidth = self.log_bandwidth.exp()
-        near = geometry.offset.square().sum(-1) / bandwidth.square()
-        along = geometry.along.squeeze(-1)
-        behind = (along - along.amin(-1, keepdim=True)) / bandwidth
-        return -near - self.log_occlusion.exp() * behind
+        # A ray begins at the eye: what lies behind it is as far as the eye is.
+        distance = geometry.offset.square().sum(-1) + geometry.along[..., 0].clamp(max=0.0).square()
+        behind = _behind_first(geometry.along)[..., 0]
+        return -distance / bandwidth.square() - self.log_occlusion.exp() * behind / bandwidth
+
+
+def _behind_first(along: Tensor) -> Tensor:
+    """How far behind the first of the K points in front of the eye each lies, [..., K, 1], ≥ 0."""
+    first = along.masked_fill(along <= 0.0, torch.inf).amin(dim=-2, keepdim=True)
+    return (along - first.masked_fill(first.isinf(), 0.0)).clamp(min=0.0)

@@ -138,7 +138,9 @@ class DataConfig:
 
 
 @dataclass
-class TrainConfig:
+class RunConfig:
+    """What every run of this phase and the next is asked."""
+
     name: str = option("papr", "name of the run's folder")
     output_root: str = option("runs", "where run folders are made")
     resume: str = option(
@@ -155,5 +157,11 @@ class TrainConfig:
     data: DataConfig = section(DataConfig, "the pictures")
     points: PointsConfig = section(PointsConfig, "the point cloud's start")
     model: ModelConfig = section(ModelConfig, "the network")
-    optimize: OptimizeConfig = section(OptimizeConfig, "how it learns")
     log: LogConfig = section(LogConfig, "how often what is written")
+
+
+@dataclass
+class TrainConfig(RunConfig):
+    """A run of ``sjc_papr.train``."""
+
+    optimize: OptimizeConfig = section(OptimizeConfig, "how it learns")
