@@ -142,3 +142,11 @@ def test_proximity_prefers_near_and_front_points() -> None:
     # Farther from the ray and deeper than another point: never the larger score.
     larger = output.scores.unsqueeze(-1) >= output.scores.unsqueeze(-2)
     assert dominated.any() and not (dominated & larger).any()
+
+
+def test_points_behind_the_eye_get_no_attention() -> None:
+    model = small_model(200)
+    ahead = one_view()
+    away = RayBundle(ahead.origins, -ahead.directions, -ahead.forward)
+    assert render(model, ahead).alpha.max() > 0.1
+    assert render(model, away).alpha.max() < 1e-3
