@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from sjc_papr.config import (
+    DensityConfig,
     LogConfig,
     LossConfig,
     OptimizeConfig,
@@ -10,6 +11,7 @@ from sjc_papr.config import (
     RateConfig,
     RunConfig,
 )
+from training_core.checks import at_least, in_unit_interval, positive
 from training_core.config import option, section
 
 
@@ -32,6 +34,11 @@ class MotionConfig:
     rigid: float = option(0.0, "weight: distances to neighbours stay as they were")
     neighbours: int = option(8, "how many neighbours, found in the frame before")
 
+    def validate(self) -> None:
+        """Raises ValueError on weights below zero and on no neighbours."""
+        at_least(0, smooth=self.smooth, rigid=self.rigid)
+        at_least(1, neighbours=self.neighbours)
+
 
 @dataclass
 class NextFrameConfig:
@@ -51,11 +58,19 @@ class NextFrameConfig:
     motion: MotionConfig = section(MotionConfig, "how neighbours move together")
     patches: PatchConfig = section(PatchConfig, "which pixels a step sees")
     losses: LossConfig = section(LossConfig, "loss weights")
+    density: DensityConfig = section(
+        DensityConfig, "dropping and adding points; off, so that point i stays point i"
+    )
 
     def validate(self) -> None:
-        """Raises ValueError where the positions' share is none."""
-        if not 0.0 <= self.motion_share <= 1.0:
-            raise ValueError(f"motion_share must be in [0, 1], is {self.motion_share}")
+        """Raises ValueError where a part of the steps would train nothing."""
+        at_least(1, steps=self.steps)
+        in_unit_interval(motion_share=self.motion_share)
+        positive(motion_rate=self.motion_rate)
+        if not any(
+            getattr(self.rates, g) > 0.0 for g, still in vars(self.freeze).items() if not still
+        ):
+            raise ValueError("every group is frozen or has rate 0: nothing would train")
 
 
 @dataclass

@@ -23,7 +23,7 @@ from animate_papr.run_files import read_json
 from animate_papr.sequence import frame_folder, frame_is_done
 from blender_render.readers import Views, list_frames
 from sjc_papr.checkpoints import model_from
-from sjc_papr.config import DensityConfig, OptimizeConfig
+from sjc_papr.config import OptimizeConfig
 from sjc_papr.cost import describe_step
 from sjc_papr.device import pick_device
 from sjc_papr.evaluate import evaluate_views, mean_scores, peak_memory_bytes, read_split
@@ -96,7 +96,7 @@ def make_trainer(config: AnimateConfig, task: FrameTask, model: Papr) -> Trainer
             steps=following.steps,
             patches=following.patches,
             losses=following.losses,
-            density=DensityConfig(),
+            density=following.density,
             clip_gradient=config.first.clip_gradient,
             dead_patience=config.first.dead_patience,
         )

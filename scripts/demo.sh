@@ -15,7 +15,7 @@ while (($#)); do
         -h | --help) usage; exit 0 ;;
         --out) (($# > 1)) || fail "--out needs a folder"; out=$2; shift ;;
         -*) usage >&2; fail "unknown option $1" ;;
-        *) asset=$1 ;;
+        *) [[ $asset == builtin:demo ]] || fail "one asset at a time"; asset=$1 ;;
     esac
     shift
 done
@@ -37,14 +37,14 @@ python=.venv/bin/python
 
 say "1/4 rendering $asset from 40 sides at six moments"
 $python -m blender_render.render --config configs/blender_render/demo.yaml \
-    "assets=[\"$asset\"]" "output=$out/data"
+    "assets=[\"$asset\"]" "output=\"$out/data\""
 say "2/4 training: the first frame from nothing, each later one from the one before"
 $python -m animate_papr.train --config configs/animate_papr/demo.yaml \
-    "data.path=$out/data/$name" "output_root=$out/runs" "name=$name"
+    "data.path=\"$out/data/$name\"" "output_root=\"$out/runs\"" "name=\"$name\""
 say "3/4 videos and point clouds"
-$python -m animate_papr.render "run=$run" path.kind=turntable path.views=48
-$python -m animate_papr.render "run=$run" path.kind=orbit path.views=48 between=3
-$python -m animate_papr.export "run=$run"
+$python -m animate_papr.render "run=\"$run\"" path.kind=turntable path.views=48
+$python -m animate_papr.render "run=\"$run\"" path.kind=orbit path.views=48 between=3
+$python -m animate_papr.export "run=\"$run\""
 say "4/4 the report"
-$python -m animate_papr.report "run=$run"
+$python -m animate_papr.report "run=\"$run\""
 say "done. Open $run/report.html"

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from training_core.checks import at_least, in_unit_interval, positive
 from training_core.config import option, section
 
 
@@ -41,6 +42,17 @@ class AttentionConfig:
     )
     occlusion: float = option(0.3, "start of its weight on depth behind the nearest point")
 
+    def validate(self) -> None:
+        """Raises ValueError on sizes that make no network."""
+        at_least(1, width=self.width, score_width=self.score_width, value_width=self.value_width)
+        at_least(1, key_layers=self.key_layers, query_layers=self.query_layers)
+        at_least(2, value_layers=self.value_layers)
+        at_least(0, frequencies=self.frequencies)
+        positive(coordinate_scale=self.coordinate_scale)
+        positive(bandwidth=self.bandwidth, occlusion=self.occlusion)
+        if any(not 1 <= skip < self.value_layers - 1 for skip in self.value_skips):
+            raise ValueError(f"value_skips must name layers from 1 to {self.value_layers - 2}")
+
 
 @dataclass
 class ModelConfig:
@@ -53,6 +65,11 @@ class ModelConfig:
         "nearest to the ray (half_line) or to its infinite line (line, PAPR)",
         choices=("half_line", "line"),
     )
+
+    def validate(self) -> None:
+        """Raises ValueError on sizes that make no model."""
+        at_least(1, neighbours=self.neighbours, unet_base=self.unet_base)
+        at_least(1, point_features=self.point_features)
 
 
 @dataclass
@@ -69,6 +86,13 @@ class PointsConfig:
     cube_half_width: float = option(0.6, "half the edge of the cube, world units")
     influence: float = option(1.0, "influence score at the start (PAPR: 0, whose gradient is dead)")
 
+    def validate(self) -> None:
+        """Raises ValueError on numbers that make no cloud."""
+        at_least(1, count=self.count)
+        at_least(8, hull_resolution=self.hull_resolution)
+        positive(cube_half_width=self.cube_half_width)
+        in_unit_interval(hull_interior=self.hull_interior)
+
 
 @dataclass
 class DensityConfig:
@@ -82,6 +106,13 @@ class DensityConfig:
     grow_count: int = option(1000, "points added each time")
     max_points: int = option(30000, "growth stops here")
 
+    def validate(self) -> None:
+        """Raises ValueError on impossible counts and shares."""
+        at_least(0, prune_events=self.prune_events, grow_events=self.grow_events)
+        at_least(0, grow_count=self.grow_count)
+        in_unit_interval(prune_from=self.prune_from, prune_until=self.prune_until)
+        in_unit_interval(grow_from=self.grow_from, grow_until=self.grow_until)
+
 
 @dataclass
 class RateConfig:
@@ -93,6 +124,12 @@ class RateConfig:
     warmup: float = option(0.01, "share of the steps over which rates rise from zero")
     final: float = option(0.02, "share of each rate left at the last step (cosine in between)")
 
+    def validate(self) -> None:
+        """Raises ValueError on negative rates."""
+        rates = {name: getattr(self, name) for name in vars(self)}
+        at_least(0, **rates)
+        in_unit_interval(warmup=self.warmup, final=self.final)
+
 
 @dataclass
 class PatchConfig:
@@ -100,12 +137,23 @@ class PatchConfig:
     per_step: int = option(1, "patches per optimizer step, each from a view of its own")
     on_object: float = option(0.85, "share of patches centred on an object pixel")
 
+    def validate(self) -> None:
+        """Raises ValueError on patches the UNet cannot halve twice."""
+        at_least(4, size=self.size)
+        at_least(1, per_step=self.per_step)
+        in_unit_interval(on_object=self.on_object)
+
 
 @dataclass
 class LossConfig:
     mse: float = option(1.0, "weight of the mean squared error")
     ssim: float = option(0.0, "weight of 1 - SSIM")
     lpips: float = option(0.0, "weight of LPIPS; needs the extra 'metrics' and its weights on disk")
+
+    def validate(self) -> None:
+        """Raises ValueError where nothing would be learned."""
+        at_least(0, mse=self.mse, ssim=self.ssim, lpips=self.lpips)
+        positive(sum_of_weights=self.mse + self.ssim + self.lpips)
 
 
 @dataclass
@@ -120,6 +168,11 @@ class OptimizeConfig:
         100, "stop after this many steps in a row in which no point got any attention"
     )
 
+    def validate(self) -> None:
+        """Raises ValueError on counts below one."""
+        at_least(1, steps=self.steps, dead_patience=self.dead_patience)
+        at_least(0, clip_gradient=self.clip_gradient)
+
 
 @dataclass
 class LogConfig:
@@ -128,6 +181,12 @@ class LogConfig:
     checkpoint_every: int = option(1000, "steps between checkpoints")
     keep_last: int = option(2, "checkpoints kept besides the best")
 
+    def validate(self) -> None:
+        """Raises ValueError on intervals below one."""
+        at_least(1, every=self.every, checkpoint_every=self.checkpoint_every)
+        at_least(1, keep_last=self.keep_last)
+        at_least(0, validate_every=self.validate_every)
+
 
 @dataclass
 class DataConfig:
@@ -135,6 +194,13 @@ class DataConfig:
     width: int = option(0, "resize pictures to this width; 0 = as they are")
     height: int = option(0, "resize pictures to this height; 0 = as they are")
     background: float = option(1.0, "grey level behind the object, 0 to 1")
+
+    def validate(self) -> None:
+        """Raises ValueError where a size is half given."""
+        at_least(0, width=self.width, height=self.height)
+        in_unit_interval(background=self.background)
+        if (self.width == 0) != (self.height == 0):
+            raise ValueError("width and height go together: give both, or neither")
 
 
 @dataclass

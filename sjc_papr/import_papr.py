@@ -20,7 +20,7 @@ from sjc_papr.config import AttentionConfig, ModelConfig, PointsConfig, TrainCon
 from sjc_papr.model import Papr
 from sjc_papr.points import PointRows
 from training_core.cli import run_command
-from training_core.config import InputError, option
+from training_core.config import MISSING, InputError, option
 
 _LAYER = r"proximity_attn\.embed\.embed_{}\.mlp\.model\.(\d+)\.weight"
 _NETWORKS = {"key": "k", "query": "q", "value": "v"}
@@ -38,7 +38,7 @@ _UNET = {
 
 @dataclass
 class ImportConfig:
-    checkpoint: str = option("", "the official model.pth")
+    checkpoint: str = option(MISSING, "the official model.pth")
     name: str = option("imported_papr", "name of the run folder to write")
     output_root: str = option("runs", "where run folders are made")
     coordinate_scale: float = option(10.0, "dataset.coord_scale it was trained with")

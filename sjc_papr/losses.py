@@ -4,6 +4,7 @@ once.
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -47,12 +48,14 @@ class Losses:
                 term.to(device)
         return self
 
-    def __call__(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Weighted sum, and each raw term by name."""
-        raw = {name: term(prediction, target) for name, (_, term) in self.terms.items()}
-        total = sum(self.terms[name][0] * value for name, value in raw.items())
-        assert isinstance(total, Tensor)
-        return total, raw
+    def __call__(
+        self, prediction: Tensor, target: Tensor
+    ) -> tuple[Tensor, dict[str, tuple[float, Tensor]]]:
+        """Weighted sum, and each term's weight and raw value by name."""
+        values = {
+            name: (weight, term(prediction, target)) for name, (weight, term) in self.terms.items()
+        }
+        return torch.stack([weight * value for weight, value in values.values()]).sum(), values
 
 
 def _lpips_term() -> LossTerm:

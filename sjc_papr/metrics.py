@@ -1,13 +1,18 @@
 """Picture quality: PSNR, SSIM, and LPIPS where its network is installed."""
 
 import functools
+import importlib.util
 import logging
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 logger = logging.getLogger(__name__)
+
+# torchvision's VGG16, which LPIPS compares pictures with.
+_LPIPS_BACKBONE = "vgg16-397923af.pth"
 
 
 def psnr(prediction: Tensor, target: Tensor) -> Tensor:
@@ -45,10 +50,16 @@ def lpips_network() -> Lpips | None:
 
     Never replaced by something else: a figure that is called LPIPS is LPIPS.
     """
-    try:
-        import lpips
-
-        return Lpips(lpips.LPIPS(net="vgg", verbose=False))
-    except (ImportError, OSError) as error:
-        logger.info("LPIPS is not available (%s); it is reported as null", error)
+    backbone = Path(torch.hub.get_dir()) / "checkpoints" / _LPIPS_BACKBONE
+    if importlib.util.find_spec("lpips") is None:
+        logger.info("LPIPS is reported as null: the extra 'metrics' is not installed")
         return None
+    if not backbone.is_file():
+        # Otherwise it would be downloaded here, which hangs on a node without internet.
+        logger.info("LPIPS is reported as null: %s is not there", backbone)
+        return None
+    import lpips
+
+    # The first caller may be an evaluation; a network made there could not be trained with.
+    with torch.inference_mode(False):
+        return Lpips(lpips.LPIPS(net="vgg", verbose=False))

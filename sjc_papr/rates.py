@@ -40,6 +40,14 @@ class Rates:
             step -= stage.steps
         return 0.0
 
+    def trains(self, group: str, step: int) -> bool:
+        """Whether the group takes part in the stage that step number ``step`` belongs to."""
+        for stage in self.stages:
+            if step < stage.steps:
+                return stage.peaks.get(group, 0.0) > 0.0
+            step -= stage.steps
+        return False
+
     def ever(self, group: str) -> bool:
         """Whether the group trains at all."""
         return any(stage.steps and stage.peaks.get(group, 0.0) > 0.0 for stage in self.stages)

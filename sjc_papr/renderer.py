@@ -85,13 +85,17 @@ def _attend(model: Papr, rays: RayBundle, precision: str) -> dict[str, Tensor]:
     indices = nearest_points(
         rays, cloud.positions.detach(), config.neighbours, distance_to=config.distance_to
     )
-    points = cloud.positions[indices]
+    points = _rows(cloud.positions, indices)
     geometry = ray_point_geometry(
         rays.origins, rays.directions, points, epsilon=config.attention.geometry_epsilon
     )
     with autocast(points.device, precision):
         attended = model.attention(
-            rays.directions, points, geometry, cloud.influence[indices], cloud.features[indices]
+            rays.directions,
+            points,
+            geometry,
+            _rows(cloud.influence, indices),
+            _rows(cloud.features, indices),
         )
     # Depth along the optical axis: right wherever the camera looks (zvict/papr's is only for the
     # origin).
@@ -109,3 +113,12 @@ def _attend(model: Papr, rays: RayBundle, precision: str) -> dict[str, Tensor]:
         "indices": indices,
         "features": attended.features,
     }
+
+
+def _rows(values: Tensor, indices: Tensor) -> Tensor:
+    """``values[indices]`` whose gradient is summed in a fixed order.
+
+    Indexing with a tensor adds gradients atomically on several CPU threads, and then no two runs
+    are equal to the last bit.
+    """
+    return values.index_select(0, indices.flatten()).unflatten(0, indices.shape)

@@ -96,8 +96,8 @@ class Trainer:
         output = render(self.model, rays, background=self.background, precision=self.precision)
         loss, terms = self.losses(output.rgb, target)
         for name, (weight, term) in self.model_terms.items():
-            terms[name] = term(self.model)
-            loss = loss + weight * terms[name]
+            terms[name] = weight, term(self.model)
+            loss = loss + weight * terms[name][1]
         self._refuse_dead(step, output, target)
 
         self.optimizer.zero_grad(set_to_none=True)
@@ -118,15 +118,18 @@ class Trainer:
         )
         if said:
             logger.info("step %d: %s", step + 1, said)
-        logged = {f"loss/{name}": value.detach() for name, value in terms.items()}
-        return logged | {"loss/total": loss.detach(), "gradient_norm": norm}
+        logged = {"loss/total": loss.detach(), "gradient_norm": norm}
+        for name, (weight, value) in terms.items():
+            logged[f"loss/{name}"] = value.detach()
+            logged[f"weighted/{name}"] = weight * value.detach()
+        return logged
 
     def _set_rates(self, step: int) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rates(group["name"], step)
             for parameter in group["params"]:
                 # Without a gradient Adam leaves the parameter and its moments alone.
-                parameter.requires_grad_(group["lr"] > 0.0)
+                parameter.requires_grad_(self.rates.trains(group["name"], step))
 
     def _clip(self) -> Tensor:
         parameters = [p for g in self.optimizer.param_groups for p in g["params"]]

@@ -59,8 +59,9 @@ def test_ssim_loss_pulls_towards_the_truth(
 def test_terms_are_weighted_once_and_returned_raw(
     pictures: tuple[torch.Tensor, torch.Tensor],
 ) -> None:
-    total, raw = Losses(LossConfig(mse=2.0, ssim=0.5))(*pictures)
-    assert set(raw) == {"mse", "ssim"}
+    total, terms = Losses(LossConfig(mse=2.0, ssim=0.5))(*pictures)
+    assert {name: weight for name, (weight, _) in terms.items()} == {"mse": 2.0, "ssim": 0.5}
+    raw = {name: value for name, (_, value) in terms.items()}
     assert raw["mse"].item() == pytest.approx(mse(*pictures).item())
     assert total.item() == pytest.approx(2.0 * raw["mse"].item() + 0.5 * raw["ssim"].item())
     assert set(Losses(LossConfig(mse=1.0, ssim=0.0))(*pictures)[1]) == {"mse"}
