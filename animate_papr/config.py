@@ -41,6 +41,24 @@ class MotionConfig:
 
 
 @dataclass
+class AlignConfig:
+    """Moving the points to the new frame's outline before training (``animate_papr.align``)."""
+
+    steps: int = option(300, "steps; 0 = start where the frame before ended")
+    rate: float = option(3e-3, "how far a point moves in a step at most, world units")
+    stiff: float = option(1e3, "weight of moving like the neighbours at the first step")
+    loose: float = option(10.0, "and at the last")
+    neighbours: int = option(16, "how many neighbours")
+    surface_points: int = option(1500, "points of the outline's hull, and of the cloud, per step")
+
+    def validate(self) -> None:
+        """Raises ValueError on counts and weights that make no alignment."""
+        at_least(0, steps=self.steps)
+        at_least(1, neighbours=self.neighbours, surface_points=self.surface_points)
+        positive(rate=self.rate, stiff=self.stiff, loose=self.loose)
+
+
+@dataclass
 class NextFrameConfig:
     """How a frame learns from the one before it."""
 
@@ -55,6 +73,7 @@ class NextFrameConfig:
     motion_rate: float = option(8e-3, "learning rate of positions in that share")
     rates: RateConfig = section(RateConfig, "learning rates otherwise")
     freeze: FreezeConfig = section(FreezeConfig, "what keeps the first frame's values")
+    align: AlignConfig = section(AlignConfig, "following large motions before training")
     motion: MotionConfig = section(MotionConfig, "how neighbours move together")
     patches: PatchConfig = section(PatchConfig, "which pixels a step sees")
     losses: LossConfig = section(LossConfig, "loss weights")

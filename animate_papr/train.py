@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from animate_papr.align import align_to_hull
 from animate_papr.config import AnimateConfig, NextFrameConfig
 from animate_papr.motion import motion_terms
 from animate_papr.run_files import read_json
@@ -32,10 +33,11 @@ from sjc_papr.losses import Losses
 from sjc_papr.model import Papr
 from sjc_papr.patches import PatchSampler
 from sjc_papr.rates import Rates, Stage, peaks_of, single_stage
+from sjc_papr.train import MAY_CHANGE
 from sjc_papr.trainer import Trainer, fit
 from sjc_papr.validation import Validation
 from training_core import atomic
-from training_core.checkpoint import CheckpointStore
+from training_core.checkpoint import CheckpointStore, seed_everything
 from training_core.cli import run_command
 from training_core.config import ConfigError, InputError
 from training_core.metrics_log import write_final
@@ -43,9 +45,6 @@ from training_core.run_folder import RunFolder
 from training_core.stopping import StopSignals
 
 logger = logging.getLogger(__name__)
-
-# What may differ between the start of a run and its continuation without changing the result.
-MAY_CHANGE = ("log", "threads", "device", "resume", "output_root")
 
 
 @dataclass(frozen=True)
@@ -118,13 +117,16 @@ def make_trainer(config: AnimateConfig, task: FrameTask, model: Papr) -> Trainer
 def start_model(config: AnimateConfig, task: FrameTask, before: Path | None) -> Papr:
     """A new model for the first frame, the finished one of the frame before for the others."""
     if before is None:
-        torch.manual_seed(config.seed)
         points = initial_points(task.train, config.points, config.model.point_features, config.seed)
         return Papr(config.model, points)
     saved = CheckpointStore(before / "checkpoints").load()
     if saved is None:
         raise InputError(f"{before}: the frame before has no checkpoint")
-    return model_from(config.model, saved)
+    model = model_from(config.model, saved)
+    seed = config.seed * 10_007 + task.index
+    moved = align_to_hull(model.points.positions.detach(), task.train, config.next.align, seed)
+    model.points.positions.data = moved
+    return model
 
 
 def train_frame(
@@ -132,6 +134,7 @@ def train_frame(
 ) -> dict[str, Any]:
     """Train one frame, evaluate it, write its figures; continues where it was stopped."""
     device = pick_device(config.device)
+    seed_everything(config.seed)
     model = start_model(config, task, before).to(device)
     trainer = make_trainer(config, task, model)
     elapsed = fit(
@@ -168,6 +171,8 @@ def train_frame(
 
 def run(config: AnimateConfig) -> None:
     """Train all frames in order, then write the figures of the whole run."""
+    if not config.data.path:
+        raise ConfigError("data.path is missing: which pictures?")
     if config.threads:
         torch.set_num_threads(config.threads)
     pick_device(config.device)

@@ -190,7 +190,11 @@ class LogConfig:
 
 @dataclass
 class DataConfig:
-    path: str = option("", "folder of one frame: transforms_{train,val,test}.json and pictures")
+    path: str = option(
+        "",
+        "folder of one frame (transforms_{train,val,test}.json and pictures); "
+        "for animations the dataset, a folder of such folders",
+    )
     width: int = option(0, "resize pictures to this width; 0 = as they are")
     height: int = option(0, "resize pictures to this height; 0 = as they are")
     background: float = option(1.0, "grey level behind the object, 0 to 1")

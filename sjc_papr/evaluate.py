@@ -26,7 +26,7 @@ from sjc_papr.rays import camera_rays
 from sjc_papr.renderer import render
 from training_core import atomic
 from training_core.cli import run_command
-from training_core.config import MISSING, option
+from training_core.config import MISSING, ConfigError, option
 from training_core.metrics_log import progress
 
 logger = logging.getLogger(__name__)
@@ -159,6 +159,7 @@ def run(config: EvaluateConfig) -> None:
     """Evaluate and write ``metrics.json`` and pictures."""
     folder = Path(config.run)
     train, model, saved = load_run(folder)
+    _require_data(config.data or train.data.path)
     device = pick_device(config.device)
     views = read_split(train.data, Path(config.data or train.data.path), config.split)
     output = Path(config.output) if config.output else folder / "evaluation" / config.split
@@ -184,9 +185,15 @@ def run(config: EvaluateConfig) -> None:
     )
 
 
+def _require_data(path: str) -> None:
+    if not path:
+        raise ConfigError("this run was imported and names no pictures: give data=FRAME_FOLDER")
+
+
 def plan(config: EvaluateConfig) -> str:
     """What ``--dry-run`` prints."""
     train, model, saved = load_run(Path(config.run))
+    _require_data(config.data or train.data.path)
     views = read_split(train.data, Path(config.data or train.data.path), config.split)
     height, width = views.images.shape[1:3]
     return (

@@ -6,6 +6,7 @@ scale) comes from PAPR's configs/default.yml unless given.
 """
 
 import itertools
+import logging
 import pickle
 import re
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ from sjc_papr.model import Papr
 from sjc_papr.points import PointRows
 from training_core.cli import run_command
 from training_core.config import MISSING, InputError, option
+
+logger = logging.getLogger(__name__)
 
 _LAYER = r"proximity_attn\.embed\.embed_{}\.mlp\.model\.(\d+)\.weight"
 _NETWORKS = {"key": "k", "query": "q", "value": "v"}
@@ -176,7 +179,13 @@ def run(config: ImportConfig) -> None:
         model=model.config,
         points=PointsConfig(init="cube", count=len(model.points)),
     )
-    save_imported(train, model, step)
+    logger.info(
+        "%s: step %d, %d points: %s",
+        path,
+        step,
+        len(model.points),
+        save_imported(train, model, step),
+    )
 
 
 def plan(config: ImportConfig) -> str:

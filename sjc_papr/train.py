@@ -22,20 +22,23 @@ from sjc_papr.patches import PatchSampler
 from sjc_papr.rates import single_stage
 from sjc_papr.trainer import Trainer, fit
 from sjc_papr.validation import Validation
+from training_core.checkpoint import seed_everything
 from training_core.cli import run_command
+from training_core.config import ConfigError
 from training_core.metrics_log import write_final
 from training_core.run_folder import RunFolder
 from training_core.stopping import StopSignals
 
 logger = logging.getLogger(__name__)
 
-# What may differ between the start of a run and its continuation without changing the result.
+# What may differ between the start of a run and its continuation. Another device or number of
+# threads changes the last bits of the result, nothing else here does.
 MAY_CHANGE = ("log", "threads", "device", "resume", "output_root")
 
 
 def make_model(config: TrainConfig, views: Views) -> Papr:
     """A new model whose points start where these pictures allow."""
-    torch.manual_seed(config.seed)
+    seed_everything(config.seed)
     points = initial_points(views, config.points, config.model.point_features, config.seed)
     return Papr(config.model, points)
 
@@ -57,6 +60,8 @@ def make_trainer(config: TrainConfig, model: Papr, views: Views, folder: Path) -
 
 def run(config: TrainConfig) -> None:
     """Train, then evaluate on the test split and write the final figures."""
+    if not config.data.path:
+        raise ConfigError("data.path is missing: which pictures?")
     if config.threads:
         torch.set_num_threads(config.threads)
     device = pick_device(config.device)

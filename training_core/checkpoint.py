@@ -217,6 +217,13 @@ def restore_optimizer(
                 optimizer.state[parameter][name] = value.to(live.device)
 
 
+def seed_everything(seed: int) -> None:
+    """Seed torch's, NumPy's and Python's global generators."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+
+
 def capture_rng() -> tuple[dict[str, Tensor], Any]:
     """States of torch's (CPU and every CUDA device), NumPy's and Python's global generators."""
     name, keys, *rest = np.random.get_state()

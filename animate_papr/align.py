@@ -1,0 +1,74 @@
+"""Bring a point cloud near the next frame's shape before any picture is rendered.
+
+Gradients of a rendered picture only reach points that rays already meet. A limb that has moved
+farther than its own width since the frame before gets none, and its points are scattered instead of
+moved. The masks say where the object is now: points are drawn to the surface of the new visual
+hull and the hull's surface draws points, while neighbours keep moving together, stiffly at first.
+"""
+
+import logging
+
+import torch
+from torch import Tensor
+
+from animate_papr.config import AlignConfig
+from animate_papr.motion import MotionTerms
+from blender_render.readers import Views
+from sjc_papr.config import PointsConfig
+from sjc_papr.initialise import initial_points
+from training_core.schedules import exponential
+
+logger = logging.getLogger(__name__)
+
+
+def align_to_hull(before: Tensor, views: Views, config: AlignConfig, seed: int) -> Tensor:
+    """Where the points of the frame before may be now.
+
+    Minimises the mean squared distance from points to the hull's surface and back (a Chamfer
+    distance), plus ``MotionTerms.smooth`` with a weight that falls from ``stiff`` to ``loose``.
+
+    Args:
+        before: positions in the frame before, [P, 3].
+        views: training pictures of this frame.
+
+    Returns:
+        Positions [P, 3], on the device of ``before``. A pure function of its arguments.
+
+    Raises:
+        InputError: the pictures of this frame have no visual hull.
+    """
+    if config.steps == 0:
+        return before.clone()
+    surface = PointsConfig(count=config.surface_points, hull_interior=0.0)
+    target = initial_points(views, surface, features=1, seed=seed).positions.to(before)
+    terms = MotionTerms(before, config.neighbours)
+    positions = before.clone().requires_grad_()
+    optimizer = torch.optim.Adam([positions], lr=config.rate)
+    generator = torch.Generator().manual_seed(seed)
+    start = chamfer(before, target).item()
+    for step in range(config.steps):
+        progress = step / config.steps
+        some = torch.randperm(len(before), generator=generator)[: config.surface_points]
+        distance = chamfer(positions[some.to(before.device)], target)
+        stiffness = exponential(progress, config.stiff, config.loose)
+        loss = distance / terms.unit + stiffness * terms.smooth_of(positions)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    moved = positions.detach()
+    logger.info(
+        "aligned to the new outline: root mean squared distance %.4f, was %.4f units",
+        chamfer(moved, target).item() ** 0.5,
+        start**0.5,
+    )
+    return moved
+
+
+def chamfer(points: Tensor, target: Tensor) -> Tensor:
+    """Mean squared distance from each point [N, 3] to the nearest target [M, 3], and back."""
+    with torch.no_grad():
+        distances = torch.cdist(points, target)
+        to_target, to_points = distances.argmin(1), distances.argmin(0)
+    there = (points - target.index_select(0, to_target)).square().sum(-1).mean()
+    back = (points.index_select(0, to_points) - target).square().sum(-1).mean()
+    return 0.5 * (there + back)
