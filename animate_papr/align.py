@@ -42,7 +42,7 @@ def align_to_hull(before: Tensor, views: Views, config: AlignConfig, seed: int) 
     surface = PointsConfig(count=config.surface_points, hull_interior=0.0)
     target = initial_points(views, surface, features=1, seed=seed).positions.to(before)
     terms = MotionTerms(before, config.neighbours)
-    positions = before.clone().requires_grad_()
+    positions = _centred_if_nearer(before, target).requires_grad_()
     optimizer = torch.optim.Adam([positions], lr=config.rate)
     generator = torch.Generator().manual_seed(seed)
     start = chamfer(before, target).item()
@@ -62,6 +62,13 @@ def align_to_hull(before: Tensor, views: Views, config: AlignConfig, seed: int) 
         start**0.5,
     )
     return moved
+
+
+def _centred_if_nearer(points: Tensor, target: Tensor) -> Tensor:
+    """The points moved as a whole to the target's centre, where that brings them nearer."""
+    shifted = points + target.mean(dim=0) - points.mean(dim=0)
+    nearer = chamfer(shifted, target) < chamfer(points, target)
+    return shifted if bool(nearer) else points.clone()
 
 
 def chamfer(points: Tensor, target: Tensor) -> Tensor:

@@ -1,0 +1,57 @@
+"""Values that make no run are refused while the config is read, not by a traceback later."""
+
+import pytest
+
+from animate_papr.config import AnimateConfig
+from sjc_papr.config import TrainConfig
+from training_core.config import ConfigError, load_config
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "data.width=240",
+        "data.background=2",
+        "points.count=0",
+        "model.neighbours=0",
+        "model.attention.value_layers=1",
+        "model.attention.value_skips=[9]",
+        "model.attention.bandwidth=0",
+        "optimize.steps=-5",
+        "optimize.patches.size=2",
+        "optimize.patches.per_step=0",
+        "optimize.losses.mse=0",
+        "optimize.rates.final=1.5",
+        "optimize.rates.positions=-1",
+        "optimize.density.grow_until=2",
+        "log.every=0",
+        "log.keep_last=0",
+    ],
+)
+def test_values_that_make_no_training(override: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(TrainConfig, None, [override])
+    section, name = override.split("=")[0].rsplit(".", 1)
+    assert section in str(caught.value) and "\n" not in str(caught.value)
+    assert name in str(caught.value) or "weights" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "next.motion.neighbours=0",
+        "next.motion_share=1.5",
+        "next.motion_rate=0",
+        "next.align.rate=0",
+        "next.steps=0",
+    ],
+)
+def test_values_that_make_no_animation(override: str) -> None:
+    with pytest.raises(ConfigError, match="next"):
+        load_config(AnimateConfig, None, [override])
+
+
+def test_everything_frozen_is_refused() -> None:
+    groups = ("positions", "influence", "features", "attention", "renderer")
+    with pytest.raises(ConfigError, match="frozen"):
+        load_config(AnimateConfig, None, [f"next.freeze.{group}=true" for group in groups])
