@@ -132,6 +132,8 @@ def render_asset(
             return False
         if target.exists() and not fmt.is_complete(target):
             raise InputError(f"{target} is in the way: it is not a complete dataset of ours")
+        if target.exists():
+            logger.warning("%s was made with other settings and will be replaced", target)
         work = output / f".{asset.name}.partial"
         job = {
             "asset": asset.source,

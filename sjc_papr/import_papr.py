@@ -58,7 +58,8 @@ def read_official(path: Path) -> tuple[int, dict[str, Tensor]]:
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise InputError(f"{path}: cannot be read as a PyTorch checkpoint ({error})") from error
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{path}: cannot be read as a PyTorch checkpoint ({reason})") from error
     if not isinstance(saved, dict) or len(saved) != 1:
         raise InputError(f"{path}: expected one {{step: state_dict}} entry, as PAPR saves it")
     ((step, tensors),) = saved.items()
