@@ -123,9 +123,10 @@ def start_model(config: AnimateConfig, task: FrameTask, before: Path | None) -> 
     if saved is None:
         raise InputError(f"{before}: the frame before has no checkpoint")
     model = model_from(config.model, saved)
-    seed = config.seed * 10_007 + task.index
-    moved = align_to_hull(model.points.positions.detach(), task.train, config.next.align, seed)
-    model.points.positions.data = moved
+    if not config.next.freeze.positions:
+        seed = config.seed * 10_007 + task.index
+        moved = align_to_hull(model.points.positions.detach(), task.train, config.next.align, seed)
+        model.points.positions.data = moved
     return model
 
 
