@@ -4,8 +4,8 @@
 name=NAME``
 
 The first frame trains everything. Each later frame starts from the points and networks of the
-frame before
-it, with the UNet frozen, and point i stays point i: its path over the frames is a trajectory.
+frame before it, with the UNet frozen, and point i stays point i: its path over the frames is a
+trajectory.
 """
 
 import logging

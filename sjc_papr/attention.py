@@ -149,9 +149,7 @@ class ProximityAttention(nn.Module):
         return F.softplus(match)
 
     def _proximity(self, geometry: RayPointGeometry) -> Tensor:
-        """Scores fall with the squared distance to the ray, and with depth behind the first
-        point.
-        """
+        """Fall of the scores with squared distance to the ray and depth behind the first point."""
         bandwidth = self.log_bandwidth.exp()
         # A ray begins at the eye: what lies behind it is as far as the eye is.
         distance = geometry.offset.square().sum(-1) + geometry.along[..., 0].clamp(max=0.0).square()

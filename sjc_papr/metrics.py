@@ -22,9 +22,7 @@ def psnr(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def ssim(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean structural similarity of pictures [B, H, W, 3] in [0, 1] (11 pixel Gaussian, σ =
-    1.5).
-    """
+    """Mean structural similarity of pictures [B, H, W, 3] in [0, 1]; 11 pixel Gaussian, σ = 1.5."""
     value = structural_similarity_index_measure(
         prediction.permute(0, 3, 1, 2), target.permute(0, 3, 1, 2), data_range=1.0
     )

@@ -30,9 +30,7 @@ class PatchSampler:
         self.object_pixels = [torch.nonzero(alpha > 0.5) for alpha in views.images[..., 3]]
 
     def sample(self, step: int) -> tuple[RayBundle, Tensor]:
-        """Rays and colours of this step's patches: a bundle of [B, h, w] and a tensor [B, h, w,
-        3].
-        """
+        """Rays [B, h, w] and colours [B, h, w, 3] of this step's patches."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         order = torch.randperm(len(self.cameras), generator=generator).tolist()
         bundles, colours = [], []

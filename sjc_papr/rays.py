@@ -88,8 +88,7 @@ class RayPointGeometry(NamedTuple):
     Attributes:
         along: distance from the eye to the foot of the point on the ray, [..., K, 1].
         foot: from the eye to that foot (s of PAPR's Figure 2), [..., K, 3].
-        offset: from that foot to the point, perpendicular to the ray (t of PAPR's Figure 2), [...,
-            K, 3].
+        offset: from that foot to the point, across the ray (t of PAPR's Figure 2), [..., K, 3].
     """
 
     along: Tensor

@@ -26,9 +26,7 @@ class SmallUNet(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, features: Tensor) -> Tensor:
-        """[B, C, H, W] to [B, 3, H, W]; any height and width from 4 up. The output is not
-        clamped.
-        """
+        """[B, C, H, W] to [B, 3, H, W], not clamped; any height and width from 4 up."""
         level1 = F.relu(self.enter(features))
         level2 = F.relu(self.down1(F.max_pool2d(level1, 2)))
         level3 = F.relu(self.down2(F.max_pool2d(level2, 2)))
