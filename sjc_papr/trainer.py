@@ -161,20 +161,8 @@ class Trainer:
         self.model.load_tensors(model_tensors(saved))
         state = saved.state
         restore_optimizer(self.optimizer, "optimizer", saved.tensors, state["optimizer"])
-        _lay_out_like_parameters(self.optimizer)
         restore_rng(saved.tensors, state["rng"])
         self.dead_steps = state["dead_steps"]
-
-
-def _lay_out_like_parameters(optimizer: torch.optim.Optimizer) -> None:
-    """Give moments the strides of their parameters (the UNet's are channels-last; files are not).
-
-    Fused Adam walks through memory, so it would pair each weight with another weight's moments.
-    """
-    for parameter, state in optimizer.state.items():
-        for key, value in state.items():
-            if value.shape == parameter.shape and value.stride() != parameter.stride():
-                state[key] = torch.empty_like(parameter).copy_(value)
 
 
 def model_tensors(saved: Checkpoint) -> dict[str, Tensor]:

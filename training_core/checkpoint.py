@@ -214,7 +214,12 @@ def restore_optimizer(
             # load_state_dict casts to the parameter's dtype, which would lose bits.
             live = optimizer.state[parameter][name]
             if isinstance(value, Tensor) and live.dtype != value.dtype:
-                optimizer.state[parameter][name] = value.to(live.device)
+                live = value.to(live.device)
+            # Fused Adam walks through memory: moments with other strides than their parameter
+            # (channels-last weights; files are contiguous) would be paired with other weights.
+            if isinstance(live, Tensor) and live.shape == parameter.shape:
+                live = torch.empty_like(parameter, dtype=live.dtype).copy_(live)
+            optimizer.state[parameter][name] = live
 
 
 def seed_everything(seed: int) -> None:
