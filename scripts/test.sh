@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 trap 'echo "test.sh: $([[ $? -eq 0 ]] && echo passed || echo FAILED) after ${SECONDS} s"' EXIT
 
-bash scripts/setup_env.sh .venv render,dev
+bash scripts/setup_env.sh .venv render,dev,mnvs
 export PATH="$PWD/.venv/bin:$PATH"
 
 # As modules, because the commands beside them break when the folder is moved.
