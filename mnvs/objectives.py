@@ -1,0 +1,76 @@
+"""What a training step asks of the network, all in one place.
+
+The network predicts v. Errors of the other targets are fixed multiples of the error of v, so every
+objective is the error of v times a weight that depends on the noise level alone:
+
+    |v̂ - v|²    weight 1              (SVD's EDM-weighted error of x0)
+    |x̂0 - x0|²  weight 1 / (SNR + 1)   = 1 - ᾱ
+    |ε̂ - ε|²    weight SNR / (SNR + 1) = ᾱ
+    min-SNR(γ)  weight min(SNR, γ) / (SNR + 1)   (Hang et al. 2023, for v)
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from mnvs.noise import NoiseSchedule
+
+OBJECTIVES = ("v", "x0", "eps", "min_snr")
+TIMESTEPS = ("uniform", "lognormal")
+
+
+def velocity_weight(objective: str, snr: Tensor, gamma: float = 5.0) -> Tensor:
+    """What the squared error of v is multiplied by at signal-to-noise ratio ``snr`` [B], float32.
+
+    Raises:
+        ValueError: an objective that is not in ``OBJECTIVES``.
+    """
+    snr = snr.float()
+    if objective == "v":
+        return torch.ones_like(snr)
+    if objective == "x0":
+        return 1.0 / (snr + 1.0)
+    if objective == "eps":
+        return snr / (snr + 1.0)
+    if objective == "min_snr":
+        return snr.clamp(max=gamma) / (snr + 1.0)
+    raise ValueError(f"objective {objective!r} is not one of: {', '.join(OBJECTIVES)}")
+
+
+def velocity_error(prediction: Tensor, velocity: Tensor) -> Tensor:
+    """Mean squared error of v per video in float32: [B, ...] twice → [B]."""
+    return (prediction.float() - velocity.float()).square().flatten(1).mean(1)
+
+
+def sample_timesteps(
+    schedule: NoiseSchedule,
+    count: int,
+    generator: torch.Generator,
+    distribution: str = "uniform",
+    log_mean: float = 0.7,
+    log_std: float = 1.6,
+) -> Tensor:
+    """Training steps [count] long on the generator's device, one per video.
+
+    Args:
+        distribution: "uniform" over all steps, or "lognormal": ln σ normal with ``log_mean`` and
+            ``log_std`` (SVD's fine-tuning), cut to the schedule's range, at the nearest step.
+
+    Raises:
+        ValueError: another distribution.
+    """
+    if distribution == "uniform":
+        return torch.randint(len(schedule), (count,), generator=generator, device=generator.device)
+    if distribution == "lognormal":
+        last = torch.tensor([0, len(schedule) - 1])
+        low, high = (
+            0.5 * (1.0 + math.erf((math.log(sigma) - log_mean) / (log_std * math.sqrt(2.0))))
+            for sigma in schedule.sigma(last).tolist()
+        )
+        # By quantiles: clamping instead would pile the tails up on the two end steps.
+        share = torch.rand(count, generator=generator, device=generator.device)
+        quantile = (low + (high - low) * share.double()).clamp(1e-12, 1.0 - 1e-12)
+        normal = math.sqrt(2.0) * torch.erfinv(2.0 * quantile - 1.0)
+        return schedule.nearest_step((log_mean + log_std * normal).exp())
+    raise ValueError(f"distribution {distribution!r} is not one of: {', '.join(TIMESTEPS)}")
