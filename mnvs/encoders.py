@@ -1,0 +1,159 @@
+"""Everything of a checkpoint that is not the UNet: VAE, CLIP vision encoder, prompt, processors.
+
+Reads the layout of Zero123++ (`sudo-ai/zero123plus-v1.2`): folders `vae`, `vision_encoder`,
+`feature_extractor_vae`, `feature_extractor_clip`, `model_index.json` with the learned ramp, and
+either `tokenizer` + `text_encoder` or our `empty_prompt`.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Self
+
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
+from transformers import CLIPVisionModelWithProjection
+
+from mnvs import images
+from mnvs.preprocessing import Preprocessing
+from mnvs.prompt import LOAD_ERRORS, EmptyPrompt, load_empty_prompt, read_ramp, resolve_checkpoint
+from training_core.config import InputError
+
+
+@dataclasses.dataclass(eq=False)
+class Encoders:
+    """Frozen networks and processors between pictures and what the UNet works on.
+
+    Pictures are RGB in [0, 1], composited over grey, channel-first, B videos of T frames; Tc, the
+    number of condition frames, is 1 or T. Results are on the networks' device, in their dtype.
+
+    Attributes:
+        ramp: [77] float32, weight of the image embedding in each state of the prompt.
+        chunk: pictures in the VAE at once.
+    """
+
+    vae: AutoencoderKL
+    vision: CLIPVisionModelWithProjection
+    prompt: EmptyPrompt
+    ramp: Tensor
+    for_vae: Preprocessing
+    for_clip: Preprocessing
+    chunk: int = 4
+
+    def __post_init__(self) -> None:
+        tokens, width = self.prompt.states.shape
+        if len(self.ramp) != tokens:
+            raise InputError(f"the ramp has {len(self.ramp)} numbers for {tokens} prompt states")
+        if self.vision.config.projection_dim != width:
+            raise InputError(
+                f"vision encoder gives {self.vision.config.projection_dim} numbers, "
+                f"the prompt's states have {width}"
+            )
+        for network in (self.vae, self.vision, self.prompt):
+            network.eval().requires_grad_(False)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        checkpoint: str | Path,
+        *,
+        dtype: torch.dtype = torch.float32,
+        variant: str | None = None,
+        chunk: int = 4,
+    ) -> Self:
+        """Read a checkpoint folder, or one in the Hub cache by name.
+
+        Raises:
+            InputError: naming the folder and what is missing or does not fit.
+        """
+        folder = resolve_checkpoint(checkpoint)
+        try:
+            vae = AutoencoderKL.from_pretrained(folder / "vae", variant=variant, torch_dtype=dtype)
+            vision = CLIPVisionModelWithProjection.from_pretrained(
+                folder / "vision_encoder", variant=variant, dtype=dtype
+            )
+        except LOAD_ERRORS as error:
+            raise InputError(f"{folder}: {str(error).splitlines()[0]}") from error
+        return cls(
+            vae,
+            vision,
+            load_empty_prompt(folder, dtype, variant),
+            read_ramp(folder),
+            Preprocessing.read(folder / "feature_extractor_vae"),
+            Preprocessing.read(folder / "feature_extractor_clip"),
+            chunk,
+        )
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the networks; returns self."""
+        for network in (self.vae, self.vision, self.prompt):
+            network.to(device)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.vae.device
+
+    @property
+    def embedding_width(self) -> int:
+        """D of prompts and image tokens."""
+        return self.prompt.states.shape[1]
+
+    @property
+    def vae_factor(self) -> int:
+        """Pixels per latent in each direction."""
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @torch.no_grad()
+    def encode_target(self, tiles: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Tiles [B, T, 3, H, W] → scaled latents [B, T, 4, h, w].
+
+        ``generator`` draws from the VAE's posterior; None takes its mean.
+        """
+        tiles = tiles.to(self.device)
+        return images.encode_target(self.vae, tiles, chunk=self.chunk, generator=generator)
+
+    @torch.no_grad()
+    def encode_condition(
+        self, pictures: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Input pictures [B, Tc, 3, H, W] → raw latents [B, Tc, 4, h', w'], neither multiplied by
+        the scaling factor nor shifted.
+        """
+        normalised = self.for_vae(pictures.to(self.device))
+        return images.encode_vae(self.vae, normalised, chunk=self.chunk, generator=generator)
+
+    @torch.no_grad()
+    def encode_no_condition(self, height: int, width: int) -> Tensor:
+        """Raw latents [4, h', w'] of the unconditional branch, for inputs of this size.
+
+        Zeros in the normalised range, which are mid grey; black would be another picture.
+        """
+        size = self.for_vae.output_size(height, width)
+        grey = torch.zeros(3, *size, device=self.device)
+        return images.encode_vae(self.vae, grey[None])[0]
+
+    @torch.no_grad()
+    def embed(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Input pictures [B, Tc, 3, H, W] → prompts [B, Tc, 77, D], image tokens [B, Tc, 1, D]."""
+        token = self.embed_image(pictures)
+        return self.prompts(token), token
+
+    @torch.no_grad()
+    def embed_image(self, pictures: Tensor) -> Tensor:
+        """Input pictures [..., 3, H, W] → CLIP image embeddings [..., 1, D]."""
+        pixels = self.for_clip(pictures.to(self.device)).to(self.vision.dtype)
+        flat = pixels.flatten(0, -4) if pixels.ndim > 3 else pixels[None]
+        embeds = torch.cat([self.vision(part).image_embeds for part in flat.split(self.chunk)])
+        return embeds.view(*pictures.shape[:-3], 1, -1)
+
+    def prompts(self, image_token: Tensor) -> Tensor:
+        """Image tokens [..., 1, D] → prompts [..., 77, D]; zeros give the unconditional prompt."""
+        return self.prompt(image_token.squeeze(-2), self.ramp)
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor, chunk: int | None = None) -> Tensor:
+        """Scaled latents [..., 4, h, w] → pictures [..., 3, H, W] clipped to [0, 1]."""
+        pictures = images.decode_target(self.vae, latents, chunk=chunk or self.chunk)
+        return pictures.clamp(0.0, 1.0)

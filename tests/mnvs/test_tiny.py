@@ -1,0 +1,110 @@
+"""The tiny checkpoint: reproducible, and each of its parts does what its real counterpart does."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import (
+    DiffusionPipeline,
+    EulerAncestralDiscreteScheduler,
+    MotionAdapter,
+    UNet2DConditionModel,
+    UNetSpatioTemporalConditionModel,
+)
+from safetensors.torch import load_file
+
+from mnvs.encoders import Encoders
+from mnvs.tiny import TinyCheckpoint, TinyConfig, build_tiny, main, new_vae
+from training_core.config import InputError
+
+SMALL = {"unet_channels": [32, 64], "heads": [2, 2], "width": 32, "view_size": 32}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyCheckpoint:
+    return build_tiny(tmp_path_factory.mktemp("tiny") / "made", seed=3, **SMALL)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    found = (p for p in folder.rglob("*") if p.is_file())
+    return {str(p.relative_to(folder)): p.read_bytes() for p in found}
+
+
+def test_equal_seeds_give_equal_files(tmp_path: Path, tiny: TinyCheckpoint) -> None:
+    state = torch.get_rng_state()
+    again = build_tiny(tmp_path / "again", seed=3, **SMALL)
+    assert torch.equal(torch.get_rng_state(), state), "the caller's generator was used"
+    assert files(again.zero123plus.parent) == files(tiny.zero123plus.parent)
+    other = build_tiny(tmp_path / "other", seed=4, **SMALL)
+    name = "diffusion_pytorch_model.safetensors"
+    first, second = (load_file(t.zero123plus / "unet" / name) for t in (tiny, other))
+    assert not torch.equal(first["conv_in.weight"], second["conv_in.weight"])
+
+
+def test_diffusers_loads_every_part(tiny: TinyCheckpoint) -> None:
+    spatial = UNet2DConditionModel.from_pretrained(tiny.zero123plus / "unet")
+    temporal = UNetSpatioTemporalConditionModel.from_pretrained(tiny.svd / "unet")
+    adapter = MotionAdapter.from_pretrained(tiny.animatediff)
+    assert spatial.config.use_linear_projection and temporal.config.in_channels == 8
+    assert adapter.config.block_out_channels == spatial.config.block_out_channels == [32, 64]
+    scheduler = EulerAncestralDiscreteScheduler.from_pretrained(tiny.zero123plus / "scheduler")
+    scheduler.set_timesteps(75)
+    # The published figures of v1.2: alphas_cumprod of the last step, 75 trailing steps.
+    assert float(scheduler.alphas_cumprod[-1]) == pytest.approx(1.58e-3, rel=1e-2)
+    assert scheduler.timesteps[:2].tolist() == [999, 986] and int(scheduler.timesteps[-1]) == 12
+    index = json.loads((tiny.zero123plus / "model_index.json").read_text())
+    assert len(index["ramping_coefficients"]) == 77
+    assert DiffusionPipeline.load_config(tiny.zero123plus)["unet"][1] == "UNet2DConditionModel"
+
+
+def test_every_spatial_weight_has_its_place_in_the_temporal_unet(tiny: TinyCheckpoint) -> None:
+    spatial = UNet2DConditionModel.from_pretrained(tiny.zero123plus / "unet").state_dict()
+    temporal = UNetSpatioTemporalConditionModel.from_pretrained(tiny.svd / "unet").state_dict()
+    for name, weight in spatial.items():
+        head, resnets, tail = name.partition(".resnets.")
+        index, _, rest = tail.partition(".")
+        there = f"{head}{resnets}{index}.spatial_res_block.{rest}" if resnets else name
+        if name != "conv_in.weight":
+            assert temporal[there].shape == weight.shape, name
+
+
+def test_vision_encoder_tells_pictures_apart(tiny: TinyCheckpoint) -> None:
+    encoders = Encoders.from_pretrained(tiny.zero123plus)
+    pictures = torch.full((6, 1, 3, 32, 32), 0.5)
+    for index, picture in enumerate(pictures):
+        picture[0, index % 3, 6 + 2 * index : 20, 8:24] = 0.9
+    token = encoders.embed_image(pictures)
+    spread = (token - token.mean(0)).norm(dim=-1).mean()
+    assert spread > 0.1 * token.norm(dim=-1).mean()
+
+
+def test_given_vae_is_taken(tmp_path: Path) -> None:
+    vae = new_vae((8, 8), 32)
+    vae.save_pretrained(tmp_path / "vae")
+    made = build_tiny(tmp_path / "made", vae=str(tmp_path / "vae"), **SMALL)
+    encoders = Encoders.from_pretrained(made.zero123plus)
+    assert encoders.vae_factor == 2
+    for name, tensor in vae.state_dict().items():
+        assert torch.equal(tensor, encoders.vae.state_dict()[name])
+
+
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "made"
+    small = ["unet_channels=[32,32]", "heads=[2,2]", "width=32", "view_size=32"]
+    assert main(["--dry-run", f"folder={target}", *small]) == 0
+    assert "temporal UNet: " in capsys.readouterr().out and not target.exists()
+    assert main([f"folder={target}", *small]) == 0 and (target / "svd" / "unet").is_dir()
+    assert main([f"folder={target}", *small]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert main([f"folder={tmp_path / 'x'}", "unet_channels=[33,64]", "heads=[2,2]"]) == 2
+    assert main([f"folder={tmp_path / 'x'}", f"vae={tmp_path / 'nothing'}", *small]) == 2
+    assert not (tmp_path / "x").exists()
+
+
+def test_wrong_sizes() -> None:
+    for wrong in ({"heads": [2]}, {"unet_channels": [64, 65, 128]}, {"view_size": 40}):
+        with pytest.raises(ValueError):
+            TinyConfig(**wrong).validate()
+    with pytest.raises(InputError, match="exists already"):
+        build_tiny(Path(__file__).parent)
