@@ -26,7 +26,7 @@ def adopt(model: nn.Module) -> None:
     a device set with `torch.device`.
     """
     device = next(model.parameters()).device
-    ours = {
+    ours: dict[type, Any] = {
         AlphaBlender: Float32Blender,
         SpatioTemporalResBlock: TwoClockResBlock,
         TransformerSpatioTemporalModel: ReferenceTransformer,

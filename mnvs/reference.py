@@ -10,7 +10,7 @@ recomputes exactly what was computed, which processors that remember a mode do n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,14 +82,18 @@ def attend_with_reference(
     return forward + hidden_states, seen
 
 
-class ReferenceUNet(nn.Module):
+class ReferenceUNet:
     """What both video UNets share: the write pass, and refusing input that does not fit together.
 
-    A subclass says how many spatial self-attentions it has (`number_self_attentions`) and has a
-    `forward(sample, timestep, conditioning, reference, spatial_only, return_reference)`.
+    A mixin for diffusers' UNets; the class calls `number_self_attentions` once it is built and has
+    a `forward(sample, timestep, conditioning, reference, spatial_only, return_reference)`.
     """
 
     num_self_attentions: int
+    down_blocks: Any
+    mid_block: Any
+    up_blocks: Any
+    __call__: Callable[..., Any]
 
     def number_self_attentions(self, transformer_class: type) -> None:
         """Give each transformer the number of its first self-attention, in order of execution."""

@@ -129,7 +129,7 @@ class MNVSUNet(PeftAdapterMixin, ReferenceUNet, UNetSpatioTemporalConditionModel
         videos, frames = sample.shape[:2]
         temb = self.spatial_time_embedding(timestep, sample)
         indicator = None
-        if not spatial_only:
+        if isinstance(conditioning, Conditioning) and not spatial_only:
             # Stands for "mix all frames"; diffusers' blocks also read B and T from its shape.
             indicator = torch.zeros(videos, frames, dtype=sample.dtype, device=sample.device)
             temb = torch.cat([temb, self._temporal_time_embedding(conditioning, sample)], dim=-1)
