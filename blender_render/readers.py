@@ -252,13 +252,18 @@ class SixViewClip:
         return resize_rgba(picture.float() / 255.0, width, height)
 
 
-def read_sixview(path: str | Path) -> SixViewClip:
-    """Read a complete six-view video from a folder or a .zip.
+def read_sample_info(path: str | Path) -> dict[str, Any]:
+    """Content of ``sample.json`` of a complete six-view video; see ``read_dataset_info``."""
+    return _read_info(path, fmt.SAMPLE_FILE, fmt.SAMPLE_KEYS)
+
+
+def read_sixview(path: str | Path, frames: Sequence[int] | None = None) -> SixViewClip:
+    """Read ``frames`` (None = all) of a complete six-view video from a folder or a .zip.
 
     Raises:
         InputError: anything missing, damaged or inconsistent, or an unfinished dataset.
     """
-    info = _read_info(path, fmt.SAMPLE_FILE, fmt.SAMPLE_KEYS)
+    info = read_sample_info(path)
     with open_tree(path) as tree:
         where = tree.label(fmt.SAMPLE_FILE)
         entries = [info["input"], *(info["views"] if isinstance(info["views"], list) else [])]
@@ -274,17 +279,18 @@ def read_sixview(path: str | Path) -> SixViewClip:
             fmt.camera_from_dict(entry["camera"], None, f"{where}: {folder}")
             for folder, entry in zip(folders, entries, strict=True)
         ]
-        clips = [_read_clip(tree, f, count, c) for f, c in zip(folders, cameras, strict=True)]
+        wanted = range(count) if frames is None else frames
+        clips = [_read_clip(tree, f, wanted, c) for f, c in zip(folders, cameras, strict=True)]
     if any(clip.shape != clips[1].shape for clip in clips[2:]):
         raise InputError(f"{where}: the six views differ in size")
     return SixViewClip(clips[0], torch.stack(clips[1:]), cameras[0], tuple(cameras[1:]), info)
 
 
-def _read_clip(tree: Tree, folder: str, count: int, camera: Camera) -> Tensor:
-    """All pictures [T, H, W, 4] uint8 of one view; each must have its camera's size."""
+def _read_clip(tree: Tree, folder: str, times: Sequence[int], camera: Camera) -> Tensor:
+    """Pictures [T, H, W, 4] uint8 of one view; each must have its camera's size."""
     clip: list[Tensor] = []
     wanted = (camera.width, camera.height)
-    for time in range(count):
+    for time in times:
         rel = f"{folder}/{fmt.picture_name(time)}.png"
         pixels = decode_rgba(tree.read_bytes(rel), tree.label(rel))
         found = (pixels.shape[1], pixels.shape[0])

@@ -9,7 +9,7 @@ import torch
 from ball_scene import draw, edit_json, posed, write_sixview
 from PIL import Image
 
-from blender_render.readers import read_sixview
+from blender_render.readers import read_sample_info, read_sixview
 from training_core.config import InputError
 
 
@@ -30,6 +30,14 @@ def test_six_views(tmp_path: Path) -> None:
     torch.testing.assert_close(
         clip.compose_tile(24)[..., 3], tile[..., 3].view(2, 72, 2, 48, 2).mean((2, 4))
     )
+
+
+def test_some_frames(tmp_path: Path) -> None:
+    folder = write_sixview(tmp_path / "balls", frames=3)
+    whole, part = read_sixview(folder), read_sixview(folder, [2, 0])
+    assert torch.equal(part.views, whole.views[:, [2, 0]])
+    assert torch.equal(part.input, whole.input[[2, 0]])
+    assert read_sample_info(folder) == whole.info
 
 
 BAD_SIXVIEW = {
