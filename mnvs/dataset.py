@@ -1,0 +1,192 @@
+"""Clips of six-view videos for training, a pure function of seed, step and place in the batch."""
+
+import dataclasses
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from blender_render.readers import read_sample_info, read_sixview
+from mnvs.images import GREY, on_grey
+from training_core.config import InputError
+
+CONDITIONS = ("video", "image")
+DEFAULT_FPS = 7.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """Which frames of which video: ``frames`` counts from 0, ``fps`` is that of the clip."""
+
+    video: int
+    frames: tuple[int, ...]
+    fps: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Clip:
+    """T frames of one object, RGB over grey, float32 in [0, 1].
+
+    Attributes:
+        tiles: [T, 3, 3·h, 2·w], six views each (see ``mnvs.tiles``).
+        condition: [Tc, 3, S, S'], the input view: all T frames (a video from a fixed camera), or
+            the first alone (one picture).
+        fps: frames per second of the clip, its stride taken into account.
+        name: of the dataset.
+        frames: their numbers in the dataset.
+    """
+
+    tiles: Tensor
+    condition: Tensor
+    fps: float
+    name: str
+    frames: tuple[int, ...]
+
+
+class SixViewDataset:
+    """Six-view videos, folders or .zip, read when they are needed.
+
+    Args:
+        num_frames: T of every clip.
+        view_size: height of one view in pixels; the width follows from the pictures' aspect.
+        condition: "video" = the input view of every frame, "image" = of the first frame alone.
+        condition_size: height of the input pictures; 0 = as the views.
+        background: grey level behind the object.
+        strides: a clip takes every s-th frame; s is drawn from those for which the video is long
+            enough.
+        random_start: off: every clip starts with the video's first frame.
+        batch: clips per step over all processes; sets how steps run through the epochs.
+        seed: of order, starts and strides.
+        memory_bytes: decoded frames kept for the next time.
+
+    Raises:
+        InputError: a dataset is unfinished, damaged, or shorter than a clip.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str | Path],
+        *,
+        num_frames: int,
+        view_size: int,
+        condition: str = "video",
+        condition_size: int = 0,
+        background: float = GREY,
+        strides: Sequence[int] = (1,),
+        random_start: bool = True,
+        batch: int = 1,
+        seed: int = 0,
+        memory_bytes: int = 1 << 29,
+    ) -> None:
+        if condition not in CONDITIONS:
+            raise ValueError(f"condition {condition!r} is not one of: {', '.join(CONDITIONS)}")
+        if min(num_frames, view_size, batch, *strides) < 1:
+            raise ValueError("num_frames, view_size, batch and strides must be at least 1")
+        if not paths:
+            raise InputError("no six-view datasets are given")
+        self.paths = [Path(path) for path in paths]
+        self.infos = [read_sample_info(path) for path in self.paths]
+        self.num_frames, self.view_size, self.condition = num_frames, view_size, condition
+        self.condition_size = condition_size or view_size
+        self.background, self.strides = background, tuple(strides)
+        self.random_start, self.batch, self.seed = random_start, batch, seed
+        self.counts = [int(info["num_frames"]) for info in self.infos]
+        for path, count in zip(self.paths, self.counts, strict=True):
+            needed = (num_frames - 1) * min(strides) + 1
+            if count < needed:
+                raise InputError(f"{path}: has {count} frames, but clips need {needed}")
+        self._memory_bytes = memory_bytes
+        self._memory: OrderedDict[tuple[int, int], tuple[Tensor, Tensor]] = OrderedDict()
+
+    def __len__(self) -> int:
+        """The number of videos."""
+        return len(self.paths)
+
+    def name(self, video: int) -> str:
+        """Name of a dataset: its folder or archive without ".zip"."""
+        path = self.paths[video]
+        return path.stem if path.suffix.lower() == ".zip" else path.name
+
+    def fps(self, video: int) -> float:
+        """Frames per second of a video; datasets without this figure count as SVD's usual 7."""
+        fps = self.infos[video].get("fps")
+        return float(fps) if isinstance(fps, int | float) and fps > 0 else DEFAULT_FPS
+
+    def window(self, step: int, index: int) -> Window:
+        """What clip ``index`` of step ``step`` shows.
+
+        Every video comes once per epoch, in an order drawn anew for each; start and stride are
+        drawn for each clip.
+        """
+        epoch, place = divmod(step * self.batch + index, len(self))
+        order = torch.randperm(len(self), generator=self._generator("order", epoch))
+        video = int(order[place])
+        count, length = self.counts[video], self.num_frames
+        generator = self._generator("clip", step, index)
+        strides = [s for s in self.strides if (length - 1) * s < count]
+        stride = strides[self._below(len(strides), generator)]
+        last_start = count - 1 - (length - 1) * stride
+        start = self._below(last_start + 1, generator) if self.random_start else 0
+        frames = tuple(range(start, start + length * stride, stride))
+        return Window(video, frames, self.fps(video) / stride)
+
+    def sample(self, step: int, index: int) -> Clip:
+        """Clip ``index`` (0 … batch-1) of step ``step``: the same on every call and machine."""
+        return self.read(self.window(step, index))
+
+    def whole(self, video: int, num_frames: int = 0) -> Clip:
+        """The first frames of a video (T, or ``num_frames``), for validation."""
+        frames = tuple(range(num_frames or self.num_frames))
+        if len(frames) > self.counts[video]:
+            raise InputError(f"{self.paths[video]}: has no {len(frames)} frames")
+        return self.read(Window(video, frames, self.fps(video)))
+
+    def read(self, window: Window) -> Clip:
+        """The pictures of a window."""
+        tiles, inputs = self.pictures(window.video, window.frames)
+        condition = inputs[: self.condition_count(len(inputs))]
+        return Clip(tiles, condition, window.fps, self.name(window.video), window.frames)
+
+    def pictures(self, video: int, frames: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Tiles [T, 3, 3·h, 2·w] and input pictures [T, 3, S, S'] of some frames of a video."""
+        self._load(video, frames)
+        tiles, inputs = zip(*(self._memory[video, frame] for frame in frames), strict=True)
+        self._forget()
+        return torch.stack(tiles), torch.stack(inputs)
+
+    def condition_count(self, num_frames: int) -> int:
+        """Tc: how many input pictures go with so many frames."""
+        return num_frames if self.condition == "video" else 1
+
+    def _load(self, video: int, frames: Sequence[int]) -> None:
+        for frame in frames:
+            if (video, frame) in self._memory:
+                self._memory.move_to_end((video, frame))
+        missing = [frame for frame in frames if (video, frame) not in self._memory]
+        if not missing:
+            return
+        clip = read_sixview(self.paths[video], missing)
+        tiles = on_grey(clip.compose_tile(self.view_size), self.background)
+        inputs = on_grey(clip.compose_input(self.condition_size), self.background)
+        for frame, tile, picture in zip(missing, tiles, inputs, strict=True):
+            self._memory[video, frame] = tile, picture
+
+    def _forget(self) -> None:
+        """Drop the frames that were not used for longest, until the rest fits."""
+        tile, picture = next(iter(self._memory.values()))
+        size = tile.numel() * tile.element_size() + picture.numel() * picture.element_size()
+        while len(self._memory) * size > self._memory_bytes:
+            self._memory.popitem(last=False)
+
+    def _generator(self, *key: str | int) -> torch.Generator:
+        """Random numbers that depend on the seed and ``key`` alone."""
+        text = "/".join(map(str, (self.seed, *key)))
+        digest = hashlib.sha256(text.encode()).digest()
+        return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+    @staticmethod
+    def _below(count: int, generator: torch.Generator) -> int:
+        return int(torch.randint(count, (), generator=generator))

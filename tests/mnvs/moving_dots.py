@@ -1,0 +1,45 @@
+"""Six-view videos that cost nothing to draw: a dot whose colour tells view, frame and dataset."""
+
+from pathlib import Path
+
+import numpy as np
+
+from blender_render import dataset_format as fmt
+from blender_render.cameras import SIXVIEW_RIGS, sixview_cameras
+from blender_render.pictures import encode_rgba
+
+
+def colour(dataset: int, view: int, frame: int) -> tuple[int, int, int]:
+    """Of the dot in view 0 … 5 or, as view 6, the input."""
+    return 40 * dataset + 20, 30 * view + 20, 12 * frame + 20
+
+
+def picture(dataset: int, view: int, frame: int, size: int) -> np.ndarray:
+    """[size, size, 4] uint8: a square dot that moves to the right, on nothing."""
+    pixels = np.zeros((size, size, 4), np.uint8)
+    left = size // 4 + frame % (size // 4)
+    pixels[size // 4 : size // 2, left : left + size // 4] = (*colour(dataset, view, frame), 255)
+    return pixels
+
+
+def write_dots(
+    folder: Path, frames: int = 6, size: int = 32, dataset: int = 0, fps: float | None = 12.0
+) -> Path:
+    """A complete six-view video, rig v1.2."""
+    rig = SIXVIEW_RIGS["v1.2"]
+    cameras = [*sixview_cameras(rig, size), rig.camera(0.0, 0.0, size)]
+    names = [*(fmt.view_folder(i) for i in range(6)), fmt.INPUT_FOLDER]
+    for view, name in enumerate(names):
+        (folder / name).mkdir(parents=True)
+        for frame in range(frames):
+            data = encode_rgba(picture(dataset, view, frame, size))
+            (folder / name / f"{fmt.picture_name(frame)}.png").write_bytes(data)
+    views = [
+        {"azimuth_deg": a, "elevation_deg": e, "camera": fmt.camera_dict(c)}
+        for a, e, c in zip(rig.azimuths_deg, rig.elevations_deg, cameras[:6], strict=True)
+    ]
+    info = {"rig": "v1.2", "num_frames": frames, "views": views}
+    info["input"] = {"camera": fmt.camera_dict(cameras[6])}
+    fmt.write_sample_info(folder, info | ({} if fps is None else {"fps": fps}))
+    fmt.mark_complete(folder, "dots")
+    return folder

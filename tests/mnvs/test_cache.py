@@ -1,0 +1,137 @@
+"""Cached clips equal encoded ones; entries go by content, and damage is mended."""
+
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from moving_dots import write_dots
+from safetensors.torch import load_file, save_file
+
+from mnvs import cache
+from mnvs.cache import EncodedClip, EncodedDataset, fingerprint
+from mnvs.dataset import SixViewDataset
+from mnvs.encoders import Encoders
+from mnvs.tiny import build_tiny
+
+SMALL = {"unet_channels": [32, 32], "heads": [2, 2], "width": 32, "view_size": 32}
+
+
+@pytest.fixture(scope="module")
+def encoders(tmp_path_factory: pytest.TempPathFactory) -> Encoders:
+    return Encoders.from_pretrained(
+        build_tiny(tmp_path_factory.mktemp("tiny") / "made", **SMALL).zero123plus
+    )
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> SixViewDataset:
+    root = tmp_path_factory.mktemp("dots")
+    paths = [write_dots(root / "a", 10), write_dots(root / "b", 4, dataset=1)]
+    return SixViewDataset(paths, num_frames=3, view_size=32, strides=[1, 3], condition="video")
+
+
+def tensors(clip: EncodedClip) -> list[torch.Tensor]:
+    return [clip.latents, clip.condition, clip.image_token, clip.no_condition]
+
+
+@pytest.mark.parametrize("condition", ["video", "image"])
+def test_encoded_clip_by_hand(
+    data: SixViewDataset, encoders: Encoders, tmp_path: Path, condition: str
+) -> None:
+    data = SixViewDataset(data.paths, num_frames=3, view_size=32, condition=condition)
+    for folder in (None, tmp_path, tmp_path):  # in memory, written, read back
+        encoded = EncodedDataset(data, encoders, folder)
+        for step in range(4):
+            pictures, clip = data.sample(step, 0), encoded.sample(step, 0)
+            assert (clip.name, clip.frames, clip.fps) == (
+                (pictures.name, pictures.frames, pictures.fps)
+            )
+            by_hand = [
+                encoders.encode_target(pictures.tiles[None])[0],
+                encoders.encode_condition(pictures.condition[None])[0],
+                encoders.embed(pictures.condition[None])[1][0],
+                encoders.encode_condition(torch.full((1, 1, 3, 32, 32), 0.5))[0, 0],
+            ]
+            for got, wanted in zip(tensors(clip), by_hand, strict=True):
+                torch.testing.assert_close(got, wanted, atol=1e-5, rtol=1e-4)
+
+
+def test_second_start_encodes_nothing(
+    data: SixViewDataset, encoders: Encoders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = EncodedDataset(data, encoders, tmp_path)
+    clips = [first.whole(video) for video in range(2)]
+    monkeypatch.setattr(EncodedDataset, "_encode", lambda self, video: pytest.fail("encoded"))
+    second = EncodedDataset(data, encoders, tmp_path, memory_bytes=0)
+    for video, clip in enumerate(clips):
+        for got, wanted in zip(tensors(second.whole(video)), tensors(clip), strict=True):
+            assert torch.equal(got, wanted)
+
+
+@pytest.mark.parametrize("damage", ["cut off", "empty", "lacks a tensor"])
+def test_damaged_entry_is_made_again(
+    data: SixViewDataset, encoders: Encoders, tmp_path: Path, damage: str
+) -> None:
+    good = EncodedDataset(data, encoders, tmp_path).whole(1)
+    (entry,) = tmp_path.rglob("*.safetensors")
+    raw = entry.read_bytes()
+    if damage == "lacks a tensor":
+        kept = load_file(entry)
+        kept.pop("condition")
+        save_file(kept, entry)
+    else:
+        entry.write_bytes(raw[: len(raw) // 2] if damage == "cut off" else b"")
+    again = EncodedDataset(data, encoders, tmp_path).whole(1)
+    assert torch.equal(again.latents, good.latents) and entry.read_bytes() == raw
+
+
+def test_entries_go_by_content(data: SixViewDataset, encoders: Encoders, tmp_path: Path) -> None:
+    def entry(dataset: SixViewDataset) -> str:
+        return EncodedDataset(dataset, encoders, tmp_path)._path(0).name
+
+    copy = write_dots(tmp_path / "elsewhere", 10)
+    options = {"num_frames": 3, "view_size": 32}
+    assert entry(data) == entry(SixViewDataset([copy], **options))
+    others = [
+        SixViewDataset([copy], num_frames=3, view_size=16),
+        SixViewDataset([copy], condition_size=16, **options),
+        SixViewDataset([copy], background=1.0, **options),
+        SixViewDataset([write_dots(tmp_path / "other", 10, dataset=3)], **options),
+    ]
+    assert len({entry(data), *map(entry, others)}) == 5
+    before = fingerprint(encoders)
+    weight = encoders.vae.encoder.conv_in.bias
+    with torch.no_grad():
+        weight[0] += 1.0
+        assert fingerprint(encoders) != before
+        weight[0] -= 1.0
+
+
+def test_several_writers_at_once(data: SixViewDataset, encoders: Encoders, tmp_path: Path) -> None:
+    wanted = EncodedDataset(data, encoders).whole(1)
+    results: list[EncodedClip] = []
+
+    def work() -> None:
+        mine = SixViewDataset(data.paths, num_frames=3, view_size=32)
+        results.append(EncodedDataset(mine, encoders, tmp_path).whole(1))
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 3
+    for clip in results:
+        torch.testing.assert_close(clip.latents, wanted.latents)
+    assert [path.suffix for path in tmp_path.rglob("*") if path.is_file()] == [".safetensors"]
+
+
+def test_memory_is_bounded(
+    data: SixViewDataset, encoders: Encoders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded = EncodedDataset(data, encoders, memory_bytes=1)
+    for step in range(4):
+        encoded.sample(step, 0)
+        assert len(encoded._memory) == 1
+    assert cache._size(encoded._memory[next(iter(encoded._memory))]) > 1
