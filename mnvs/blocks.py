@@ -1,4 +1,4 @@
-"""The three parts in which the fused UNet differs from diffusers' SVD UNet.
+"""The two block parts in which the fused UNet differs from diffusers' SVD UNet.
 
 Each is a subclass with the same parameters under the same names, so that state dicts fit both.
 `adopt` turns the stock parts into these in place, because diffusers' blocks name the classes of
@@ -7,60 +7,26 @@ their parts and take no others.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from diffusers.models.attention import TemporalBasicTransformerBlock
 from diffusers.models.resnet import AlphaBlender, SpatioTemporalResBlock
 from diffusers.models.transformers.transformer_temporal import TransformerSpatioTemporalModel
 from torch import Tensor, nn
 
-from mnvs.reference import FrameContext, attend_with_reference
+from mnvs.blending import adopt_blender
+from mnvs.reference import FrameContext, attend_with_reference, run
 
 
 def adopt(model: nn.Module) -> None:
-    """Make every stock blender, resnet and transformer in `model` one of this file's.
-
-    Mix factors become float32 on the model's device: diffusers creates them by a call that ignores
-    a device set with `torch.device`.
-    """
+    """Make every stock blender, resnet and transformer in `model` one of ours."""
     device = next(model.parameters()).device
-    ours: dict[type, Any] = {
-        AlphaBlender: Float32Blender,
-        SpatioTemporalResBlock: TwoClockResBlock,
-        TransformerSpatioTemporalModel: ReferenceTransformer,
-    }
     for module in model.modules():
-        if type(module) in ours:
-            module.__class__ = ours[type(module)]
-        if isinstance(module, Float32Blender):
-            factor = module.mix_factor.detach().to(device, torch.float32)
-            module.mix_factor = nn.Parameter(factor)
-
-
-class Float32Blender(AlphaBlender):
-    """alpha * spatial + (1 - alpha) * temporal, alpha = sigmoid(mix_factor), always in float32.
-
-    In bfloat16 an alpha of .999 is 1: the temporal side would get neither weight nor gradient.
-    """
-
-    def forward(
-        self, x_spatial: Tensor, x_temporal: Tensor, image_only_indicator: Tensor | None = None
-    ) -> Tensor:
-        alpha = self.get_alpha(image_only_indicator, x_spatial.ndim)
-        blended = alpha * x_spatial + (1.0 - alpha) * x_temporal
-        return blended.to(x_spatial.dtype)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Float32Blender:
-        """Follow the model to another device, but not to another precision."""
-        before = self.mix_factor.data
-        super()._apply(fn, recurse)
-        after = self.mix_factor.data
-        if after.dtype != torch.float32:
-            exact = after if before.is_meta else before  # nothing can be read from meta tensors
-            self.mix_factor.data = exact.to(after.device, torch.float32)
-        return self
+        if type(module) is AlphaBlender:
+            adopt_blender(module, device)
+        elif type(module) is SpatioTemporalResBlock:
+            module.__class__ = TwoClockResBlock
+        elif type(module) is TransformerSpatioTemporalModel:
+            module.__class__ = ReferenceTransformer
 
 
 class TwoClockResBlock(SpatioTemporalResBlock):
@@ -111,12 +77,14 @@ class ReferenceTransformer(TransformerSpatioTemporalModel):
         tokens = self.proj_in(tokens)
         blocks = zip(self.transformer_blocks, self.temporal_transformer_blocks, strict=True)
         for number, (spatial, temporal) in enumerate(blocks, start=self.first_attention):
-            tokens, seen = self._run(
-                attend_with_reference, spatial, tokens, context.prompt, context.reference_of(number)
+            reference = context.reference_of(number)
+            tokens, seen = run(
+                self, attend_with_reference, spatial, tokens, context.prompt, reference
             )
             context.recorded[number] = seen
             if image_only_indicator is not None:
-                tokens = self._run(
+                tokens = run(
+                    self,
                     self._blend_temporal,
                     temporal,
                     tokens,
@@ -126,11 +94,6 @@ class ReferenceTransformer(TransformerSpatioTemporalModel):
         tokens = self.proj_out(tokens)
         out = tokens.transpose(1, 2).unflatten(2, (height, width)).contiguous()
         return (out + hidden_states,)
-
-    def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        if torch.is_grad_enabled() and self.gradient_checkpointing:
-            return self._gradient_checkpointing_func(function, *arguments)
-        return function(*arguments)
 
     def _blend_temporal(
         self,

@@ -10,15 +10,13 @@ recomputes exactly what was computed, which processors that remember a mode do n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from diffusers.models.attention import BasicTransformerBlock, _chunked_feed_forward
-from torch import Tensor, nn
-
-from mnvs.conditioning import Conditioning
+from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,125 +80,11 @@ def attend_with_reference(
     return forward + hidden_states, seen
 
 
-class ReferenceUNet:
-    """What both video UNets share: the write pass, and refusing input that does not fit together.
+def run(owner: Any, function: Callable[..., Any], *arguments: Any) -> Any:
+    """`function(*arguments)`, recomputed in the backward pass if `owner` is set to do so.
 
-    A mixin for diffusers' UNets; the class calls `number_self_attentions` once it is built and has
-    a `forward(sample, timestep, conditioning, reference, spatial_only, return_reference)`.
+    `owner` is a module that diffusers' `enable_gradient_checkpointing` has reached.
     """
-
-    num_self_attentions: int
-    down_blocks: Any
-    mid_block: Any
-    up_blocks: Any
-    __call__: Callable[..., Any]
-
-    def number_self_attentions(self, transformer_class: type) -> None:
-        """Give each transformer the number of its first self-attention, in order of execution."""
-        self.num_self_attentions = 0
-        for transformer in self._in_order_of_execution(transformer_class):
-            transformer.first_attention = self.num_self_attentions
-            self.num_self_attentions += len(transformer.transformer_blocks)
-
-    def write_reference(
-        self, cond_latents: Tensor, timestep: Tensor, prompt: Tensor
-    ) -> tuple[Tensor, ...]:
-        """The write pass: what each spatial self-attention sees of the noised condition images.
-
-        Args:
-            cond_latents: [B, Tc, 4, h', w'], noised to `timestep`; Tc = 1 for one image per video,
-                T for one per frame.
-            timestep: [B], training steps, 0 to 999.
-            prompt: [B, tokens, D], or [B, Tc, tokens, D].
-
-        Returns:
-            One [B, Tc, N, C] per spatial self-attention, for `forward`'s `reference`.
-        """
-        # Through __call__, so that hooks on forward (CPU offload, autocast) see this pass as well.
-        recorded: tuple[Tensor, ...] = self(
-            cond_latents, timestep, prompt, spatial_only=True, return_reference=True
-        )
-        return recorded
-
-    def run_blocks(self, hidden_states: Tensor, context: FrameContext, **others: Any) -> Tensor:
-        """Down, middle and up blocks with their skip connections: [B*T, C, h, w] -> the same.
-
-        Args:
-            others: keyword arguments for every block; `context` goes to those with attention.
-        """
-
-        def arguments(block: nn.Module) -> dict[str, Any]:
-            attends = getattr(block, "has_cross_attention", False)
-            return {**others, "encoder_hidden_states": context} if attends else others
-
-        skips = [hidden_states]
-        for block in self.down_blocks:
-            hidden_states, outputs = block(hidden_states, **arguments(block))
-            skips.extend(outputs)
-        hidden_states = self.mid_block(hidden_states, **arguments(self.mid_block))
-        for block in self.up_blocks:
-            count = len(block.resnets)
-            skips, used = skips[:-count], tuple(skips[-count:])
-            # Doubling alone would miss the size of the next skip where a side was odd.
-            size = skips[-1].shape[-2:] if skips else None
-            hidden_states = block(
-                hidden_states,
-                res_hidden_states_tuple=used,
-                upsample_size=size,
-                **arguments(block),
-            )
-        return hidden_states
-
-    def frame_context(
-        self,
-        sample: Tensor,
-        conditioning: Conditioning | Tensor,
-        reference: Sequence[Tensor] | None,
-        spatial_only: bool,
-    ) -> FrameContext:
-        """Check that the parts belong together and lay them out for the attention layers.
-
-        Raises:
-            ValueError: a shape that does not fit; the message names the argument.
-        """
-        if sample.ndim != 5:
-            raise ValueError(f"sample is [B, T, C, h, w], got {list(sample.shape)}")
-        videos, frames = sample.shape[:2]
-        image_token = None
-        if isinstance(conditioning, Conditioning):
-            prompt = conditioning.prompt
-            image_token = None if spatial_only else conditioning.image_token
-        elif spatial_only:
-            prompt = conditioning
-        else:
-            raise ValueError("conditioning: a prompt alone is enough only with spatial_only")
-        if prompt.ndim == 3:
-            prompt = prompt[:, None].expand(-1, frames, -1, -1)
-        if prompt.shape[:2] != (videos, frames):
-            raise ValueError(
-                f"prompt is for {list(prompt.shape[:2])} videos and frames, "
-                f"sample has {[videos, frames]}"
-            )
-        self._check_reference(reference, videos, frames)
-        return FrameContext(frames, prompt.flatten(0, 1), image_token, reference)
-
-    def _check_reference(
-        self, reference: Sequence[Tensor] | None, videos: int, frames: int
-    ) -> None:
-        if reference is None:
-            return
-        if len(reference) != self.num_self_attentions:
-            raise ValueError(
-                f"reference has {len(reference)} tensors, "
-                f"the UNet {self.num_self_attentions} spatial self-attentions"
-            )
-        for tensor in reference:
-            if tensor.ndim != 4 or len(tensor) != videos or tensor.shape[1] not in (1, frames):
-                raise ValueError(
-                    f"reference tensors are [{videos}, 1 or {frames}, N, C] like sample, "
-                    f"got {list(tensor.shape)}"
-                )
-
-    def _in_order_of_execution(self, wanted: type) -> Iterator[Any]:
-        for part in (self.down_blocks, self.mid_block, self.up_blocks):
-            yield from (module for module in part.modules() if isinstance(module, wanted))
+    if torch.is_grad_enabled() and owner.gradient_checkpointing:
+        return owner._gradient_checkpointing_func(function, *arguments)
+    return function(*arguments)

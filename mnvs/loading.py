@@ -1,0 +1,188 @@
+"""The video UNets from the checkpoints of others: Zero123++ and a temporal source.
+
+Every tensor of Zero123++'s UNet and every temporal tensor of the other network has one place in
+ours, and every place is filled: anything missing, left over or of another shape is refused by
+name. Names differ in two points only: diffusers' SVD UNet keeps a spatial resnet under
+`resnets.N.spatial_res_block`, and SVD's time embedding is our `temporal_time_embedding`, because
+`time_embedding` is Zero123++'s.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mnvs.motion_unet import MNVSMotionUNet
+from mnvs.unet import MNVSUNet
+from mnvs.unet_settings import animatediff_settings, spatial_settings, svd_settings
+from mnvs.weights import CONFIG, WeightFile, find_folder, read_config
+from training_core.config import InputError
+
+logger = logging.getLogger(__name__)
+
+VideoUNet = MNVSUNet | MNVSMotionUNet
+
+_CLASSES: dict[str, Any] = {"svd": MNVSUNet, "animatediff": MNVSMotionUNet}
+_SETTINGS = {"svd": svd_settings, "animatediff": animatediff_settings}
+TEMPORAL_KINDS = tuple(_CLASSES)
+
+_TEMPORAL = re.compile(
+    r"\.(temporal_res_block|temporal_transformer_blocks|time_pos_embed|time_mixer|motion_modules)\."
+    r"|^(add_embedding|temporal_time_embedding)\."
+)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the tensors of a video UNet come from; the values are names in its state dict.
+
+    Attributes:
+        zero123plus: tensor of Zero123++'s UNet -> ours.
+        temporal: tensor of the temporal source -> ours.
+        ours_alone: in no checkpoint but a saved video UNet: the mix factors of motion modules.
+    """
+
+    zero123plus: Mapping[str, str]
+    temporal: Mapping[str, str]
+    ours_alone: tuple[str, ...]
+
+
+def placement(unet: VideoUNet) -> Placement:
+    """The source of each tensor of `unet`; works on the meta device as well."""
+    spatial, temporal, ours_alone = {}, {}, []
+    for name in unet.state_dict():
+        if not _TEMPORAL.search(name):
+            spatial[name.replace(".spatial_res_block.", ".")] = name
+        elif isinstance(unet, MNVSMotionUNet) and ".time_mixer." in name:
+            ours_alone.append(name)
+        else:
+            temporal[name.replace("temporal_time_embedding.", "time_embedding.")] = name
+    return Placement(spatial, temporal, tuple(ours_alone))
+
+
+def new_unet(
+    spatial_config: Mapping[str, Any],
+    temporal_config: Mapping[str, Any] | None,
+    kind: str = "svd",
+    temporal_start: str = "gated",
+    source: tuple[str, str] = ("the spatial config", "the temporal config"),
+) -> VideoUNet:
+    """A video UNet with random weights; under `torch.device("meta")` with none at all.
+
+    Args:
+        spatial_config: of a UNet2DConditionModel in the form of Stable Diffusion 2.
+        temporal_config: of SVD's UNet, or of a MotionAdapter for kind "animatediff"; None for
+            what fits the spatial layers. In both, entries left out have diffusers' defaults.
+        source: names both in messages.
+
+    Raises:
+        InputError: the two do not fit together, or have a setting that has no counterpart.
+    """
+    if kind not in TEMPORAL_KINDS:
+        raise InputError(f"temporal kind {kind!r} is not one of: {', '.join(TEMPORAL_KINDS)}")
+    spatial = spatial_settings(spatial_config, source[0])
+    settings = _SETTINGS[kind](spatial, temporal_config, source[1])
+    unet: VideoUNet = _CLASSES[kind](**settings, temporal_start=temporal_start)
+    return unet
+
+
+def load_unet(
+    zero123plus: str | Path,
+    temporal: str | Path | None,
+    kind: str = "svd",
+    temporal_start: str = "gated",
+    dtype: torch.dtype = torch.float32,
+    variant: str | None = None,
+) -> VideoUNet:
+    """Zero123++'s UNet with the temporal layers of another network, on the CPU, in eval mode.
+
+    Args:
+        zero123plus: folder of the pipeline or of its UNet, or OWNER/NAME[@REVISION] in the hub's
+            cache.
+        temporal: the same for Stable Video Diffusion, or a MotionAdapter; None for temporal layers
+            that start at random.
+        kind: "svd" or "animatediff".
+        temporal_start: see MNVSUNet.
+        dtype: of all weights but the mix factors, which stay float32.
+        variant: such as "fp16", of both files: `diffusion_pytorch_model.fp16.safetensors`.
+
+    Raises:
+        InputError: a folder or file that is missing, damaged or not what it should be.
+    """
+    folder = find_folder(zero123plus)
+    source = None if temporal is None else find_folder(temporal)
+    configs = read_config(folder), None if source is None else read_config(source)
+    names = str(folder / CONFIG), kind if source is None else str(source / CONFIG)
+    with torch.device("cpu" if source is None else "meta"):
+        unet = new_unet(*configs, kind, temporal_start, names)
+    place = placement(unet)
+    state = _read(WeightFile(folder, variant), place.zero123plus, unet, dtype)
+    if source is None:
+        logger.warning("no temporal checkpoint given: the temporal layers start at random")
+        random = {name: _cast(name, tensor, dtype) for name, tensor in unet.state_dict().items()}
+        state = random | state
+    else:
+        # SVD's own spatial layers stay unused; a motion adapter holds nothing but motion modules.
+        unused = place.zero123plus.values() if kind == "svd" else ()
+        state |= _read(WeightFile(source, variant), place.temporal, unet, dtype, unused)
+        state |= {name: torch.zeros(1) for name in place.ours_alone}
+    unet.load_state_dict(state, strict=True, assign=True)
+    unet.start_mixing()
+    return unet.eval()
+
+
+def load_saved_unet(
+    folder: str | Path, dtype: torch.dtype = torch.float32, variant: str | None = None
+) -> VideoUNet:
+    """A video UNet written by its `save_pretrained`, on the CPU, in eval mode.
+
+    Unlike `from_pretrained`, refuses a file with missing, unknown or misshapen tensors.
+
+    Raises:
+        InputError: no such folder, not a video UNet of ours, or a file that does not fit.
+    """
+    found = find_folder(folder)
+    config = read_config(found)
+    classes = {model.__name__: model for model in _CLASSES.values()}
+    name = config.get("_class_name")
+    if name not in classes:
+        raise InputError(f"{found / CONFIG}: {name!r} is not one of: {', '.join(classes)}")
+    with torch.device("meta"):
+        unet: VideoUNet = classes[name].from_config(config)
+    same = {name: name for name in unet.state_dict()}
+    state = _read(WeightFile(found, variant), same, unet, dtype)
+    unet.load_state_dict(state, strict=True, assign=True)
+    return unet.eval()
+
+
+def _read(
+    file: WeightFile,
+    names: Mapping[str, str],
+    unet: VideoUNet,
+    dtype: torch.dtype,
+    tolerated: Iterable[str] = (),
+) -> dict[str, Tensor]:
+    """Our name -> tensor, of all `names` (theirs -> ours) of a file that fits."""
+    shapes = {name: tensor.shape for name, tensor in unet.state_dict().items()}
+    file.require({theirs: shapes[ours] for theirs, ours in names.items()}, tolerated)
+    state = {ours: _cast(ours, file.read(theirs), dtype) for theirs, ours in names.items()}
+    logger.info(
+        "%s: placed %d tensors with %d parameters, left %d unused",
+        file.path,
+        len(state),
+        sum(tensor.numel() for tensor in state.values()),
+        len(file.shapes) - len(state),
+    )
+    return state
+
+
+def _cast(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """A copy, because a tensor from a file lies in that file, which may be written again."""
+    return tensor.to(torch.float32 if name.endswith(".mix_factor") else dtype, copy=True)

@@ -1,0 +1,136 @@
+"""Weights and settings of a network on disk: found, read piece by piece, and compared by name.
+
+Folders are diffusers': `config.json` beside `diffusion_pytorch_model[.VARIANT].safetensors`.
+Nothing is downloaded and nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from training_core.config import InputError
+
+CONFIG = "config.json"
+WEIGHTS = "diffusion_pytorch_model"
+_SHOWN = 6  # names in one message; the first ones tell what is wrong
+
+
+def find_folder(source: str | Path) -> Path:
+    """The folder of one network: `source`, its subfolder `unet`, or a model in the hub's cache.
+
+    Args:
+        source: a folder, or `OWNER/NAME` with `@REVISION` if wanted, which must have been
+            downloaded before.
+
+    Raises:
+        InputError: there is no such folder or model, or it has no config.json.
+    """
+    folder = Path(source)
+    if not folder.is_dir():
+        folder = _cached_model(str(source))
+    for candidate in (folder / "unet", folder):
+        if (candidate / CONFIG).is_file():
+            return candidate
+    raise InputError(f"{folder}: no {CONFIG} here nor in unet/")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The settings in `config.json`.
+
+    Raises:
+        InputError: unreadable, or not a JSON object.
+    """
+    path = folder / CONFIG
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not readable as JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise InputError(f"{path}: expected a JSON object")
+    return config
+
+
+class WeightFile:
+    """The safetensors file of one network: names and shapes at once, tensors when asked for.
+
+    Attributes:
+        shapes: shape of every tensor in the file, by name.
+
+    Raises:
+        InputError: there is no such file (or only a pickled one), or it is damaged.
+    """
+
+    def __init__(self, folder: Path, variant: str | None = None) -> None:
+        self.path = folder / f"{WEIGHTS}{f'.{variant}' if variant else ''}.safetensors"
+        if not self.path.is_file():
+            raise InputError(f"{self.path}: missing{_what_is_there(folder)}")
+        try:
+            self._file = safe_open(self.path, framework="pt")
+            names = list(self._file.keys())
+            self.shapes = {n: tuple(self._file.get_slice(n).get_shape()) for n in names}
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{self.path}: not a readable safetensors file: {error}") from error
+
+    def read(self, name: str) -> Tensor:
+        tensor: Tensor = self._file.get_tensor(name)
+        return tensor
+
+    def require(self, wanted: Mapping[str, torch.Size], tolerated: Iterable[str] = ()) -> None:
+        """Refuse the file unless it holds exactly `wanted`, and of `tolerated` what it likes.
+
+        Args:
+            wanted: shape by name.
+            tolerated: further names that may be there, of any shape.
+
+        Raises:
+            InputError: tensors are missing, unknown, or of another shape; the message names them.
+        """
+        if missing := [name for name in wanted if name not in self.shapes]:
+            raise InputError(f"{self.path}: {len(missing)} tensors missing: {_list(missing)}")
+        wrong = [
+            f"{name} is {list(self.shapes[name])}, expected {list(shape)}"
+            for name, shape in wanted.items()
+            if self.shapes[name] != tuple(shape)
+        ]
+        if wrong:
+            raise InputError(f"{self.path}: {len(wrong)} wrong shapes: {_list(wrong, '; ')}")
+        known = {*wanted, *tolerated}
+        if unknown := [name for name in self.shapes if name not in known]:
+            raise InputError(f"{self.path}: {len(unknown)} unknown tensors: {_list(unknown)}")
+
+
+def _cached_model(source: str) -> Path:
+    repository, _, revision = source.partition("@")
+    owner, _, name = repository.partition("/")
+    if not owner or not name or "/" in name or owner.startswith((".", "~")):
+        raise InputError(f"{source}: no such folder")
+    try:
+        # Only looks into the cache; downloading is a decision of its own (scripts, login nodes).
+        return Path(snapshot_download(repository, revision=revision or None, local_files_only=True))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{source}: neither a folder nor a model in the hub's cache; "
+            f"fetch it first: hf download {repository}"
+        ) from error
+
+
+def _what_is_there(folder: Path) -> str:
+    others = sorted(path.name for path in folder.glob(f"{WEIGHTS}*.safetensors"))
+    if others:
+        return f"; there is {', '.join(others)} (see the setting for the variant)"
+    if list(folder.glob("*.bin")):
+        return "; there are only pickled weights (.bin), which are not read: convert them first"
+    return ""
+
+
+def _list(names: list[str], separator: str = ", ") -> str:
+    rest = f"{separator}and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return separator.join(names[:_SHOWN]) + rest
