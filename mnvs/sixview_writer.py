@@ -1,0 +1,93 @@
+"""Six-view videos as datasets of ours: what the importer and the generator write."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from blender_render import dataset_format as fmt
+from blender_render.cameras import SixViewRig, sixview_cameras
+from blender_render.pictures import encode_rgba
+from training_core.atomic import publish_directory
+from training_core.config import InputError
+
+
+def write_sixview_dataset(
+    target: Path,
+    *,
+    inputs: Tensor,
+    views: Tensor,
+    rig: SixViewRig,
+    rig_name: str,
+    fps: float,
+    config_hash: str,
+    input_elevation_deg: float = 0.0,
+    info: Mapping[str, Any] | None = None,
+) -> None:
+    """Write `sample.json`, the pictures and the completion marker; the folder appears whole.
+
+    Args:
+        target: must not exist, or be an empty folder.
+        inputs: [T, 4, S, S], straight-alpha RGBA in [0, 1], the input view of each frame.
+        views: [T, 6, 4, H, H], in tile order.
+        rig: whose cameras are written; the views may differ in size from the inputs.
+        config_hash: of what the dataset was made from, for its marker.
+        info: further keys of `sample.json`.
+
+    Raises:
+        InputError: the target holds something.
+        ValueError: shapes that are not as above.
+    """
+    frames = len(inputs)
+    square = inputs.shape[-1] == inputs.shape[-2] and views.shape[-1] == views.shape[-2]
+    if views.shape[:3] != (frames, 6, 4) or inputs.shape[1] != 4 or not square:
+        raise ValueError(f"inputs {list(inputs.shape)} and views {list(views.shape)} do not fit")
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"{target}: exists and holds something else; choose another place")
+    work = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(work, ignore_errors=True)
+    try:
+        _write_pictures(work / fmt.INPUT_FOLDER, inputs)
+        for index in range(6):
+            _write_pictures(work / fmt.view_folder(index), views[:, index])
+        cameras = sixview_cameras(rig, views.shape[-1])
+        first = rig.camera(0.0, input_elevation_deg, inputs.shape[-1])
+        angles = zip(rig.azimuths_deg, rig.elevations_deg, cameras, strict=True)
+        fmt.write_sample_info(
+            work,
+            {
+                "rig": rig_name,
+                "num_frames": frames,
+                "fps": fps,
+                "resolution": views.shape[-1],
+                "input": {
+                    "elevation_deg": input_elevation_deg,
+                    "camera": fmt.camera_dict(first),
+                },
+                "views": [
+                    {"azimuth_deg": a, "elevation_deg": e, "camera": fmt.camera_dict(c)}
+                    for a, e, c in angles
+                ],
+                **(info or {}),
+            },
+        )
+        fmt.mark_complete(work, config_hash)
+        if target.is_dir():
+            target.rmdir()
+        publish_directory(work, target)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+
+
+def _write_pictures(folder: Path, pictures: Tensor) -> None:
+    """[T, 4, H, W] in [0, 1] as 000.png, 001.png, …"""
+    folder.mkdir(parents=True)
+    pixels = (pictures.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8).movedim(1, -1).cpu()
+    for time, picture in enumerate(pixels.numpy()):
+        (folder / f"{fmt.picture_name(time)}.png").write_bytes(encode_rgba(picture))
