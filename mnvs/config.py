@@ -1,0 +1,190 @@
+"""Everything a training run of the video UNet can be told, with the reason of each default."""
+
+from dataclasses import dataclass
+
+from mnvs.lora import MODES
+from mnvs.objectives import OBJECTIVES, TIMESTEPS
+from training_core.checks import at_least, in_unit_interval, positive
+from training_core.config import option, section
+
+OPTIMIZERS = ("adam", "adamw", "adamw8bit")
+
+
+@dataclass
+class ModelConfig:
+    zero123plus: str = option(
+        "", "Zero123++ checkpoint: a folder, or a name in the local Hugging Face cache"
+    )
+    temporal_source: str = option(
+        "", "where the temporal layers come from, likewise: SVD, or a MotionAdapter; empty = random"
+    )
+    temporal: str = option("svd", "whose temporal layers", choices=("svd", "animatediff"))
+    temporal_start: str = option(
+        "gated",
+        "gated = starts as Zero123++ with a live gradient, svd = with SVD's own mixing",
+        choices=("gated", "svd"),
+    )
+    variant: str = option("", "of the files, such as fp16; empty = the plain ones")
+    motion_bucket: int = option(127, "SVD's motion bucket, 0 to 255, said in every step")
+    noise_augmentation: float = option(0.02, "SVD's noise augmentation, said in every step")
+
+    def validate(self) -> None:
+        """Raises ValueError on numbers outside SVD's ranges."""
+        if not 0 <= self.motion_bucket <= 255:
+            raise ValueError(f"motion_bucket must be in 0..255, is {self.motion_bucket}")
+        at_least(0, noise_augmentation=self.noise_augmentation)
+
+
+@dataclass
+class DataConfig:
+    paths: list[str] = option([], "six-view datasets: folders or .zip files")
+    frames: int = option(8, "frames T of a clip")
+    max_stride: int = option(1, "clips take every n-th frame, n drawn from 1 to this")
+    random_start: bool = option(True, "clips start anywhere in a video, not at its first frame")
+    view_size: int = option(320, "height of one view in pixels; a tile is three by two of them")
+    condition: str = option(
+        "image",
+        "what the network is shown: image = the input view's first frame, video = all its frames",
+        choices=("image", "video"),
+    )
+    condition_size: int = option(320, "height of the input picture in pixels")
+    cache: str = option("", "folder for encoded frames, made once and kept; empty = in memory")
+
+    def validate(self) -> None:
+        """Raises ValueError on clips and pictures that cannot be."""
+        at_least(1, frames=self.frames, max_stride=self.max_stride)
+        at_least(16, view_size=self.view_size, condition_size=self.condition_size)
+
+
+@dataclass
+class LoraConfig:
+    mode: str = option("temporal", "which modules; see mnvs.lora.MODES", choices=tuple(MODES))
+    rank: int = option(64, "of the matrices; Zero123++'s author found 4 to barely work")
+    alpha: float = option(64.0, "the update is multiplied by alpha / rank")
+    dropout: float = option(0.0, "share of each adapted module's input set to zero in training")
+    mix_factors: bool = option(True, "train how spatial and temporal branches mix as well")
+
+    def validate(self) -> None:
+        """Raises ValueError on impossible adapters."""
+        at_least(1, rank=self.rank)
+        positive(alpha=self.alpha)
+        in_unit_interval(dropout=self.dropout)
+
+
+@dataclass
+class ObjectiveConfig:
+    target: str = option(
+        "v", "whose error is minimised; x0 is the report's, min_snr weighs by SNR", OBJECTIVES
+    )
+    gamma: float = option(5.0, "cap of the signal-to-noise ratio in min_snr")
+    timesteps: str = option(
+        "uniform", "how noise levels are drawn: all steps alike, or ln sigma normal", TIMESTEPS
+    )
+    log_mean: float = option(0.7, "mean of ln sigma when lognormal (SVD's fine-tuning)")
+    log_std: float = option(1.6, "standard deviation of ln sigma when lognormal")
+    drop_condition: float = option(
+        0.1, "share of videos shown grey and the empty prompt, for classifier-free guidance"
+    )
+
+    def validate(self) -> None:
+        """Raises ValueError on impossible shares and spreads."""
+        positive(gamma=self.gamma, log_std=self.log_std)
+        in_unit_interval(drop_condition=self.drop_condition)
+
+
+@dataclass
+class OptimizerConfig:
+    kind: str = option("adamw", "adamw8bit needs bitsandbytes and CUDA", choices=OPTIMIZERS)
+    rate: float = option(1e-4, "largest learning rate; full fine-tuning wants about 1e-5")
+    betas: list[float] = option([0.9, 0.999], "decay of Adam's two averages")
+    epsilon: float = option(1e-8, "added to the root in Adam's denominator")
+    weight_decay: float = option(1e-2, "pull of weights towards zero, per unit of rate (not adam)")
+    warmup: int = option(100, "steps over which the rate rises from zero")
+    final: float = option(0.1, "share of the rate left at the last step (cosine in between)")
+    clip: float = option(1.0, "largest gradient norm; 0 = no limit")
+
+    def validate(self) -> None:
+        """Raises ValueError on negative numbers and betas outside [0, 1)."""
+        positive(rate=self.rate, epsilon=self.epsilon)
+        at_least(0, weight_decay=self.weight_decay, warmup=self.warmup, clip=self.clip)
+        in_unit_interval(final=self.final)
+        if len(self.betas) != 2 or not all(0.0 <= beta < 1.0 for beta in self.betas):
+            raise ValueError(f"betas must be two numbers in [0, 1), are {self.betas}")
+
+
+@dataclass
+class StepsConfig:
+    parameters: str = option(
+        "lora", "lora = adapters on a frozen network, full = the network", choices=("lora", "full")
+    )
+    lora: LoraConfig = section(LoraConfig, "the adapters")
+    objective: ObjectiveConfig = section(ObjectiveConfig, "what is minimised, at which noise")
+    optimizer: OptimizerConfig = section(OptimizerConfig, "how weights move")
+    steps: int = option(20000, "optimizer steps")
+    batch: int = option(1, "videos per optimizer step, over all processes")
+    accumulate: int = option(1, "parts a process's share of the batch is worked off in")
+    gradient_checkpointing: bool = option(
+        True, "recompute activations: less memory, a third slower"
+    )
+    ema: float = option(0.0, "decay of the averaged weights used for pictures; 0 = none")
+
+    def validate(self) -> None:
+        """Raises ValueError where batches do not divide."""
+        at_least(1, steps=self.steps, batch=self.batch, accumulate=self.accumulate)
+        if self.batch % self.accumulate:
+            raise ValueError(f"batch={self.batch} is no multiple of accumulate={self.accumulate}")
+        if not 0.0 <= self.ema < 1.0:
+            raise ValueError(f"ema must be in [0, 1), is {self.ema}")
+
+
+@dataclass
+class ValidationConfig:
+    every: int = option(1000, "steps between validations, the first before any step; 0 = never")
+    paths: list[str] = option([], "six-view datasets to look at; empty = the training ones")
+    clips: int = option(2, "clips generated each time, from the start of as many datasets")
+    steps: int = option(28, "denoising steps")
+    guidance: float = option(4.0, "scale of classifier-free guidance")
+    shared_noise: bool = option(False, "start all frames from the same noise")
+    seed: int = option(0, "of the start noise; the same every time")
+
+    def validate(self) -> None:
+        """Raises ValueError on counts below one."""
+        at_least(0, every=self.every)
+        at_least(1, clips=self.clips, steps=self.steps, guidance=self.guidance)
+
+
+@dataclass
+class LogConfig:
+    every: int = option(20, "steps between log lines; figures are means since the last one")
+    checkpoint_every: int = option(500, "steps between checkpoints")
+    keep_last: int = option(2, "checkpoints kept besides the best")
+
+    def validate(self) -> None:
+        """Raises ValueError on intervals below one."""
+        at_least(1, every=self.every, checkpoint_every=self.checkpoint_every)
+        at_least(1, keep_last=self.keep_last)
+
+
+@dataclass
+class TrainConfig:
+    """A run of ``mnvs.train``."""
+
+    name: str = option("mnvs", "name of the run's folder")
+    output_root: str = option("runs", "where run folders are made")
+    resume: str = option(
+        "auto", "auto = continue a run of this name, never = new folder", choices=("auto", "never")
+    )
+    seed: int = option(0, "seed of everything random")
+    device: str = option("auto", "auto, cpu or cuda", choices=("auto", "cpu", "cuda"))
+    threads: int = option(0, "CPU threads; 0 = leave to PyTorch")
+    precision: str = option(
+        "auto",
+        "of matrix products: auto = bf16 on GPUs that have it, fp16 on other GPUs, fp32 on CPUs; "
+        "fp16 scales the loss. Trained weights and their moments are always fp32",
+        choices=("auto", "fp32", "bf16", "fp16"),
+    )
+    model: ModelConfig = section(ModelConfig, "the network's start")
+    data: DataConfig = section(DataConfig, "the clips")
+    train: StepsConfig = section(StepsConfig, "how it learns")
+    validation: ValidationConfig = section(ValidationConfig, "looking at it on the way")
+    log: LogConfig = section(LogConfig, "how often what is written")

@@ -1,0 +1,34 @@
+"""One call of the network as training needs it: the write pass and the read pass together."""
+
+from torch import Tensor, nn
+
+from mnvs.conditioning import Conditioning
+from mnvs.loading import VideoUNet
+
+
+class Denoiser(nn.Module):
+    """A UNet whose two passes are one ``forward``, which is what DistributedDataParallel watches.
+
+    Args:
+        unet: ``MNVSUNet`` or ``MNVSMotionUNet``.
+    """
+
+    def __init__(self, unet: VideoUNet) -> None:
+        super().__init__()
+        self.unet = unet
+
+    def forward(
+        self, noisy: Tensor, noisy_condition: Tensor, steps: Tensor, conditioning: Conditioning
+    ) -> Tensor:
+        """Predict v.
+
+        Args:
+            noisy: [B, T, 4, h, w]. noisy_condition: [B, Tc, 4, h', w'], Tc = 1 or T, noised to the
+                same level. steps: [B] long.
+
+        Returns:
+            v, [B, T, 4, h, w].
+        """
+        reference = self.unet.write_reference(noisy_condition, steps, conditioning.prompt)
+        prediction: Tensor = self.unet(noisy, steps, conditioning, reference)
+        return prediction

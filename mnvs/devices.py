@@ -1,0 +1,46 @@
+"""Devices, processes and number formats of a run, by way of accelerate."""
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, PartialState
+
+from training_core.config import ConfigError
+
+_FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def make_accelerator(device: str = "auto", precision: str = "auto") -> Accelerator:
+    """accelerate's view of this process; processes are those that its launcher or Slurm started.
+
+    Raises:
+        ConfigError: CUDA is asked for and absent, or fp16 on a CPU.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device=cuda, but PyTorch finds no CUDA device")
+    cpu = device == "cpu" or not torch.cuda.is_available()
+    chosen = resolve(precision, cpu)
+    # accelerate keeps one state per process for ever; a second run may want another precision.
+    if not PartialState().use_distributed:
+        AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(cpu=cpu, mixed_precision="no" if chosen == "fp32" else chosen)
+
+
+def resolve(precision: str, cpu: bool) -> str:
+    """fp32, bf16 or fp16: what ``auto`` stands for here.
+
+    Raises:
+        ConfigError: fp16 on a CPU, which has no loss scaling.
+    """
+    if precision == "auto":
+        if cpu:
+            return "fp32"
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bf16" if native else "fp16"
+    if precision == "fp16" and cpu:
+        raise ConfigError("precision=fp16 needs a CUDA device; on a CPU use bf16 or fp32")
+    return precision
+
+
+def frozen_dtype(accelerator: Accelerator) -> torch.dtype:
+    """The format of weights that do not train: that of the matrix products."""
+    return _FORMATS.get(accelerator.mixed_precision, torch.float32)
