@@ -9,7 +9,7 @@ Interface and reference attention are MNVSUNet's. Of the conditioning only the p
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from diffusers import UNetMotionModel
 from diffusers.configuration_utils import register_to_config
@@ -97,7 +97,27 @@ class MNVSMotionUNet(VideoUNetMixin, UNetMotionModel):
     `off`, they are never run and every frame is Zero123++'s.
     """
 
-    _keep_in_fp32_modules = ("time_mixer",)
+    # diffusers wants a list; its `to` warns about these, but they stay float32 there too.
+    _keep_in_fp32_modules: ClassVar[list[str]] = ["time_mixer"]
+    # Arguments of diffusers' class that have one value here.
+    ignore_for_config: ClassVar[list[str]] = [
+        "act_fn",
+        "addition_embed_type",
+        "addition_time_embed_dim",
+        "downsample_padding",
+        "encoder_hid_dim",
+        "encoder_hid_dim_type",
+        "mid_block_layers",
+        "mid_block_scale_factor",
+        "norm_num_groups",
+        "projection_class_embeddings_input_dim",
+        "reverse_motion_num_attention_heads",
+        "reverse_temporal_transformer_layers_per_block",
+        "reverse_transformer_layers_per_block",
+        "time_cond_proj_dim",
+        "transformer_layers_per_mid_block",
+        "use_linear_projection",
+    ]
 
     @register_to_config
     def __init__(

@@ -11,7 +11,7 @@ pixel by pixel with a tile of six others.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers import UNetSpatioTemporalConditionModel
@@ -41,7 +41,8 @@ class MNVSUNet(PeftAdapterMixin, VideoUNetMixin, UNetSpatioTemporalConditionMode
             in most of them, Zero123++ 1e-5, and no checkpoint says so.
     """
 
-    _keep_in_fp32_modules = ("time_mixer",)
+    # diffusers wants a list; its `to` warns about these, but they stay float32 there too.
+    _keep_in_fp32_modules: ClassVar[list[str]] = ["time_mixer"]
 
     @register_to_config
     def __init__(

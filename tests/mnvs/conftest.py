@@ -8,6 +8,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from official_zero123plus import Official
+
 
 @pytest.fixture(autouse=True)
 def same_start() -> None:
@@ -16,3 +18,19 @@ def same_start() -> None:
     """
     torch.manual_seed(0)
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def official(shared_data: Path) -> Official:
+    """The official Zero123++ code's inputs, weights and outputs."""
+    return Official(shared_data / "fixtures" / "zero123plus_tiny_a")
+
+
+@pytest.fixture(scope="session")
+def checkpoints(official: Official, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with that Zero123++ and random temporal sources; read only."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        official.write(folder)
+    return folder
