@@ -16,7 +16,8 @@ from transformers import CLIPVisionModelWithProjection
 
 from mnvs import images
 from mnvs.preprocessing import Preprocessing
-from mnvs.prompt import LOAD_ERRORS, EmptyPrompt, load_empty_prompt, read_ramp, resolve_checkpoint
+from mnvs.prompt import LOAD_ERRORS, EmptyPrompt, load_empty_prompt, read_ramp
+from mnvs.weights import checkpoint_folder
 from training_core.config import InputError
 
 
@@ -30,6 +31,8 @@ class Encoders:
     Attributes:
         ramp: [77] float32, weight of the image embedding in each state of the prompt.
         chunk: pictures in the VAE at once.
+        place: where pictures are moved to; None = where the VAE is. For CPU offload, which keeps
+            networks elsewhere between their calls.
     """
 
     vae: AutoencoderKL
@@ -39,6 +42,7 @@ class Encoders:
     for_vae: Preprocessing
     for_clip: Preprocessing
     chunk: int = 4
+    place: torch.device | None = None
 
     def __post_init__(self) -> None:
         tokens, width = self.prompt.states.shape
@@ -66,7 +70,7 @@ class Encoders:
         Raises:
             InputError: naming the folder and what is missing or does not fit.
         """
-        folder = resolve_checkpoint(checkpoint)
+        folder = checkpoint_folder(checkpoint)
         try:
             vae = AutoencoderKL.from_pretrained(folder / "vae", variant=variant, torch_dtype=dtype)
             vision = CLIPVisionModelWithProjection.from_pretrained(
@@ -92,8 +96,8 @@ class Encoders:
 
     @property
     def device(self) -> torch.device:
-        """Where the networks are."""
-        return self.vae.device
+        """Where pictures go and results are."""
+        return self.place or self.vae.device
 
     @property
     def embedding_width(self) -> int:

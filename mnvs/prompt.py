@@ -1,13 +1,11 @@
 """The text side of Zero123++: the empty prompt, onto which the image embedding is ramped.
 
 Zero123++ never sees another prompt than the empty one, so its 340M-parameter text encoder comes
-down to one table of 77 states. It is computed once from a checkpoint's tokenizer and text encoder
-and kept beside our own checkpoints as `empty_prompt/`.
+down to one table of 77 states. It is computed from a checkpoint's tokenizer and text encoder, and
+kept in our own checkpoints as `empty_prompt/`, which have no text encoder.
 """
 
 import json
-import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,14 +13,10 @@ from typing import Any
 import torch
 from diffusers import ModelMixin
 from diffusers.configuration_utils import ConfigMixin, register_to_config
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from training_core.config import InputError
-
-logger = logging.getLogger(__name__)
 
 FOLDER = "empty_prompt"
 INDEX_FILE = "model_index.json"
@@ -54,34 +48,11 @@ class EmptyPrompt(ModelMixin, ConfigMixin):
         return self.states + image_embeds.unsqueeze(-2) * ramp.to(self.states).unsqueeze(-1)
 
 
-def resolve_checkpoint(name: str | Path, cache_dir: str | Path | None = None) -> Path:
-    """The folder of a checkpoint: a local one, or that of a Hub name in the local cache.
-
-    Nothing is downloaded: compute nodes have no internet.
+def read_index(folder: Path) -> dict[str, Any]:
+    """Content of a checkpoint's `model_index.json`.
 
     Raises:
-        InputError: neither is there; the message says how to fetch it.
-    """
-    folder = Path(name)
-    if folder.is_dir():
-        return folder
-    text = str(name)
-    if folder.is_absolute() or text.startswith(".") or text.count("/") != 1:
-        raise InputError(f"{name}: no such folder")
-    try:
-        return Path(snapshot_download(text, cache_dir=cache_dir, local_files_only=True))
-    except (LocalEntryNotFoundError, HfHubHTTPError, ValueError, OSError):
-        raise InputError(
-            f"{name}: neither a folder nor in the Hugging Face cache; "
-            f"fetch it where there is internet with: hf download {name}"
-        ) from None
-
-
-def read_ramp(folder: Path) -> Tensor:
-    """The learned ramp [77] in a checkpoint's `model_index.json`.
-
-    Raises:
-        InputError: the file or the key is missing, or it is not a list of numbers.
+        InputError: it is missing or not a JSON object.
     """
     path = folder / INDEX_FILE
     try:
@@ -90,7 +61,14 @@ def read_ramp(folder: Path) -> Tensor:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError as error:
         raise InputError(f"{path}: not valid JSON ({error})") from None
-    return check_ramp(index.get(RAMP_KEY), str(path))
+    if not isinstance(index, dict):
+        raise InputError(f"{path}: a JSON object was expected")
+    return index
+
+
+def read_ramp(folder: Path) -> Tensor:
+    """The learned ramp [77] in a checkpoint's `model_index.json`; InputError without one."""
+    return check_ramp(read_index(folder).get(RAMP_KEY), str(folder / INDEX_FILE))
 
 
 def check_ramp(values: Any, where: str) -> Tensor:
@@ -106,16 +84,16 @@ def load_empty_prompt(
 ) -> EmptyPrompt:
     """`empty_prompt/` of a checkpoint, else computed from its tokenizer and text encoder.
 
-    What was computed is written to `empty_prompt/` where the folder lets us, so that the text
-    encoder is read once.
-
     Raises:
         InputError: neither form is there, or it cannot be read.
     """
     stored = folder / FOLDER
     if stored.is_dir():
+        file = stored / f"diffusion_pytorch_model.{variant}.safetensors"
         try:
-            return EmptyPrompt.from_pretrained(stored, torch_dtype=dtype)
+            return EmptyPrompt.from_pretrained(
+                stored, torch_dtype=dtype, variant=variant if file.is_file() else None
+            )
         except LOAD_ERRORS as error:
             raise InputError(f"{stored}: {str(error).splitlines()[0]}") from error
     if not ((folder / "tokenizer").is_dir() and (folder / "text_encoder").is_dir()):
@@ -124,9 +102,6 @@ def load_empty_prompt(
             "from which the empty prompt would be computed"
         )
     prompt = _compute(folder, variant)
-    if os.access(folder, os.W_OK):
-        prompt.save_pretrained(stored)
-        logger.info("kept the empty prompt in %s; the text encoder is not needed again", stored)
     prompt.states.data = prompt.states.to(dtype)
     return prompt
 

@@ -33,9 +33,7 @@ def find_folder(source: str | Path) -> Path:
     Raises:
         InputError: there is no such folder or model, or it has no config.json.
     """
-    folder = Path(source)
-    if not folder.is_dir():
-        folder = _cached_model(str(source))
+    folder = checkpoint_folder(source)
     for candidate in (folder / "unet", folder):
         if (candidate / CONFIG).is_file():
             return candidate
@@ -107,8 +105,15 @@ class WeightFile:
             raise InputError(f"{self.path}: {len(unknown)} unknown tensors: {_list(unknown)}")
 
 
-def _cached_model(source: str) -> Path:
-    repository, _, revision = source.partition("@")
+def checkpoint_folder(source: str | Path) -> Path:
+    """`source` if it is a folder, else that of a model OWNER/NAME[@REVISION] in the hub's cache.
+
+    Raises:
+        InputError: neither is there.
+    """
+    if Path(source).is_dir():
+        return Path(source)
+    repository, _, revision = str(source).partition("@")
     owner, _, name = repository.partition("/")
     if not owner or not name or "/" in name or owner.startswith((".", "~")):
         raise InputError(f"{source}: no such folder")

@@ -1,0 +1,194 @@
+"""From noise to latents of T frames: the sampler around the network, without pictures.
+
+Classifier-free guidance as Zero123++ has it: the unconditional branch is told the empty prompt, no
+image token, and the latents of a grey picture, which it reads by reference attention like the other
+branch reads the input (facts: its pipeline; issue 66 for the raw condition latents).
+"""
+
+import copy
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mnvs.conditioning import Conditioning
+from mnvs.noise import NoiseSchedule
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How latents are drawn.
+
+    Attributes:
+        steps: evaluations of the network, twice that many with guidance.
+        guidance: scale; 1 or less leaves the unconditional branch out.
+        shared_noise: all frames start from the same noise.
+        shared_step_noise: likewise for what an ancestral sampler adds at each step; None = as
+            ``shared_noise``. With both, frames of a network without temporal layers differ only by
+            their condition.
+        batched: both branches of guidance in one call; else one after the other, with half the
+            memory and the same result.
+        spatial_only: leave the temporal layers out: Zero123++, frame by frame.
+    """
+
+    steps: int = 28
+    guidance: float = 4.0
+    shared_noise: bool = False
+    shared_step_noise: bool | None = None
+    batched: bool = True
+    spatial_only: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Told:
+    """What the sampler is told about B videos; all on the network's device.
+
+    Attributes:
+        condition: [B, Tc, 4, h', w'], raw latents of the input pictures, Tc = 1 or T.
+        no_condition: [4, h', w'], those of the grey picture.
+        prompt: [B, Tc, 77, D], ramped image embeddings.
+        no_prompt: [77, D], the empty prompt.
+        image_token: [B, Tc, 1, D]; the first frame's is what the temporal layers see.
+        added_time_ids: [B, 3], see ``Conditioning``.
+    """
+
+    condition: Tensor
+    no_condition: Tensor
+    prompt: Tensor
+    no_prompt: Tensor
+    image_token: Tensor
+    added_time_ids: Tensor
+
+    def unconditional(self) -> "Told":
+        """The same videos as the other branch of guidance is told about them."""
+        return replace(
+            self,
+            condition=self.no_condition.expand_as(self.condition),
+            prompt=self.no_prompt.expand_as(self.prompt),
+            image_token=torch.zeros_like(self.image_token),
+        )
+
+    def conditioning(self, c_noise: Tensor) -> Conditioning:
+        """For the network at one noise level, [B]."""
+        prompt = self.prompt[:, 0] if self.prompt.shape[1] == 1 else self.prompt
+        return Conditioning(prompt, self.image_token[:, 0], c_noise, self.added_time_ids)
+
+
+@torch.no_grad()
+def sample_latents(
+    unet: Any,
+    scheduler: Any,
+    told: Told,
+    shape: tuple[int, int, int, int],
+    sampling: Sampling,
+    generator: torch.Generator,
+    on_step: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Scaled latents [B, T, 4, h, w], float32, on the device of ``told``.
+
+    Everything random comes from ``generator`` (on any device), in one order whatever ``batched``.
+
+    Args:
+        unet: MNVSUNet or MNVSMotionUNet.
+        scheduler: a diffusers scheduler for v prediction; a copy of it is used.
+        shape: (T, 4, h, w) of one video.
+        on_step: called after each step with the number of steps done.
+    """
+    scheduler = copy.deepcopy(scheduler)
+    schedule = NoiseSchedule.from_scheduler(scheduler)
+    device, videos = told.condition.device, len(told.condition)
+    scheduler.set_timesteps(sampling.steps, device=device)
+    draw = _Draw(generator, device)
+    latents = draw((videos, 1 if sampling.shared_noise else shape[0], *shape[1:]))
+    latents = latents.expand(-1, shape[0], -1, -1, -1) * scheduler.init_noise_sigma
+    branches = [told.unconditional(), told] if sampling.guidance > 1.0 else [told]
+    step_noise = _step_generators(sampling, generator, videos, shape[0])
+    for number, time in enumerate(scheduler.timesteps):
+        times = time.to(device).expand(videos)
+        noisy = scheduler.scale_model_input(latents, time).to(unet.dtype)
+        conditions = [
+            schedule.add_noise(branch.condition, draw(branch.condition.shape), times).to(unet.dtype)
+            for branch in branches
+        ]
+        clock = schedule.c_noise(times)
+        told_now = [b.conditioning(clock).to(device, unet.dtype) for b in branches]
+        outputs = _evaluate(unet, noisy, times, told_now, conditions, sampling)
+        velocity = outputs[-1]
+        if len(outputs) == 2:
+            velocity = outputs[0] + sampling.guidance * (outputs[1] - outputs[0])
+        latents = _step(scheduler, velocity, time, latents, step_noise)
+        if on_step is not None:
+            on_step(number + 1)
+    return latents
+
+
+def _evaluate(
+    unet: Any,
+    noisy: Tensor,
+    times: Tensor,
+    told: list[Conditioning],
+    conditions: list[Tensor],
+    sampling: Sampling,
+) -> list[Tensor]:
+    """v of each branch, [B, T, 4, h, w] float32: write pass, then read pass."""
+    count = len(told)
+    if sampling.batched:
+        groups = [(Conditioning.cat(told), torch.cat(conditions))]
+    else:
+        groups = list(zip(told, conditions, strict=True))
+    outputs: list[Tensor] = []
+    for conditioning, condition in groups:
+        share = len(condition) // len(noisy)
+        steps = times.repeat(share)
+        reference = unet.write_reference(condition, steps, conditioning.prompt)
+        samples = noisy.repeat(share, 1, 1, 1, 1)
+        output = unet(samples, steps, conditioning, reference, spatial_only=sampling.spatial_only)
+        outputs += output.float().chunk(share)
+    assert len(outputs) == count
+    return outputs
+
+
+def _step(
+    scheduler: Any,
+    velocity: Tensor,
+    time: Tensor,
+    latents: Tensor,
+    generators: torch.Generator | list[torch.Generator],
+) -> Tensor:
+    """One step of the scheduler with frames as its batch, so that each may have its generator."""
+    extra = {}
+    if "generator" in inspect.signature(scheduler.step).parameters:
+        extra["generator"] = generators
+    flat = scheduler.step(velocity.flatten(0, 1), time, latents.flatten(0, 1), **extra)
+    return flat.prev_sample.view_as(latents)
+
+
+class _Draw:
+    """Standard normal numbers from one generator, moved to one device."""
+
+    def __init__(self, generator: torch.Generator, device: torch.device) -> None:
+        self.generator, self.device = generator, device
+
+    def __call__(self, shape: tuple[int, ...]) -> Tensor:
+        noise = torch.randn(shape, generator=self.generator, device=self.generator.device)
+        return noise.to(self.device)
+
+
+def _step_generators(
+    sampling: Sampling, generator: torch.Generator, videos: int, frames: int
+) -> torch.Generator | list[torch.Generator]:
+    """One generator for all frames, or one for each, those of a video in the same state."""
+    shared = sampling.shared_step_noise
+    if shared is None:
+        shared = sampling.shared_noise
+    if not shared:
+        return generator
+    seeds = torch.randint(1 << 62, (videos,), generator=generator, device=generator.device)
+    return [
+        torch.Generator(generator.device).manual_seed(seed)
+        for seed in seeds.tolist()
+        for _ in range(frames)
+    ]

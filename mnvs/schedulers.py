@@ -1,0 +1,39 @@
+"""The sampling scheduler of a checkpoint."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import diffusers
+from diffusers import SchedulerMixin
+
+from training_core.config import InputError
+
+
+def load_scheduler(folder: str | Path, trailing: bool = True) -> SchedulerMixin:
+    """The diffusers scheduler that `scheduler_config.json` names.
+
+    Args:
+        trailing: sample from the last training step on. Zero123++'s file says "linspace", and
+            every example of its authors replaces that by "trailing".
+
+    Raises:
+        InputError: the file is missing or damaged, or names no scheduler of diffusers.
+    """
+    path = Path(folder) / "scheduler_config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        name = config["_class_name"]
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{path}: not the settings of a scheduler") from None
+    found: Any = getattr(diffusers, str(name), None)
+    if not (isinstance(found, type) and issubclass(found, SchedulerMixin)):
+        raise InputError(f"{path}: {name!r} is no scheduler of diffusers")
+    if config.get("prediction_type") != "v_prediction":
+        raise InputError(f"{path}: prediction_type is not v_prediction")
+    if trailing and "timestep_spacing" in config:
+        config["timestep_spacing"] = "trailing"
+    scheduler: SchedulerMixin = found.from_config(config)
+    return scheduler
