@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import diffusers
 from diffusers import SchedulerMixin
@@ -28,12 +28,12 @@ def load_scheduler(folder: str | Path, trailing: bool = True) -> SchedulerMixin:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path}: not the settings of a scheduler") from None
-    found: Any = getattr(diffusers, str(name), None)
+    found = getattr(diffusers, str(name), None)
     if not (isinstance(found, type) and issubclass(found, SchedulerMixin)):
         raise InputError(f"{path}: {name!r} is no scheduler of diffusers")
     if config.get("prediction_type") != "v_prediction":
         raise InputError(f"{path}: prediction_type is not v_prediction")
     if trailing and "timestep_spacing" in config:
         config["timestep_spacing"] = "trailing"
-    scheduler: SchedulerMixin = found.from_config(config)
+    scheduler: SchedulerMixin = cast(Any, found).from_config(config)
     return scheduler

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from blender_render import dataset_format as fmt
-from blender_render.cameras import SIXVIEW_RIGS, sixview_cameras
+from blender_render.cameras import SIXVIEW_RIGS, multiview_cameras, sixview_cameras
 from blender_render.pictures import encode_rgba
 
 
@@ -41,5 +41,24 @@ def write_dots(
     info = {"rig": "v1.2", "num_frames": frames, "views": views}
     info["input"] = {"camera": fmt.camera_dict(cameras[6])}
     fmt.write_sample_info(folder, info | ({} if fps is None else {"fps": fps}))
+    fmt.mark_complete(folder, "dots")
+    return folder
+
+
+def write_multiview(folder: Path, frames: int = 2, size: int = 32) -> Path:
+    """A complete multi-view dataset of dots: 3 train, 1 val and 2 test views a frame."""
+    cameras = multiview_cameras(6, 2.5, 0.8, (size, size), seed=1)
+    for frame in range(frames):
+        inside = folder / fmt.frame_folder(frame)
+        for split, chosen in (("train", cameras[:3]), ("val", cameras[3:4]), ("test", cameras[4:])):
+            (inside / split).mkdir(parents=True)
+            names = [f"{split}/{fmt.picture_name(i)}" for i in range(len(chosen))]
+            for view, name in enumerate(names):
+                data = encode_rgba(picture(0, view, frame, size))
+                (inside / f"{name}.png").write_bytes(data)
+            fmt.write_transforms(inside, split, chosen, names)
+    info = {"frames": list(range(frames)), "resolution": [size, size]}
+    world = {"scale": 1.0, "offset": [0.0, 0.0, 0.0]}
+    fmt.write_dataset_info(folder, info | {"world_to_asset": world})
     fmt.mark_complete(folder, "dots")
     return folder

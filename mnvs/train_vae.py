@@ -1,0 +1,257 @@
+"""Fit the tiny VAE on rendered pictures, so that tiny's latents mean something.
+
+``python -m mnvs.train_vae --config configs/mnvs/tiny_vae.yaml data.paths=[data/fox,data/robot]``
+
+The result, ``runs/mnvs/NAME/vae``, is an AutoencoderKL of diffusers; ``python -m mnvs.tiny vae=…``
+puts it into a checkpoint.
+"""
+
+import dataclasses
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+
+from mnvs.tiny import new_vae
+from mnvs.vae_data import CropSampler, Source, read_source, to_unit
+from mnvs.vae_fit import (
+    VaeTrainer,
+    latent_moments,
+    mean_psnr,
+    reconstruct,
+    reconstruction_psnr,
+    standardise,
+)
+from training_core.checkpoint import CheckpointStore, seed_everything
+from training_core.checks import at_least, positive
+from training_core.cli import run_command
+from training_core.config import ConfigError, option, section
+from training_core.metrics_log import MetricsLog, progress, write_final
+from training_core.run_folder import RunFolder
+from training_core.stopping import StopSignals
+
+logger = logging.getLogger(__name__)
+
+MAY_CHANGE = ("log", "threads", "device", "resume", "output_root")
+
+
+@dataclasses.dataclass
+class VaeDataConfig:
+    paths: list[str] = option([], "six-view or multi-view datasets, folders or .zip")
+    view_size: int = option(64, "side of one view in pixels")
+
+    def validate(self) -> None:
+        """Raises ValueError on views too small to have latents."""
+        at_least(16, view_size=self.view_size)
+
+
+@dataclasses.dataclass
+class VaeConfig:
+    channels: list[int] = option(
+        [16, 32, 64, 64], "of the levels; each but the last halves the size: 4 levels = factor 8"
+    )
+    layers: int = option(1, "residual blocks per level")
+    lambda_kl: float = option(1e-6, "weight of the KL divergence per latent number")
+
+    def validate(self) -> None:
+        """Raises ValueError on sizes that cannot be built."""
+        at_least(1, layers=self.layers, levels=len(self.channels))
+        at_least(0, lambda_kl=self.lambda_kl)
+        if any(count < 4 or count % 4 for count in self.channels):
+            raise ValueError(f"channels must be multiples of 4, are {self.channels}")
+
+    @property
+    def factor(self) -> int:
+        """Pixels per latent in each direction."""
+        return 2 ** (len(self.channels) - 1)
+
+
+@dataclasses.dataclass
+class VaeOptimizeConfig:
+    steps: int = option(1500, "optimizer steps")
+    batch: int = option(8, "crops per step")
+    crop: int = option(64, "side of a crop in pixels")
+    recolour: bool = option(False, "colour channels in random order: more colours, coarser fit")
+    rate: float = option(2e-3, "largest learning rate of Adam; one cosine to zero")
+    warmup: int = option(50, "steps over which it rises")
+
+    def validate(self) -> None:
+        """Raises ValueError on counts below one."""
+        at_least(1, steps=self.steps, batch=self.batch, crop=self.crop)
+        at_least(0, warmup=self.warmup)
+        positive(rate=self.rate)
+
+
+@dataclasses.dataclass
+class VaeLogConfig:
+    every: int = option(50, "steps between log lines")
+    validate_every: int = option(250, "steps between validations; 0 = only at the end")
+    checkpoint_every: int = option(250, "steps between checkpoints")
+    keep_last: int = option(2, "checkpoints kept")
+
+    def validate(self) -> None:
+        """Raises ValueError on intervals below one."""
+        at_least(1, every=self.every, checkpoint_every=self.checkpoint_every)
+        at_least(1, keep_last=self.keep_last)
+        at_least(0, validate_every=self.validate_every)
+
+
+@dataclasses.dataclass
+class TrainVaeConfig:
+    """A run of ``mnvs.train_vae``."""
+
+    name: str = option("tiny_vae", "name of the run's folder")
+    output_root: str = option("runs", "where run folders are made")
+    resume: str = option(
+        "auto", "auto = continue a run of this name, never = new folder", choices=("auto", "never")
+    )
+    seed: int = option(0, "seed of weights and data order")
+    device: str = option("auto", "auto, cpu or cuda", choices=("auto", "cpu", "cuda"))
+    threads: int = option(0, "CPU threads; 0 = leave to PyTorch")
+    data: VaeDataConfig = section(VaeDataConfig, "the pictures")
+    vae: VaeConfig = section(VaeConfig, "the network")
+    optimize: VaeOptimizeConfig = section(VaeOptimizeConfig, "how it learns")
+    log: VaeLogConfig = section(VaeLogConfig, "how often what is written")
+
+    def validate(self) -> None:
+        """Raises ValueError where sizes do not divide."""
+        sizes = {"data.view_size": self.data.view_size, "optimize.crop": self.optimize.crop}
+        for key, size in sizes.items():
+            if size % self.vae.factor:
+                raise ValueError(f"{key}={size} is no multiple of the VAE's {self.vae.factor}")
+
+
+def run(config: TrainVaeConfig) -> None:
+    """Fit, standardise the latents, measure, and write `vae/` and the final figures."""
+    sources = _read(config)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    device = _device(config.device)
+    folder = RunFolder.open(
+        Path(config.output_root), "mnvs", config.name, config, config.resume, MAY_CHANGE
+    )
+    seed_everything(config.seed)
+    vae = new_vae(config.vae.channels, config.data.view_size, config.vae.layers).to(device)
+    optimize = config.optimize
+    trainer = VaeTrainer(
+        vae,
+        CropSampler(sources, optimize.crop, optimize.batch, optimize.recolour, config.seed),
+        steps=optimize.steps,
+        rate=optimize.rate,
+        warmup=optimize.warmup,
+        lambda_kl=config.vae.lambda_kl,
+        fault_folder=folder.path,
+    )
+    with StopSignals() as stop:
+        seconds = _fit(trainer, sources, folder, config.log, stop)
+    vae.eval()
+    standardise(vae, sources)
+    scores = reconstruction_psnr(vae, sources)
+    mean, std = latent_moments(vae, sources)
+    vae.save_pretrained(folder.path / "vae")
+    write_final(
+        folder,
+        {
+            "psnr": mean_psnr(scores),
+            "psnr_of": dict(scores),
+            "latent_mean": mean,
+            "latent_std": std,
+            "scaling_factor": vae.config.scaling_factor,
+            "factor": config.vae.factor,
+            "parameters": sum(p.numel() for p in vae.parameters()),
+            "steps": optimize.steps,
+            "cpu_seconds": seconds,
+        },
+    )
+    logger.info("held-out PSNR %.2f dB: %s", mean_psnr(scores), folder.path / "vae")
+
+
+def _fit(
+    trainer: VaeTrainer,
+    sources: Sequence[Source],
+    folder: RunFolder,
+    log: VaeLogConfig,
+    stop: StopSignals,
+) -> float:
+    """Train to the end from the latest checkpoint; CPU seconds spent, earlier starts included."""
+    store = CheckpointStore(folder.checkpoints, keep_last=log.keep_last)
+    saved = store.load()
+    first, earlier = 0, 0.0
+    if saved is not None:
+        trainer.restore(saved)
+        first, earlier = saved.step, saved.state["seconds"]
+    begin = time.process_time()
+    with (
+        MetricsLog(folder, first) as metrics,
+        progress(trainer.steps, initial=first, description="fit the VAE") as bar,
+    ):
+        for step in range(first, trainer.steps):
+            values = trainer.step(step)
+            done = step + 1
+            last = done == trainer.steps
+            if done % log.every == 0 or last:
+                metrics.log(done, {k: float(v) for k, v in values.items()})
+                bar.set_postfix(mse=float(values["loss/mse"]))
+            if last or (log.validate_every and done % log.validate_every == 0):
+                _validate(trainer.vae, sources, metrics, done)
+            if last or done % log.checkpoint_every == 0 or stop.requested:
+                tensors, state = trainer.tensors()
+                seconds = earlier + time.process_time() - begin
+                store.save(done, tensors, state | {"seconds": seconds})
+                stop.raise_if_requested()
+            bar.update()
+    return earlier + time.process_time() - begin
+
+
+def _validate(
+    vae: AutoencoderKL, sources: Sequence[Source], metrics: MetricsLog, step: int
+) -> None:
+    scores = reconstruction_psnr(vae, sources)
+    named = {f"val/psnr_{name}": score for name, score in scores.items()}
+    metrics.log(step, {"val/psnr": mean_psnr(scores), **named})
+    truth = to_unit(sources[0].held_out[:1])
+    pair = torch.cat([truth[0], reconstruct(vae, truth)[0]], dim=-1)
+    metrics.image("val/truth_reconstruction", pair.permute(1, 2, 0), step)
+
+
+def plan(config: TrainVaeConfig) -> str:
+    """What ``--dry-run`` prints, after reading the data."""
+    sources = _read(config)
+    vae = new_vae(config.vae.channels, config.data.view_size, config.vae.layers)
+    lines = [f"{s.name}: {len(s.train)} pictures, {len(s.held_out)} held out" for s in sources]
+    count = sum(p.numel() for p in vae.parameters())
+    return "\n".join(
+        [
+            *lines,
+            f"VAE of factor {config.vae.factor} with {count:,} parameters, "
+            f"{config.optimize.steps} steps of {config.optimize.batch} crops",
+            f"to {Path(config.output_root) / 'mnvs' / config.name}",
+        ]
+    )
+
+
+def _read(config: TrainVaeConfig) -> list[Source]:
+    if not config.data.paths:
+        raise ConfigError("data.paths is missing: which pictures?")
+    sources = [read_source(path, config.data.view_size) for path in config.data.paths]
+    names = [source.name for source in sources]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"data.paths: two datasets of one name among {', '.join(names)}")
+    return sources
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device=cuda, but PyTorch finds no CUDA device")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_command(TrainVaeConfig, run=run, plan=plan, description=__doc__ or "", argv=argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,109 @@
+"""Pictures that the tiny VAE is fitted on: tiles of six-view videos, and multi-view renders."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from blender_render import dataset_format as fmt
+from blender_render.archive import open_tree
+from blender_render.readers import list_frames, read_sixview, read_views
+from mnvs.images import on_grey
+from training_core.config import InputError
+
+# One frame in this many is kept out of training, starting with the one in the middle.
+HOLD_OUT_EVERY = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Pictures of one dataset, uint8 RGB over grey.
+
+    Attributes:
+        train, held_out: [N, 3, H, W]; tiles (H : W = 3 : 2) of a six-view video, or square views.
+    """
+
+    name: str
+    train: Tensor
+    held_out: Tensor
+
+
+def read_source(path: str | Path, view_size: int) -> Source:
+    """The tiles of a six-view video, or the views of all frames of a multi-view dataset.
+
+    Of a video, the middle frame of every eight is held out; of a multi-view dataset, the test
+    split.
+
+    Raises:
+        InputError: the dataset is damaged, of neither kind, or has nothing to hold out.
+    """
+    with open_tree(path) as tree:
+        sixview = tree.exists(fmt.SAMPLE_FILE)
+    name = Path(path).stem
+    if sixview:
+        tiles = to_bytes(on_grey(read_sixview(path).compose_tile(view_size)))
+        held = torch.arange(len(tiles)) % HOLD_OUT_EVERY == min(HOLD_OUT_EVERY, len(tiles)) // 2
+        if bool(held.all()):
+            raise InputError(f"{path}: one frame is too few to fit a VAE and to measure it")
+        return Source(name, tiles[~held], tiles[held])
+    size = (view_size, view_size)
+    splits = []
+    for split in ("train", "test"):
+        frames = [
+            read_views(Path(path) / frame, split, resolution=size, with_depth=False).images
+            for frame in list_frames(path)
+        ]
+        splits.append(to_bytes(on_grey(torch.cat(frames))))
+    return Source(name, *splits)
+
+
+def to_bytes(pictures: Tensor) -> Tensor:
+    """[0, 1] → uint8, rounded; a quarter of the memory, and exact for renders of that size."""
+    return (pictures.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8)
+
+
+def to_unit(pictures: Tensor) -> Tensor:
+    """uint8 → float32 in [0, 1]."""
+    return pictures.float() / 255.0
+
+
+class CropSampler:
+    """Square crops of the training pictures, a pure function of seed and step.
+
+    Every source has the same share, whatever its number of pictures. Crops of a tile may lie
+    across the borders of its views, because the whole tile goes through the VAE. Half of them are
+    mirrored; with ``recolour`` their colour channels come in random order, so that few assets
+    teach more colours.
+    """
+
+    def __init__(
+        self, sources: Sequence[Source], crop: int, batch: int, recolour: bool, seed: int
+    ) -> None:
+        self.pictures = [source.train for source in sources]
+        self.crop, self.batch, self.recolour, self.seed = crop, batch, recolour, seed
+        for source in sources:
+            if min(source.train.shape[-2:]) < crop:
+                raise InputError(f"{source.name}: pictures are smaller than the crop of {crop}")
+
+    def generator(self, step: int) -> torch.Generator:
+        """The random numbers of one step."""
+        return torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """[B, 3, crop, crop] in [0, 1]."""
+
+        def below(count: int) -> int:
+            return int(torch.randint(count, (), generator=generator))
+
+        crops = []
+        for _ in range(self.batch):
+            pictures = self.pictures[below(len(self.pictures))]
+            picture = pictures[below(len(pictures))]
+            top, left = (below(length - self.crop + 1) for length in picture.shape[1:])
+            part = picture[:, top : top + self.crop, left : left + self.crop]
+            if self.recolour:
+                part = part[torch.randperm(3, generator=generator)]
+            crops.append(part.flip(-1) if below(2) else part)
+        return to_unit(torch.stack(crops))
