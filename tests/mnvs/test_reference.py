@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.hooks import ModelHook, add_hook_to_module
 from diffusers.models.attention import BasicTransformerBlock
 from official_zero123plus import Official
 from torch import Tensor
@@ -162,6 +163,42 @@ def test_bfloat16_throughout(official: Official, checkpoints: Path, kind: str) -
     out = run(unet.to(half), sample.to(half), steps, told.to("cpu", half), condition.to(half))
     assert out.dtype == half
     assert (out - expected).square().mean() < 0.001 * expected.square().mean()
+
+
+class CountingHook(ModelHook):
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def pre_forward(self, module: torch.nn.Module, *args: object, **kwargs: object) -> tuple:
+        self.calls += 1
+        return args, kwargs
+
+
+@kinds
+@torch.no_grad()
+def test_hooks_on_forward_see_the_write_pass_too(
+    official: Official, checkpoints: Path, kind: str
+) -> None:
+    """CPU offload moves the weights in such a hook."""
+    unet = official.fused(checkpoints, kind)
+    hook = CountingHook()
+    add_hook_to_module(unet, hook)
+    run(unet, *random_video(1, 3, 1))
+    assert hook.calls == 2
+
+
+@kinds
+@torch.no_grad()
+def test_references_are_numbered_in_order_of_execution(
+    official: Official, checkpoints: Path, kind: str
+) -> None:
+    unet = official.fused(checkpoints, kind)
+    order = []
+    for module in unet.modules():
+        if hasattr(module, "first_attention"):
+            module.register_forward_pre_hook(lambda m, _: order.append(m.first_attention))
+    run(unet, *random_video(1, 3, 1))
+    assert order == [*range(6), *range(6)]
 
 
 @torch.no_grad()
