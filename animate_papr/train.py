@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from animate_papr.align import align_to_hull
 from animate_papr.config import AnimateConfig, NextFrameConfig
 from animate_papr.motion import motion_terms
@@ -26,7 +24,7 @@ from blender_render.readers import Views, list_frames
 from sjc_papr.checkpoints import model_from
 from sjc_papr.config import OptimizeConfig
 from sjc_papr.cost import describe_step
-from sjc_papr.device import pick_device
+from sjc_papr.device import pick_device, prepare_cpu
 from sjc_papr.evaluate import evaluate_views, mean_scores, peak_memory_bytes, read_split
 from sjc_papr.initialise import initial_points
 from sjc_papr.losses import Losses
@@ -174,8 +172,7 @@ def run(config: AnimateConfig) -> None:
     """Train all frames in order, then write the figures of the whole run."""
     if not config.data.path:
         raise ConfigError("data.path is missing: which pictures?")
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    prepare_cpu(config.threads)
     pick_device(config.device)
     Losses(config.first.losses), Losses(config.next.losses)
     names = frame_names(config)

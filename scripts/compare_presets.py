@@ -14,11 +14,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from animate_papr.config import AnimateConfig, NextFrameConfig
 from animate_papr.run_files import read_json
 from animate_papr.train import FrameTask, frame_names, train_frame
+from sjc_papr.device import prepare_cpu
 from training_core import atomic
 from training_core.cli import run_command
 from training_core.run_folder import RunFolder
@@ -65,8 +64,7 @@ def train_variant(
 
 def run(config: AnimateConfig) -> None:
     """Train all variants and write the table."""
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    prepare_cpu(config.threads)
     names = frame_names(config)
     folder = RunFolder.open(
         Path(config.output_root), "compare_presets", config.name, config, config.resume

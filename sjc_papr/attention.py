@@ -8,7 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sjc_papr.config import AttentionConfig
-from sjc_papr.embedding import EmbeddingNetwork, encoded_width, positional_encoding
+from sjc_papr.embedding import (
+    EmbeddingNetwork,
+    SampleLayerNorm,
+    encoded_width,
+    normalised_product,
+    positional_encoding,
+)
 from sjc_papr.precision import compute_dtype
 from sjc_papr.rays import RayPointGeometry
 
@@ -94,14 +100,14 @@ class ProximityAttention(nn.Module):
         """
         dtype = compute_dtype(directions.device)
         keys, values = self._inputs(directions, points, geometry, features.to(dtype))
-        keys, values = self.key(keys), self.value(values)
-        query = self.project_query(self.query(self._encode(directions, 1.0).to(dtype)))
+        keys, values = self.key.before_norm(keys), self.value(values)
+        query = self.project_query(self.query(self._encode(directions, 1.0, dtype)))
 
         # query · (W key + b) = (Wᵀ query) · key + query · b: one product per ray instead of one
         # per point.
-        match = (keys @ (query @ self.project_key.weight).unsqueeze(-1)).squeeze(-1)
+        match = self._match(keys, query @ self.project_key.weight)
         match = match + (query @ self.project_key.bias).unsqueeze(-1)
-        scores = self._activate(match.float() / math.sqrt(self.config.score_width)) * influence
+        scores = self._activate(match / math.sqrt(self.config.score_width)) * influence
         if self.config.proximity:
             scores = scores + self._proximity(geometry)
         # Equal to a softmax over points and background followed by renormalising the points' part,
@@ -113,16 +119,22 @@ class ProximityAttention(nn.Module):
         fused = self.fuse((shares.to(dtype).unsqueeze(-2) @ values).squeeze(-2))
         return Attended(fused, shares, alpha, scores)
 
+    def _match(self, keys: Tensor, query: Tensor) -> Tensor:
+        """Products of keys [..., K, n], normalised if so configured, and queries [..., n]."""
+        if isinstance(self.key.output_norm, SampleLayerNorm):
+            return normalised_product(keys, query, self.key.output_norm)
+        return (keys @ query.unsqueeze(-1)).squeeze(-1).float()
+
     def _inputs(
         self, directions: Tensor, points: Tensor, geometry: RayPointGeometry, features: Tensor
     ) -> tuple[Tensor, Tensor]:
         """What the key and the value network see of each pair, in the format of ``features``."""
         config, dtype = self.config, features.dtype
         scale, rays = config.coordinate_scale, directions.unsqueeze(-2)
-        offset = self._encode(geometry.offset, scale).to(dtype)
+        offset = self._encode(geometry.offset, scale, dtype)
         if config.offsets == "relative":
-            depth = self._encode(_behind_first(geometry.along) * rays, scale).to(dtype)
-            view = self._encode(rays, 1.0).to(dtype).expand(*offset.shape[:-1], -1)
+            depth = self._encode(_behind_first(geometry.along) * rays, scale, dtype)
+            view = self._encode(rays, 1.0, dtype).expand(*offset.shape[:-1], -1)
             return (
                 torch.cat([features, depth, offset], dim=-1),
                 torch.cat([view, offset, features], dim=-1),
@@ -130,18 +142,20 @@ class ProximityAttention(nn.Module):
         foot = geometry.foot
         if config.offsets == "centred":
             foot = (points * rays).sum(-1, keepdim=True) * rays
-        foot = self._encode(foot, scale).to(dtype)
+        foot = self._encode(foot, scale, dtype)
         # PAPR keeps point positions out of the key's gradient; they learn through the offsets.
-        place = self._encode(points.detach(), scale).to(dtype)
+        place = self._encode(points.detach(), scale, dtype)
         return (
             torch.cat([place, foot, offset], dim=-1),
             torch.cat([foot, offset, features], dim=-1),
         )
 
-    def _encode(self, x: Tensor, scale: float) -> Tensor:
+    def _encode(self, x: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
         # Eye-to-foot vectors are long: doubling angles would lose digits imported weights rely on.
         recurrence = self.config.offsets != "official"
-        return positional_encoding(x * scale, self.config.frequencies, recurrence=recurrence)
+        return positional_encoding(
+            x * scale, self.config.frequencies, recurrence=recurrence, dtype=dtype
+        )
 
     def _activate(self, match: Tensor) -> Tensor:
         if self.config.score_activation == "relu":

@@ -1,8 +1,35 @@
-"""Which device a run computes on."""
+"""Which device a run computes on, and how it is set up."""
+
+import ctypes
 
 import torch
 
 from training_core.config import ConfigError
+
+# Parameters of glibc's mallopt(3), from malloc.h.
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
+
+
+def prepare_cpu(threads: int = 0) -> None:
+    """Set the number of CPU threads (0 = leave it) and keep freed memory within the process.
+
+    glibc hands large tensors back to the system as soon as they are freed; the next step then gets
+    its memory page by page, zeroed, which was a third to a half of a training step with tensors of
+    tens of megabytes. Other C libraries are left as they are.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    mallopt(_MMAP_MAX, 0)
+    mallopt(_TRIM_THRESHOLD, -1)
+
+
+def prepare_cuda() -> None:
+    """Let the tensor cores multiply float32 matrices where nothing narrower is asked for (TF32)."""
+    torch.set_float32_matmul_precision("high")
 
 
 def pick_device(name: str) -> torch.device:
@@ -15,4 +42,6 @@ def pick_device(name: str) -> torch.device:
         raise ConfigError("device=cuda, but PyTorch finds no CUDA device")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        prepare_cuda()
     return torch.device(name)

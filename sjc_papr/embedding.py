@@ -1,6 +1,6 @@
 """Positional encoding and the small networks that turn geometry into keys, queries and values."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 _LEAK = 0.2
+_CACHED_NUMBERS = 1 << 19
 
 
 def encoded_width(inputs: int, frequencies: int) -> int:
@@ -15,7 +16,13 @@ def encoded_width(inputs: int, frequencies: int) -> int:
     return inputs * (1 + 2 * frequencies)
 
 
-def positional_encoding(x: Tensor, frequencies: int, *, recurrence: bool = True) -> Tensor:
+def positional_encoding(
+    x: Tensor,
+    frequencies: int,
+    *,
+    recurrence: bool = True,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
     """x, sin(2^i x), cos(2^i x) for i < frequencies, grouped by input coordinate.
 
     The order per coordinate is x, sin x, cos x, sin 2x, cos 2x, ... as in zvict/papr
@@ -25,40 +32,46 @@ def positional_encoding(x: Tensor, frequencies: int, *, recurrence: bool = True)
         x: [..., n].
         recurrence: compute the first sine and cosine only and double the angle for the others. That
             is several times cheaper and costs about 2^frequencies rounding errors (4e-6 at six).
+        dtype: format of the result, by default that of ``x``, which everything is computed in.
 
     Returns:
         [..., n * (1 + 2 * frequencies)].
     """
-    return _PositionalEncoding.apply(x, frequencies, recurrence).flatten(-2)
+    code: Tensor = _PositionalEncoding.apply(x, frequencies, recurrence, dtype or x.dtype)
+    return code.flatten(-2)
 
 
 class _PositionalEncoding(torch.autograd.Function):
     """The backward pass needs nothing but the sines and cosines of the forward pass."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, frequencies: int, recurrence: bool) -> Tensor:
-        code = x.new_empty(*x.shape, 1 + 2 * frequencies)
+    def forward(
+        ctx: Any, x: Tensor, frequencies: int, recurrence: bool, dtype: torch.dtype
+    ) -> Tensor:
+        code = x.new_empty(*x.shape, 1 + 2 * frequencies, dtype=dtype)
         code[..., 0] = x
         for i in range(frequencies):
-            sine, cosine = code[..., 1 + 2 * i], code[..., 2 + 2 * i]
             if i == 0 or not recurrence:
                 angle = x * 2.0**i
-                sine.copy_(angle.sin())
-                cosine.copy_(angle.cos())
+                sine, cosine = angle.sin(), angle.cos()
             else:
-                half_sine, half_cosine = code[..., 2 * i - 1], code[..., 2 * i]
-                torch.mul(half_sine, half_cosine, out=sine).mul_(2.0)
-                torch.mul(half_sine, half_sine, out=cosine).mul_(-2.0).add_(1.0)
+                sine, cosine = 2.0 * sine * cosine, 1.0 - 2.0 * sine.square()
+            code[..., 1 + 2 * i], code[..., 2 + 2 * i] = sine, cosine
         ctx.save_for_backward(code)
+        ctx.dtype = x.dtype
         return code
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         (code,), (gradient,) = ctx.saved_tensors, gradients
-        octaves = code.shape[-1] // 2
-        frequency = 2.0 ** torch.arange(octaves, dtype=code.dtype, device=code.device)
-        slope = gradient[..., 1::2] * code[..., 2::2] - gradient[..., 2::2] * code[..., 1::2]
-        return gradient[..., 0] + slope @ frequency, None, None
+        slope = torch.zeros_like(gradient[..., 0], dtype=ctx.dtype)
+        # From the highest octave down, so that doubling replaces the factors 2^i.
+        for i in reversed(range(code.shape[-1] // 2)):
+            sine, cosine = 1 + 2 * i, 2 + 2 * i
+            slope = 2.0 * slope + (
+                gradient[..., sine] * code[..., cosine] - gradient[..., cosine] * code[..., sine]
+            )
+        return gradient[..., 0] + slope, None, None, None
 
 
 class SampleLayerNorm(nn.Module):
@@ -79,6 +92,63 @@ class SampleLayerNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.layer_norm(x, (self.features,), self.weight * self.to_sample, self.bias, 1e-12)
+
+
+def normalised_product(x: Tensor, query: Tensor, norm: SampleLayerNorm) -> Tensor:
+    """``(norm(x) * query.unsqueeze(-2)).sum(-1)`` without ever holding ``norm(x)``.
+
+    Normalised rows have mean zero, so the product with the centred query needs their deviation
+    only: x · q' / σ. The weight of the norm goes into the query, its bias adds one number a query.
+
+    Args:
+        x: [..., K, n]. query: [..., n].
+
+    Returns:
+        [..., K], float32.
+    """
+    weighted = query * norm.weight.to(query.dtype)
+    centred = weighted - weighted.mean(dim=-1, keepdim=True)
+    shape = x.shape[:-1]
+    product: Tensor = _StandardisedProduct.apply(
+        x.reshape(-1, *x.shape[-2:]), centred.reshape(-1, x.shape[-1]).to(x.dtype)
+    )
+    return product.view(shape) + (query * norm.bias.to(query.dtype)).sum(-1, keepdim=True).float()
+
+
+class _StandardisedProduct(torch.autograd.Function):
+    """x · q / σ(x) for x [R, K, n] and centred q [R, n], a few rows at a time.
+
+    With m = x · q / σ the gradient is (q - (x - μ) m / ((n - 1) σ)) / σ for x and x / σ for q.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, query: Tensor) -> Tensor:
+        variance, mean = (x.new_empty(x.shape[:-1], dtype=torch.float32) for _ in range(2))
+        for rows in _parts(x):
+            variance[rows], mean[rows] = torch.var_mean(x[rows].float(), dim=-1)
+        scale = (variance + 1e-12).rsqrt()
+        product = (x @ query.unsqueeze(-1)).squeeze(-1).float() * scale
+        ctx.save_for_backward(x, query, mean, scale, product)
+        return product
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        x, query, mean, scale, product = ctx.saved_tensors
+        slope = gradients[0] * scale
+        pull = slope * scale * product / (x.shape[-1] - 1)
+        to_query = (slope.to(x.dtype).unsqueeze(-2) @ x).squeeze(-2)
+        to_x = torch.empty_like(x)
+        for rows in _parts(x):
+            centred = x[rows] - mean[rows].unsqueeze(-1)
+            wanted = slope[rows].unsqueeze(-1) * query[rows].unsqueeze(-2)
+            to_x[rows] = wanted.addcmul_(pull[rows].unsqueeze(-1), centred, value=-1.0)
+        return to_x, to_query
+
+
+def _parts(x: Tensor) -> Iterator[slice]:
+    """Slices of the first dimension whose intermediates fit a processor's cache; one on a GPU."""
+    rows = x.shape[0] if x.is_cuda else max(1, _CACHED_NUMBERS // x[0].numel())
+    return (slice(start, start + rows) for start in range(0, x.shape[0], rows))
 
 
 class EmbeddingNetwork(nn.Module):
@@ -118,9 +188,16 @@ class EmbeddingNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., inputs] to [..., widths[-1]]."""
-        x = inputs = self.input_norm(x)
+        return self.output_norm(self.before_norm(x))
+
+    def before_norm(self, x: Tensor) -> Tensor:
+        """The same without the normalisation of the output."""
+        # Rows, because a linear layer of more dimensions returns a view, and an activation in place
+        # on a view makes autograd copy the whole tensor in the backward pass.
+        leading = x.shape[:-1]
+        x = inputs = self.input_norm(x.flatten(0, -2))
         for i, layer in enumerate(self.layers):
             x = layer(torch.cat([x, inputs], dim=-1) if i in self.skips else x)
             if i < self.activated:
                 x = F.leaky_relu(x, self.slope, inplace=True)
-        return self.output_norm(x)
+        return x.unflatten(0, leading)

@@ -8,12 +8,10 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from blender_render.readers import Views
 from sjc_papr.config import TrainConfig
 from sjc_papr.cost import describe_step
-from sjc_papr.device import pick_device
+from sjc_papr.device import pick_device, prepare_cpu
 from sjc_papr.evaluate import evaluate_views, mean_scores, peak_memory_bytes, read_split
 from sjc_papr.initialise import initial_points
 from sjc_papr.losses import Losses
@@ -62,8 +60,7 @@ def run(config: TrainConfig) -> None:
     """Train, then evaluate on the test split and write the final figures."""
     if not config.data.path:
         raise ConfigError("data.path is missing: which pictures?")
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    prepare_cpu(config.threads)
     device = pick_device(config.device)
     Losses(config.optimize.losses)
     data = Path(config.data.path)
