@@ -111,7 +111,8 @@ def load_unet(
         kind: "svd" or "animatediff".
         temporal_start: see MNVSUNet.
         dtype: of all weights but the mix factors, which stay float32.
-        variant: such as "fp16", of both files: `diffusion_pytorch_model.fp16.safetensors`.
+        variant: "fp16" for `diffusion_pytorch_model.fp16.safetensors`, in each of the two folders
+            that has it.
 
     Raises:
         InputError: a folder or file that is missing, damaged or not what it should be.

@@ -59,6 +59,9 @@ def read_config(folder: Path) -> dict[str, Any]:
 class WeightFile:
     """The safetensors file of one network: names and shapes at once, tensors when asked for.
 
+    With a variant, such as "fp16", the file without one is taken where the other is missing: it
+    says the same, more precisely.
+
     Attributes:
         shapes: shape of every tensor in the file, by name.
 
@@ -67,7 +70,9 @@ class WeightFile:
     """
 
     def __init__(self, folder: Path, variant: str | None = None) -> None:
-        self.path = folder / f"{WEIGHTS}{f'.{variant}' if variant else ''}.safetensors"
+        self.path = folder / f"{WEIGHTS}.{variant}.safetensors"
+        if not variant or not self.path.is_file():
+            self.path = folder / f"{WEIGHTS}.safetensors"
         if not self.path.is_file():
             raise InputError(f"{self.path}: missing{_what_is_there(folder)}")
         try:
