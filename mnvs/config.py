@@ -39,7 +39,7 @@ class ModelConfig:
 class DataConfig:
     paths: list[str] = option([], "six-view datasets: folders or .zip files")
     frames: int = option(8, "frames T of a clip")
-    max_stride: int = option(1, "clips take every n-th frame, n drawn from 1 to this")
+    strides: list[int] = option([1], "a clip takes every n-th frame; n is drawn from these")
     random_start: bool = option(True, "clips start anywhere in a video, not at its first frame")
     view_size: int = option(320, "height of one view in pixels; a tile is three by two of them")
     condition: str = option(
@@ -48,12 +48,15 @@ class DataConfig:
         choices=("image", "video"),
     )
     condition_size: int = option(320, "height of the input picture in pixels")
+    rig: str = option("v1.2", "whose six views the checkpoint makes", choices=("v1.1", "v1.2"))
     cache: str = option("", "folder for encoded frames, made once and kept; empty = in memory")
 
     def validate(self) -> None:
         """Raises ValueError on clips and pictures that cannot be."""
-        at_least(1, frames=self.frames, max_stride=self.max_stride)
+        at_least(1, frames=self.frames)
         at_least(16, view_size=self.view_size, condition_size=self.condition_size)
+        if not self.strides or min(self.strides) < 1:
+            raise ValueError(f"strides must be whole numbers of at least 1, are {self.strides}")
 
 
 @dataclass

@@ -37,6 +37,10 @@ class Ema:
         finally:
             self._assign(kept)
 
+    def adopt(self) -> None:
+        """Give the network the averaged weights for good."""
+        self._assign(self.averages)
+
     def restore(self, averages: Mapping[str, Tensor]) -> None:
         """Continue from saved ``averages``."""
         for name, average in self.averages.items():

@@ -1,8 +1,6 @@
-"""Which parameters of a UNet train, and how the result is written."""
+"""Which parameters of a UNet train."""
 
-import logging
 import re
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -11,12 +9,8 @@ from mnvs.config import StepsConfig
 from mnvs.loading import VideoUNet
 from mnvs.lora import DEAD, Lora, LoraSettings
 
-logger = logging.getLogger(__name__)
-
 # Besides queries and keys, the norm whose output only the query reads.
 _DEAD_PARAMETERS = re.compile(rf"(?:{DEAD}|.*\.temporal_transformer_blocks\.\d+\.norm2)\..*")
-
-ADAPTER_FOLDER, NETWORK_FOLDER = "lora", "unet"
 
 
 class Trainable:
@@ -62,13 +56,3 @@ class Trainable:
     def parameters(self) -> dict[str, nn.Parameter]:
         """What trains, by its name in the UNet."""
         return {n: p for n, p in self.unet.named_parameters() if p.requires_grad}
-
-    def export(self, folder: Path) -> Path:
-        """Write the adapter (``lora/``) or the network (``unet/``) below ``folder``; its path."""
-        if self.lora:
-            path = folder / ADAPTER_FOLDER
-            self.lora.save(path)
-        else:
-            path = folder / NETWORK_FOLDER
-            self.unet.save_pretrained(path)
-        return path

@@ -1,0 +1,229 @@
+"""What a training run would take: parameters, memory per GPU, time. Works without any weights.
+
+Memory of activations was measured on the full-size network, operation by operation on the meta
+device; it is a constant plus so much per frame and latent pixel, within 3 % for 8, 14 and 25 frames
+and for half-size latents. Operations are counted here for the very configuration. Speeds are
+assumptions.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from mnvs.conditioning import Conditioning
+from mnvs.config import TrainConfig
+from mnvs.denoiser import Denoiser
+from mnvs.loading import VideoUNet, new_unet
+from mnvs.trainable import Trainable
+from mnvs.weights import find_folder, read_config
+from training_core.config import InputError
+
+_GIB = 2.0**30
+_TOKENS = 77
+# Zero123++ v1.2's UNet, as far as it differs from diffusers' defaults.
+_PUBLISHED = {
+    "cross_attention_dim": 1024,
+    "attention_head_dim": (5, 10, 20, 20),
+    "use_linear_projection": True,
+}
+# From here on the full-size figures say something about a network.
+_LARGE = 1e9
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A kind of device: memory in GiB, and TFLOP/s assumed to be reached in training."""
+
+    name: str
+    gib: float
+    tflops: float
+
+
+GPUS = (
+    Gpu("V100 32 GB (fp16)", 32, 30),
+    Gpu("A100 40 GB", 40, 100),
+    Gpu("L40S 48 GB", 48, 100),
+    Gpu("A100 80 GB", 80, 100),
+    Gpu("H100 80 GB", 80, 300),
+    Gpu("H200 141 GB", 141, 300),
+)
+# What one thread of a server CPU reaches on the tiny network, measured.
+CPU_TFLOPS = 0.06
+
+# Activations in GiB at 8 and at 14 frames of 120x80 latents, one video, adapters in float32.
+_ACTIVATIONS = {True: (8.3, 13.2), False: (45.8, 77.8)}
+_FRAMES, _PIXELS = (8, 14), 120 * 80
+# VAE, text states and vision encoder in half precision; CUDA context and workspaces.
+_ENCODERS_GIB, _CUDA_GIB = 1.97, 1.5
+# A training step in forward passes: with adapters nothing is computed for frozen weights.
+_PASSES = {"lora": 2.2, "full": 3.0}
+_RECOMPUTED = 0.83
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Sizes of a run; memory in GiB on each GPU, ``operations`` per optimizer step in TFLOP.
+
+    ``source`` says where the sizes come from, ``videos`` how many are worked on at once.
+    """
+
+    source: str
+    videos: int
+    parameters: int
+    trained: int
+    modules: int
+    mix_factors: int
+    latent: tuple[int, int]
+    weights_gib: float
+    training_gib: float
+    activations_gib: float
+    operations: float
+
+    @property
+    def total_gib(self) -> float:
+        """All of it, encoders and CUDA included."""
+        parts = (self.weights_gib, self.training_gib, self.activations_gib)
+        return sum(parts) + _ENCODERS_GIB + _CUDA_GIB
+
+
+def meta_unet(config: TrainConfig) -> tuple[VideoUNet, str]:
+    """The network without its weights, and where its sizes come from.
+
+    Checkpoints that are not on this machine count as the published ones.
+    """
+    model = config.model
+    spatial, source = _config_of(model.zero123plus, "Zero123++")
+    temporal, other = _config_of(model.temporal_source, model.temporal)
+    spatial = _PUBLISHED if spatial is None else spatial
+    with torch.device("meta"):
+        unet = new_unet(spatial, temporal, model.temporal, model.temporal_start)
+    return unet, f"{source} + {other}"
+
+
+def estimate(config: TrainConfig, processes: int = 1) -> Estimate:
+    """Count and estimate for one GPU of ``processes``."""
+    unet, source = meta_unet(config)
+    parameters = sum(p.numel() for p in unet.parameters())
+    height, width = (config.data.view_size * n // vae_factor(config) for n in (3, 2))
+    frames = config.data.frames
+    operations = forward_operations(unet, frames, (height, width), config) / 1e12
+    trainable = Trainable(unet, config.train)
+    names = trainable.parameters()
+    trained = sum(p.numel() for p in names.values())
+    train = config.train
+    videos = max(1, train.batch // (train.accumulate * processes))
+    per_weight = 4 if config.precision == "fp32" else 2
+    full = train.parameters == "full"
+    # Weight, gradient and Adam's two moments in float32; in 8 bit the moments take a byte each.
+    moments = 2 if train.optimizer.kind == "adamw8bit" else 8
+    training = trained * (8 + moments + (4 if train.ema else 0))
+    activations = activation_gib(videos * frames * height * width, train.gradient_checkpointing)
+    passes = _PASSES[train.parameters] + (_RECOMPUTED if train.gradient_checkpointing else 0.0)
+    return Estimate(
+        source=source,
+        videos=videos,
+        parameters=parameters,
+        trained=trained,
+        modules=len(trainable.lora.modules) if trainable.lora else 0,
+        mix_factors=sum(name.endswith("mix_factor") for name in names),
+        latent=(height, width),
+        # Full training keeps float32 weights (counted below) and autocast's copies of them.
+        weights_gib=(0 if full and per_weight == 4 else parameters * per_weight) / _GIB,
+        training_gib=training / _GIB,
+        activations_gib=activations * (2.0 if per_weight == 4 else 1.0),
+        operations=operations * passes * train.batch / processes,
+    )
+
+
+def vae_factor(config: TrainConfig) -> int:
+    """Pixels per latent in each direction; 8 where the checkpoint is not on this machine."""
+    try:
+        unet = find_folder(config.model.zero123plus)
+        levels = read_config(unet.parent / "vae")["block_out_channels"]
+    except (InputError, KeyError):
+        return 8
+    return int(2 ** (len(levels) - 1))
+
+
+def activation_gib(pixels: int, checkpointing: bool) -> float:
+    """Activations of the full-size network for so many latent pixels, frames and videos counted."""
+    few, many = _ACTIVATIONS[checkpointing]
+    slope = (many - few) / ((_FRAMES[1] - _FRAMES[0]) * _PIXELS)
+    return few + slope * (pixels - _FRAMES[0] * _PIXELS)
+
+
+def forward_operations(
+    unet: VideoUNet, frames: int, latent: tuple[int, int], config: TrainConfig
+) -> float:
+    """Floating-point operations of a write and a read pass over one video, counted."""
+    settings: Any = unet.config
+    width = settings.cross_attention_dim
+    width = width if isinstance(width, int) else width[0]
+    side = config.data.condition_size // vae_factor(config)
+    pictures = frames if config.data.condition == "video" else 1
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        told = Conditioning(
+            torch.zeros(1, _TOKENS, width),
+            torch.zeros(1, 1, width),
+            torch.zeros(1),
+            torch.zeros(1, 3),
+        )
+        Denoiser(unet)(
+            torch.zeros(1, frames, 4, *latent),
+            torch.zeros(1, pictures, 4, side, side),
+            torch.zeros(1, dtype=torch.long),
+            told,
+        )
+    return float(counter.get_total_flops())
+
+
+def describe(config: TrainConfig, e: Estimate) -> str:
+    """The plan as text: what trains, what it takes, on which device how long."""
+    train, data = config.train, config.data
+    what = (
+        f"LoRA {train.lora.mode}, rank {train.lora.rank}: {e.modules} modules"
+        if train.parameters == "lora"
+        else "all live parameters"
+    )
+    height, width = (data.view_size * n for n in (3, 2))
+    lines = [
+        f"network: {e.source}, {e.parameters / 1e6:,.1f} million parameters",
+        f"trained: {e.trained / 1e6:,.2f} million ({what}, {e.mix_factors} mix factors)",
+        f"clips: {data.frames} frames of {width}x{height}, latents {e.latent[1]}x{e.latent[0]}, "
+        f"condition: {data.condition}",
+        f"{train.steps} steps of {train.batch} video(s), objective {train.objective.target}, "
+        f"{train.optimizer.kind} at {train.optimizer.rate:g}, "
+        f"{e.operations:,.2f} TFLOP per step and device",
+    ]
+    if e.parameters < _LARGE:
+        seconds = e.operations / CPU_TFLOPS
+        return "\n".join([*lines, f"one CPU thread: {_time(seconds, train.steps)}"])
+    lines += [
+        f"memory per GPU at {e.videos} video(s) at once: weights {e.weights_gib:.1f} "
+        f"+ training {e.training_gib:.1f} + activations {e.activations_gib:.1f} "
+        f"+ encoders {_ENCODERS_GIB:.1f} + CUDA {_CUDA_GIB:.1f} = {e.total_gib:.1f} GiB",
+        "device               fits  at an assumed  time",
+    ]
+    for gpu in GPUS:
+        fits = "yes" if e.total_gib < 0.95 * gpu.gib else "no"
+        time = _time(e.operations / gpu.tflops, train.steps)
+        lines.append(f"{gpu.name:<20} {fits:<4}  {gpu.tflops:>4.0f} TFLOP/s   {time}")
+    return "\n".join(lines)
+
+
+def _config_of(source: str, published: str) -> tuple[dict[str, Any] | None, str]:
+    if not source:
+        return None, f"{published} (published sizes)"
+    try:
+        return read_config(find_folder(source)), source
+    except InputError:
+        return None, f"{published} (published sizes; {source} is not on this machine)"
+
+
+def _time(seconds: float, steps: int) -> str:
+    hours = seconds * steps / 3600.0
+    shown = f"{hours:.1f} h" if hours < 48 else f"{math.ceil(hours / 24)} days"
+    return f"{seconds:.2f} s/step, {shown} in all"

@@ -1,0 +1,227 @@
+"""Train the video UNet on six-view videos: adapters (LoRA) on Zero123++ and SVD, or all of it.
+
+``python -m mnvs.train --config configs/mnvs/zero123plus_svd.yaml data.paths=[data/fox.zip]
+name=NAME``
+
+The result is ``runs/mnvs/NAME/lora`` or, of full training, ``runs/mnvs/NAME/pipeline``. On several
+GPUs: one process each, with accelerate's or torchrun's variables (slurm/train_mnvs.sbatch).
+"""
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from mnvs.batches import Conditioner
+from mnvs.cache import EncodedDataset
+from mnvs.config import DataConfig, TrainConfig
+from mnvs.dataset import SixViewDataset
+from mnvs.devices import frozen_dtype, make_accelerator
+from mnvs.fit import Fit, peak_memory_bytes
+from mnvs.noise import NoiseSchedule
+from mnvs.optimizers import make_optimizer
+from mnvs.pipeline import MNVSPipeline
+from mnvs.plan import describe, estimate
+from mnvs.trainable import Trainable
+from mnvs.trainer import Trainer
+from mnvs.validation import Validation
+from training_core.checkpoint import seed_everything
+from training_core.cli import run_command
+from training_core.config import ConfigError
+from training_core.metrics_log import write_final
+from training_core.run_folder import RunFolder
+from training_core.stopping import StopSignals
+
+logger = logging.getLogger(__name__)
+
+# What may differ between the start of a run and its continuation. Another device or number of
+# threads changes the last bits of the result, nothing else here does.
+MAY_CHANGE = ("log", "validation", "data.cache", "threads", "device", "resume", "output_root")
+PIPELINE_FOLDER = "pipeline"
+
+
+def make_dataset(config: DataConfig, paths: Sequence[str], batch: int, seed: int) -> SixViewDataset:
+    """The clips of these datasets.
+
+    Raises:
+        InputError: see ``SixViewDataset``.
+    """
+    return SixViewDataset(
+        paths,
+        num_frames=config.frames,
+        view_size=config.view_size,
+        condition=config.condition,
+        condition_size=config.condition_size,
+        strides=config.strides,
+        random_start=config.random_start,
+        batch=batch,
+        seed=seed,
+    )
+
+
+def make_pipeline(config: TrainConfig, accelerator: Accelerator) -> MNVSPipeline:
+    """The networks as the checkpoints have them, on their device.
+
+    Raises:
+        ConfigError: no checkpoint is named. InputError: one is not there or does not fit.
+    """
+    model = config.model
+    if not model.zero123plus:
+        raise ConfigError("model.zero123plus is missing: which checkpoint?")
+    pipeline = MNVSPipeline.from_sources(
+        model.zero123plus,
+        model.temporal_source or None,
+        kind=model.temporal,
+        temporal_start=model.temporal_start,
+        rig=config.data.rig,
+        dtype=frozen_dtype(accelerator),
+        variant=model.variant or None,
+    )
+    return pipeline.to(accelerator.device)
+
+
+def make_trainer(
+    config: TrainConfig, accelerator: Accelerator, pipeline: MNVSPipeline, folder: Path
+) -> Trainer:
+    """Everything a step needs."""
+    dataset = make_dataset(config.data, config.data.paths, config.train.batch, config.seed)
+    schedule = NoiseSchedule.from_scheduler(pipeline.scheduler)
+    cache = Path(config.data.cache) if config.data.cache else None
+    return Trainer(
+        accelerator,
+        Trainable(pipeline.unet, config.train, frozen_dtype(accelerator)),
+        EncodedDataset(dataset, pipeline.encoders, cache),
+        Conditioner(pipeline.encoders.prompts, schedule, config.model),
+        schedule,
+        config.train,
+        seed=config.seed,
+        fault_folder=folder,
+    )
+
+
+def make_validation(
+    config: TrainConfig, pipeline: MNVSPipeline, trainer: Trainer
+) -> Validation | None:
+    """The first clip of as many datasets as are asked for; None where it is switched off."""
+    if not config.validation.every:
+        return None
+    paths = config.validation.paths or config.data.paths
+    chosen = paths[: config.validation.clips]
+    dataset = make_dataset(config.data, chosen, 1, config.seed)
+    return Validation(
+        pipeline,
+        [dataset.whole(number) for number in range(len(chosen))],
+        config.validation,
+        config.model,
+        view_size=config.data.view_size,
+        ema=trainer.ema,
+        autocast=trainer.accelerator.autocast,
+    )
+
+
+def run(config: TrainConfig) -> None:
+    """Train, then generate the validation clips, write the final figures and the result."""
+    _check(config)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    accelerator = make_accelerator(config.device, config.precision)
+    _refuse_broken_convolution(config, accelerator)
+    # Adapters, and temporal layers without a checkpoint, start at random.
+    seed_everything(config.seed)
+    pipeline = make_pipeline(config, accelerator)
+    folder = open_run(config, accelerator)
+    trainer = make_trainer(config, accelerator, pipeline, folder.path)
+    validation = make_validation(config, pipeline, trainer)
+    with StopSignals() as stop:
+        seconds = Fit(
+            trainer,
+            folder,
+            config.log,
+            stop,
+            validate=validation,
+            validate_every=config.validation.every,
+        )(f"train {config.name}")
+    if accelerator.is_main_process:
+        scores = validation.final(folder.images) if validation else {}
+        result = export(config, trainer, pipeline, folder.path)
+        figures = {"steps": config.train.steps, "seconds": seconds}
+        write_final(folder, scores | figures | {"peak_memory_bytes": peak_memory_bytes()})
+        logger.info("PSNR %s dB: %s", scores.get("psnr", "not measured"), result)
+    accelerator.end_training()
+
+
+def export(config: TrainConfig, trainer: Trainer, pipeline: MNVSPipeline, folder: Path) -> Path:
+    """Write the adapter, or of full training the whole pipeline; averaged weights where kept."""
+    if trainer.ema:
+        trainer.ema.adopt()
+    if trainer.trainable.lora:
+        path = folder / "lora"
+        trainer.trainable.lora.save(path)
+        return path
+    path = folder / PIPELINE_FOLDER
+    pipeline.save_pretrained(path)
+    return path
+
+
+def open_run(config: TrainConfig, accelerator: Accelerator) -> RunFolder:
+    """The run's folder, opened by the first process for all.
+
+    Raises:
+        ConfigError: see ``RunFolder.open``; in every process alike.
+    """
+    answer: list[object] = [None]
+    if accelerator.is_main_process:
+        try:
+            answer[0] = RunFolder.open(
+                Path(config.output_root), "mnvs", config.name, config, config.resume, MAY_CHANGE
+            )
+        except ConfigError as error:
+            answer[0] = error
+    broadcast_object_list(answer)
+    if isinstance(answer[0], ConfigError):
+        raise answer[0]
+    assert isinstance(answer[0], RunFolder)
+    return answer[0]
+
+
+def plan(config: TrainConfig) -> str:
+    """What ``--dry-run`` prints; datasets are checked where given, checkpoints need not be here."""
+    if config.data.paths:
+        dataset = make_dataset(config.data, config.data.paths, config.train.batch, config.seed)
+        videos = f"{len(dataset)} videos, {sum(dataset.counts)} frames"
+    else:
+        videos = "no data.paths given yet"
+    where = Path(config.output_root) / "mnvs" / config.name
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    sizes = describe(config, estimate(config, processes))
+    return "\n".join([f"{config.name}: {videos}", sizes, f"to {where}"])
+
+
+def _check(config: TrainConfig) -> None:
+    """Refuse what is missing before anything is loaded."""
+    if not config.data.paths:
+        raise ConfigError("data.paths is missing: which datasets?")
+    paths = [*config.data.paths, *(config.validation.paths if config.validation.every else [])]
+    make_dataset(config.data, paths, config.train.batch, config.seed)
+    make_optimizer(config.train.optimizer, [torch.nn.Parameter(torch.zeros(1))])
+
+
+def _refuse_broken_convolution(config: TrainConfig, accelerator: Accelerator) -> None:
+    """PyTorch 2.13's 3D convolution over exactly two frames has NaN gradients in bf16 on a CPU."""
+    cpu = accelerator.device.type == "cpu"
+    if cpu and accelerator.mixed_precision == "bf16" and config.data.frames == 2:
+        raise ConfigError(
+            "precision=bf16 on a CPU cannot train clips of two frames; use fp32, or other clips"
+        )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_command(TrainConfig, run=run, plan=plan, description=__doc__ or "", argv=argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

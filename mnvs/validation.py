@@ -1,0 +1,118 @@
+"""A look at generated videos during training: the same clips and the same noise every time."""
+
+import contextlib
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from mnvs.config import ModelConfig, ValidationConfig
+from mnvs.dataset import Clip
+from mnvs.ema import Ema
+from mnvs.pipeline import MNVSPipeline
+from mnvs.scores import video_scores
+from mnvs.tiles import unpack_tile
+from training_core.metrics_log import MetricsLog
+
+_SHOWN_FRAMES = 4
+
+
+class Validation:
+    """Generates clips with the pipeline that users get, and scores them; called by ``Fit``.
+
+    Args:
+        pipeline: around the network that trains.
+        clips: pictures of the truth, with the condition the network is shown.
+        view_size: side of one view in pixels.
+        ema: whose averages are looked at instead of the weights, or None.
+        autocast: makes the context that networks run in while training.
+    """
+
+    def __init__(
+        self,
+        pipeline: MNVSPipeline,
+        clips: Sequence[Clip],
+        config: ValidationConfig,
+        model: ModelConfig,
+        *,
+        view_size: int,
+        ema: Ema | None = None,
+        autocast: Callable[[], Any] = contextlib.nullcontext,
+    ) -> None:
+        self.pipeline, self.clips, self.config, self.model = pipeline, clips, config, model
+        self.ema, self.view_size, self.autocast = ema, view_size, autocast
+        pipeline.set_progress_bar_config(disable=True)
+
+    def __call__(self, log: MetricsLog, step: int) -> float:
+        """Log figures and pictures of every clip; the mean PSNR in dB."""
+        scores = []
+        for number, (clip, tiles) in enumerate(zip(self.clips, self.generate(), strict=True)):
+            scores.append(video_scores(unpack_tile(tiles), unpack_tile(clip.tiles)))
+            picture = contact_sheet(clip.tiles, tiles)
+            log.image(f"val/{number}_{clip.name}", picture.movedim(0, -1), step)
+        means = mean_scores(scores)
+        log.log(step, {f"val/{name}": value for name, value in means.items()})
+        return means["psnr"]
+
+    def final(self, folder: Path) -> dict[str, object]:
+        """Scores of every clip and their means, with a contact sheet of each in ``folder``."""
+        by_clip = {}
+        for number, (clip, tiles) in enumerate(zip(self.clips, self.generate(), strict=True)):
+            name = f"{number}_{clip.name}"
+            by_clip[name] = video_scores(unpack_tile(tiles), unpack_tile(clip.tiles))
+            pixels = (contact_sheet(clip.tiles, tiles).movedim(0, -1) * 255.0).round().byte()
+            Image.fromarray(pixels.numpy()).save(folder / f"{name}.png")
+        return {**mean_scores(list(by_clip.values())), "clips": by_clip}
+
+    def generate(self) -> list[Tensor]:
+        """Tiles [T, 3, 3·h, 2·w] of every clip."""
+        unet = self.pipeline.unet
+        averaged = self.ema.in_use() if self.ema else contextlib.nullcontext()
+        was_training = unet.training
+        unet.eval()
+        try:
+            with averaged, self.autocast():
+                return [self._generate(clip) for clip in self.clips]
+        finally:
+            unet.train(was_training)
+
+    def _generate(self, clip: Clip) -> Tensor:
+        output = self.pipeline(
+            clip.condition,
+            len(clip.tiles),
+            self.config.steps,
+            self.config.guidance,
+            generator=torch.Generator().manual_seed(self.config.seed),
+            view_size=self.view_size,
+            shared_noise=self.config.shared_noise,
+            fps=clip.fps,
+            motion_bucket=self.model.motion_bucket,
+            noise_augmentation=self.model.noise_augmentation,
+        )
+        tiles: Tensor = output.tiles
+        return tiles
+
+
+def mean_scores(scores: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Mean of each figure over clips; those without a value (no motion to compare) left out."""
+    means = {}
+    for name in scores[0]:
+        values = [s[name] for s in scores if not math.isnan(s[name])]
+        means[name] = sum(values) / len(values) if values else float("nan")
+    return means
+
+
+def contact_sheet(truth: Tensor, generated: Tensor, frames: int = _SHOWN_FRAMES) -> Tensor:
+    """[3, 2·H, n·W]: a few tiles of the truth in a row, those generated below.
+
+    Args:
+        truth, generated: [T, 3, H, W] in [0, 1].
+    """
+    count = min(frames, len(truth))
+    chosen = torch.linspace(0, len(truth) - 1, count).round().long()
+    rows = [torch.cat(list(video[chosen]), dim=-1) for video in (truth, generated)]
+    return torch.cat(rows, dim=-2)

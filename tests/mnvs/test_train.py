@@ -1,0 +1,273 @@
+"""The training command: what it writes, how it continues, what it refuses, what it plans."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from moving_dots import write_dots
+from PIL import Image
+from torch import Tensor
+
+from mnvs import train
+from mnvs.config import TrainConfig
+from mnvs.loading import load_unet
+from mnvs.lora import Lora
+from mnvs.pipeline import MNVSPipeline
+from mnvs.plan import activation_gib, describe, estimate
+from mnvs.tiny import TinyCheckpoint, build_tiny
+from training_core.checkpoint import CheckpointStore
+from training_core.cli import EXIT_STOPPED
+from training_core.config import load_config
+
+ROOT = Path(__file__).parents[2]
+SIZES = {"unet_channels": [32, 32], "heads": [2, 2], "width": 32, "view_size": 16}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyCheckpoint:
+    return build_tiny(tmp_path_factory.mktemp("tiny") / "made", **SIZES)
+
+
+@pytest.fixture(scope="module")
+def dots(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("dots")
+    return [write_dots(folder / f"dots_{i}", frames=5, dataset=i) for i in range(2)]
+
+
+def command(tiny: TinyCheckpoint, dots: list[Path], output: Path, *more: str) -> list[str]:
+    return [
+        f"data.paths=[{','.join(map(str, dots))}]",
+        f"model.zero123plus={tiny.zero123plus}",
+        f"model.temporal_source={tiny.svd}",
+        f"output_root={output}",
+        "name=small",
+        "device=cpu",
+        "threads=1",
+        "data.frames=3",
+        "data.view_size=16",
+        "data.condition_size=16",
+        "train.steps=4",
+        "train.batch=2",
+        "train.lora.rank=2",
+        "train.optimizer.rate=1e-3",
+        "train.optimizer.warmup=1",
+        "train.gradient_checkpointing=false",
+        "validation.every=2",
+        "validation.steps=2",
+        "validation.guidance=2",
+        "log.every=1",
+        "log.checkpoint_every=2",
+        *more,
+    ]
+
+
+@pytest.fixture(scope="module")
+def trained(
+    tiny: TinyCheckpoint, dots: list[Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Run folder of a short training of adapters; for reading only."""
+    output = tmp_path_factory.mktemp("runs")
+    assert train.main(command(tiny, dots, output)) == 0
+    return output / "mnvs" / "small"
+
+
+def lines_of(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def weights_of(run: Path) -> dict[str, Tensor]:
+    saved = CheckpointStore(run / "checkpoints").load()
+    assert saved is not None
+    return saved.tensors
+
+
+def test_what_a_run_leaves_behind(trained: Path) -> None:
+    figures = json.loads((trained / "metrics.json").read_text())
+    assert figures["steps"] == 4 and figures["seconds"] > 0
+    assert figures["peak_memory_bytes"] > 1 << 20
+    assert {"psnr", "ssim", "motion_ratio", "motion_correlation", "psnr_still"} <= figures.keys()
+    assert list(figures["clips"]) == ["0_dots_0", "1_dots_1"]
+    for name in figures["clips"]:
+        with Image.open(trained / "images" / f"{name}.png") as picture:
+            assert picture.size == (3 * 32, 2 * 48)
+    lines = lines_of(trained)
+    assert [line["step"] for line in lines if "val/psnr" in line] == [0, 2, 4]
+    assert all(f"val/psnr_view_{i}" in lines[0] for i in range(6))
+    steps = [line for line in lines if "loss/total" in line]
+    assert [line["step"] for line in steps] == [1, 2, 3, 4]
+    assert all(line["seconds_per_step"] > 0 for line in steps)
+    assert any((trained / "tensorboard").iterdir())
+
+
+def test_the_adapter_gives_back_the_trained_network(
+    trained: Path, tiny: TinyCheckpoint, tmp_path: Path
+) -> None:
+    unet = load_unet(tiny.zero123plus, tiny.svd)
+    lora = Lora.load(unet, trained / "lora")
+    saved = {n: t for n, t in weights_of(trained).items() if n.startswith("trained.")}
+    assert {f"trained.{n}" for n in lora.named_parameters()} == set(saved)
+    for name, parameter in lora.named_parameters().items():
+        assert torch.equal(parameter, saved[f"trained.{name}"]), name
+    assert any(t.abs().max() > 0 for n, t in saved.items() if "lora_B" in n)
+
+
+def test_validation_is_the_same_every_time(trained: Path) -> None:
+    lines = lines_of(trained)
+    last = next(line for line in lines if line["step"] == 4 and "val/psnr" in line)
+    figures = json.loads((trained / "metrics.json").read_text())
+    assert figures["psnr"] == last["val/psnr"]
+
+
+def test_a_finished_run_is_left_as_it_is(
+    trained: Path, tiny: TinyCheckpoint, dots: list[Path], tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "mnvs" / "small"))
+    before = (run / "lora" / "adapter_model.safetensors").read_bytes(), lines_of(run)
+    assert train.main(command(tiny, dots, tmp_path)) == 0
+    assert (run / "lora" / "adapter_model.safetensors").read_bytes() == before[0]
+    assert lines_of(run) == before[1]
+
+
+def test_a_run_ended_by_signals_ends_with_the_same_bits(
+    trained: Path, tiny: TinyCheckpoint, dots: list[Path], tmp_path: Path
+) -> None:
+    run = tmp_path / "mnvs" / "small"
+    arguments = command(tiny, dots, tmp_path)
+    for step, number in ((1, signal.SIGTERM), (3, signal.SIGKILL)):
+        process = subprocess.Popen([sys.executable, "-m", "mnvs.train", *arguments], cwd=ROOT)
+        deadline = time.monotonic() + 120
+        try:
+            while not reached(run, step):
+                assert process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.002)
+            process.send_signal(number)
+            status = process.wait(timeout=60)
+        finally:
+            process.kill()
+        assert status == (EXIT_STOPPED if number == signal.SIGTERM else -signal.SIGKILL)
+    assert train.main(arguments) == 0
+    straight, resumed = weights_of(trained), weights_of(run)
+    for name, tensor in straight.items():
+        if not name.startswith("rng."):
+            assert torch.equal(tensor, resumed[name]), name
+    figures = [json.loads((r / "metrics.json").read_text()) for r in (trained, run)]
+    assert figures[0]["psnr"] == figures[1]["psnr"]
+
+
+def reached(run: Path, step: int) -> bool:
+    file = run / "metrics.jsonl"
+    if not file.exists():
+        return False
+    whole = [line for line in file.read_text().split("\n")[:-1] if "loss/total" in line]
+    return len(whole) >= step
+
+
+def test_full_training_writes_a_pipeline(
+    tiny: TinyCheckpoint, dots: list[Path], tmp_path: Path
+) -> None:
+    more = ("train.parameters=full", "train.ema=0.5", "data.condition=video", "validation.every=4")
+    cached = tmp_path / "cache"
+    assert train.main(command(tiny, dots, tmp_path, *more, f"data.cache={cached}")) == 0
+    run = tmp_path / "mnvs" / "small"
+    assert len(list(cached.rglob("*.safetensors"))) == 2
+    pipeline = MNVSPipeline.from_pretrained(run / "pipeline")
+    averages = weights_of(run)
+    for name, parameter in pipeline.unet.named_parameters():
+        key = f"ema.{name}"
+        if key in averages:
+            assert torch.equal(parameter, averages[key]), name
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("train.step=3", "train.steps"),
+        ("train.lora.mode=crossattn", "noxattn"),
+        ("train.steps=many", "train.steps"),
+        ("model.temporal_start=off", "temporal_start"),
+        ("data.paths=[]", "data.paths"),
+        ("data.paths=[/nowhere/at/all]", "/nowhere/at/all"),
+        ("validation.paths=[/nowhere/else]", "/nowhere/else"),
+        ("data.frames=9", "has 5 frames"),
+        ("model.zero123plus=/no/such/checkpoint", "/no/such/checkpoint"),
+        ("model.zero123plus=", "model.zero123plus"),
+        ("train.batch=3", "accumulate"),
+        ("precision=fp16", "fp16"),
+        ("train.optimizer.kind=adamw8bit", "bitsandbytes"),
+    ],
+)
+def test_wrong_values_end_before_any_work(
+    tiny: TinyCheckpoint,
+    dots: list[Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    override: str,
+    said: str,
+) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
+    more = ["train.accumulate=2"] if override == "train.batch=3" else []
+    assert train.main(command(tiny, dots, tmp_path, *more, override)) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and said in errors[0]
+    assert not any(tmp_path.iterdir())
+
+
+def test_two_frames_in_bfloat16_on_a_cpu_are_refused(
+    tiny: TinyCheckpoint, dots: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ("precision=bf16", "data.frames=2")
+    assert train.main(command(tiny, dots, tmp_path, *more)) == 2
+    assert "two frames" in capsys.readouterr().err
+
+
+def test_another_config_does_not_continue_a_run(
+    trained: Path,
+    tiny: TinyCheckpoint,
+    dots: list[Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(trained, tmp_path / "mnvs" / "small")
+    assert train.main(command(tiny, dots, tmp_path, "train.lora.alpha=3")) == 2
+    assert "train.lora.alpha" in capsys.readouterr().err
+
+
+def test_dry_run_writes_nothing(
+    tiny: TinyCheckpoint, dots: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train.main([*command(tiny, dots, tmp_path), "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "2 videos, 10 frames" in said and "LoRA temporal, rank 2" in said
+    assert "latents 8x12" in said and "one CPU thread" in said
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["zero123plus_svd", "zero123plus_svd_14", "tiny"])
+def test_shipped_configs_are_read(name: str) -> None:
+    config = load_config(TrainConfig, ROOT / "configs" / "mnvs" / f"{name}.yaml", [])
+    assert config.name == name
+
+
+def test_full_size_estimates_follow_the_measured_table() -> None:
+    config = load_config(TrainConfig, ROOT / "configs" / "mnvs" / "zero123plus_svd.yaml", [])
+    found = estimate(config)
+    assert found.parameters == pytest.approx(1.5267e9, rel=1e-3)
+    assert found.modules == 160 and found.mix_factors == 38
+    assert 14.0 < found.total_gib < 16.0
+    assert found.weights_gib == pytest.approx(2.9, abs=0.1)
+    # Four videos a step: 91 TFLOP each by the table.
+    assert found.operations == pytest.approx(4 * 91, rel=0.08)
+    text = describe(config, found)
+    assert "not on this machine" in text and "V100 32 GB (fp16)    yes" in text
+    pixels = 120 * 80
+    assert activation_gib(8 * pixels, False) == pytest.approx(45.8)
+    assert activation_gib(14 * pixels, True) == pytest.approx(13.2)
