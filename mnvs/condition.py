@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from blender_render.pictures import area_resize
-from mnvs.images import GREY
+from blender_render.pictures import resize_rgba
+from mnvs.images import GREY, on_grey
 from training_core.config import InputError
 
 # Below this, alpha counts as nothing when the object's box is measured.
@@ -44,7 +44,13 @@ def to_rgba(pictures: Tensor | Image.Image | Sequence[Image.Image]) -> Tensor:
 def prepare_condition(
     rgba: Tensor, *, recentre: float = 0.0, background: float = GREY, max_side: int = 1024
 ) -> Tensor:
-    """RGBA [T, 4, H, W] → square RGB [T, 3, S, S] over grey; the aspect is kept.
+    """RGBA [T, 4, H, W] → square RGB [T, 3, S, S] over grey; see ``square_rgba``."""
+    square = square_rgba(rgba, recentre=recentre, max_side=max_side)
+    return on_grey(square.movedim(1, -1), background)
+
+
+def square_rgba(rgba: Tensor, *, recentre: float = 0.0, max_side: int = 1024) -> Tensor:
+    """RGBA [T, 4, H, W] → straight-alpha RGBA [T, 4, S, S]; the aspect is kept.
 
     Args:
         recentre: share of the side that the longer side of the object's box shall fill; the box
@@ -56,21 +62,21 @@ def prepare_condition(
     """
     if not 0.0 <= recentre <= 1.0:
         raise ValueError(f"recentre must be in [0, 1], is {recentre}")
-    premultiplied = torch.cat([rgba[:, :3] * rgba[:, 3:], rgba[:, 3:]], dim=1)
     if recentre:
-        premultiplied = _cut_around_object(premultiplied, recentre)
-    side = max(premultiplied.shape[-2:])
-    premultiplied = _pad_to(premultiplied, side, side)
-    if side > max_side:
-        small = [area_resize(p.movedim(0, -1), max_side, max_side) for p in premultiplied]
-        premultiplied = torch.stack(small).movedim(-1, 1)
-    colour, alpha = premultiplied[:, :3], premultiplied[:, 3:]
-    return (colour + (1.0 - alpha) * background).clamp(0.0, 1.0)
+        rgba = _cut_around_object(rgba, recentre)
+    side = max(rgba.shape[-2:])
+    square = _pad_to(rgba, side, side)
+    return resize(square, max_side) if side > max_side else square
 
 
-def _cut_around_object(premultiplied: Tensor, share: float) -> Tensor:
+def resize(rgba: Tensor, side: int) -> Tensor:
+    """Squares [T, 4, S, S] → [T, 4, side, side] by area, colours weighted by their alpha."""
+    return torch.stack([resize_rgba(p.movedim(0, -1), side, side) for p in rgba]).movedim(-1, 1)
+
+
+def _cut_around_object(rgba: Tensor, share: float) -> Tensor:
     """A square around the box of all frames, such that its longer side fills ``share``."""
-    alpha = premultiplied[:, 3]
+    alpha = rgba[:, 3]
     if float(alpha.min()) > 1.0 - _FAINT:
         raise InputError("recentring needs pictures with a transparent background")
     covered = (alpha > _FAINT).any(0)
@@ -80,7 +86,7 @@ def _cut_around_object(premultiplied: Tensor, share: float) -> Tensor:
     top, bottom = int(rows[0]), int(rows[-1]) + 1
     left, right = int(columns[0]), int(columns[-1]) + 1
     side = max(round(max(bottom - top, right - left) / share), 1)
-    inside = premultiplied[..., top:bottom, left:right]
+    inside = rgba[..., top:bottom, left:right]
     return _pad_to(inside, max(side, bottom - top), max(side, right - left))
 
 

@@ -1,0 +1,195 @@
+"""What ``mnvs.generate`` can be told."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from mnvs.config import TrainConfig
+from training_core.checks import at_least, in_unit_interval
+from training_core.config import ConfigError, load_config, option, section
+
+FRAMES = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Which networks to use, and what they were trained on; 0 and "" = nothing says so."""
+
+    pipeline: str = ""
+    zero123plus: str = ""
+    temporal_source: str = ""
+    temporal: str = "svd"
+    temporal_start: str = "gated"
+    variant: str = ""
+    lora: str = ""
+    rig: str = ""
+    frames: int = FRAMES
+    view_size: int = 0
+    condition: str = "auto"
+    motion_bucket: int = 127
+    noise_augmentation: float = 0.02
+
+    def describe(self) -> str:
+        """In words."""
+        networks = self.pipeline or f"{self.zero123plus} + {self.temporal_source or 'no'} temporal"
+        return f"{networks}{f', adapter {self.lora}' if self.lora else ''}"
+
+
+@dataclasses.dataclass
+class ModelSourceConfig:
+    run: str = option("", "run folder of mnvs.train: its networks, sizes and adapter")
+    pipeline: str = option("", "folder of a saved MNVSPipeline")
+    zero123plus: str = option("", "Zero123++ checkpoint: a folder, or a name in the Hub cache")
+    temporal_source: str = option("", "SVD or a MotionAdapter, likewise; empty = random layers")
+    temporal: str = option("svd", "whose temporal layers", choices=("svd", "animatediff"))
+    temporal_start: str = option(
+        "gated",
+        "of networks without training: gated = next to Zero123++, svd = SVD's own mixing, "
+        "off = Zero123++ frame by frame",
+        choices=("gated", "svd", "off"),
+    )
+    variant: str = option("", "of the files, such as fp16; empty = the plain ones")
+    lora: str = option("", "folder of an adapter")
+    lora_scale: float = option(1.0, "0 = as without the adapter, 1 = as trained")
+    rig: str = option("", "v1.1 or v1.2; empty = the run's or pipeline's, else v1.2")
+    motion_bucket: int = option(127, "SVD's motion bucket, 0 to 255")
+    noise_augmentation: float = option(0.02, "SVD's noise augmentation")
+
+    def validate(self) -> None:
+        """Raises ValueError unless there is exactly one source of networks."""
+        given = [name for name in ("run", "pipeline", "zero123plus") if getattr(self, name)]
+        if len(given) != 1:
+            raise ValueError(f"give one of run, pipeline and zero123plus, not {given or 'none'}")
+        if self.rig not in ("", "v1.1", "v1.2"):
+            raise ValueError(f"rig {self.rig!r} is not v1.1 or v1.2")
+        if self.rig and self.pipeline:
+            raise ValueError("rig is the saved pipeline's own")
+
+
+@dataclasses.dataclass
+class ClipConfig:
+    frames: int = option(0, "frames to generate; 0 = as in training, else 8")
+    condition: str = option(
+        "auto",
+        "video = show the network every input frame, image = the first one; auto = as in "
+        "training, else video where the input has several frames",
+        choices=("auto", "video", "image"),
+    )
+    start: int = option(0, "first frame of a video to take, from 0")
+    stride: int = option(1, "take every n-th frame of a video")
+    fps: float = option(0.0, "frames per second; 0 = the input's, else 7")
+    view_size: int = option(0, "side of a view in pixels; 0 = as in training or the checkpoint's")
+    recentre: float = option(
+        0.0,
+        "share of the picture that the object shall fill, centred; needs alpha; 0 = as it is",
+    )
+
+    def validate(self) -> None:
+        """Raises ValueError on negative counts."""
+        at_least(0, frames=self.frames, start=self.start, fps=self.fps, view_size=self.view_size)
+        at_least(1, stride=self.stride)
+        in_unit_interval(recentre=self.recentre)
+
+
+@dataclasses.dataclass
+class SamplingConfig:
+    steps: int = option(28, "denoising steps; 75 is Zero123++'s best")
+    guidance: float = option(4.0, "scale of classifier-free guidance; 1 = none")
+    seed: int = option(0, "of everything random")
+    shared_noise: bool = option(False, "all frames start from and get the same noise")
+    batched: bool = option(True, "both branches of guidance at once; off halves their memory")
+    spatial_only: bool = option(False, "without temporal layers: Zero123++ frame by frame")
+
+    def validate(self) -> None:
+        """Raises ValueError on impossible numbers."""
+        at_least(1, steps=self.steps)
+        at_least(0, guidance=self.guidance, seed=self.seed)
+
+
+@dataclasses.dataclass
+class GenerateConfig:
+    """A run of ``mnvs.generate``."""
+
+    input: str = option(
+        "", "picture, video, folder of pictures, or six-view dataset (its input view)"
+    )
+    output: str = option("", "folder to write")
+    videos: bool = option(True, "write MP4s as well")
+    device: str = option("auto", "auto, cpu or cuda", choices=("auto", "cpu", "cuda"))
+    precision: str = option(
+        "auto",
+        "auto = fp16 on GPUs, fp32 on CPUs",
+        choices=("auto", "fp32", "bf16", "fp16"),
+    )
+    offload: str = option(
+        "none",
+        "keep networks in CPU memory while they rest: model = one at a time on the GPU, "
+        "sequential = one layer at a time, slow",
+        choices=("none", "model", "sequential"),
+    )
+    decode_chunk: int = option(1, "tiles in the VAE's decoder at once")
+    threads: int = option(0, "CPU threads; 0 = leave to PyTorch")
+    matte_low: float = option(0.04, "opacity: difference from grey up to which nothing is there")
+    matte_high: float = option(0.12, "opacity: difference from which the object is solid")
+    model: ModelSourceConfig = section(ModelSourceConfig, "the networks")
+    clip: ClipConfig = section(ClipConfig, "what is generated")
+    sampling: SamplingConfig = section(SamplingConfig, "how")
+
+    def validate(self) -> None:
+        """Raises ValueError on a device that cannot do what is asked."""
+        at_least(1, decode_chunk=self.decode_chunk)
+        if not 0.0 <= self.matte_low < self.matte_high <= 1.0:
+            raise ValueError("matte_low must be below matte_high, both in [0, 1]")
+        if self.device == "cpu" and (self.offload != "none" or self.precision == "fp16"):
+            raise ValueError("offload and precision=fp16 need a GPU")
+
+    def source(self) -> Source:
+        """The networks, with what is known of their training.
+
+        Raises:
+            ConfigError: the run is not there or has no result yet.
+        """
+        model = self.model
+        if model.run:
+            return self._of_run(Path(model.run))
+        return Source(
+            pipeline=model.pipeline,
+            zero123plus=model.zero123plus,
+            temporal_source=model.temporal_source,
+            temporal=model.temporal,
+            temporal_start=model.temporal_start,
+            variant=model.variant,
+            lora=model.lora,
+            rig=model.rig,
+            condition=self.clip.condition,
+            motion_bucket=model.motion_bucket,
+            noise_augmentation=model.noise_augmentation,
+        )
+
+    def _of_run(self, folder: Path) -> Source:
+        trained = load_config(TrainConfig, folder / "config.yaml", [])
+        full, lora = folder / "pipeline", folder / "lora"
+        if not full.is_dir() and not lora.is_dir():
+            raise ConfigError(f"model.run={folder}: has no result yet, neither lora/ nor pipeline/")
+        made = Source(
+            temporal=trained.model.temporal,
+            rig=self.model.rig or trained.data.rig,
+            frames=trained.data.frames,
+            view_size=trained.data.view_size,
+            condition=trained.data.condition
+            if self.clip.condition == "auto"
+            else self.clip.condition,
+            motion_bucket=trained.model.motion_bucket,
+            noise_augmentation=trained.model.noise_augmentation,
+        )
+        if full.is_dir():
+            return dataclasses.replace(made, pipeline=str(full))
+        return dataclasses.replace(
+            made,
+            zero123plus=trained.model.zero123plus,
+            temporal_source=trained.model.temporal_source,
+            temporal_start=trained.model.temporal_start,
+            variant=trained.model.variant,
+            lora=str(lora),
+        )

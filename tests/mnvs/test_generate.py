@@ -1,0 +1,259 @@
+"""The command: what it reads, what it writes, and what it refuses."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+import torch
+from moving_dots import write_dots
+from PIL import Image
+
+from blender_render.cameras import SIXVIEW_RIGS, Camera, sixview_cameras
+from blender_render.readers import read_sample_info, read_sixview
+from blender_render.validate import validate
+from mnvs.config import TrainConfig
+from mnvs.generate import main, write_result
+from mnvs.generate_config import GenerateConfig, ModelSourceConfig
+from mnvs.images import on_grey
+from mnvs.input_pictures import Footage, read_footage
+from mnvs.lora import Lora, LoraSettings
+from mnvs.matte import matte_from_grey
+from mnvs.pipeline import MNVSOutput, MNVSPipeline
+from mnvs.tiles import pack_tile
+from mnvs.tiny import TinyCheckpoint, build_tiny
+from mnvs.videos import write_mp4
+from training_core.config import InputError, to_yaml
+
+SMALL = {"unet_channels": [32, 32], "heads": [2, 2], "width": 32, "view_size": 32}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyCheckpoint:
+    return build_tiny(tmp_path_factory.mktemp("tiny") / "made", **SMALL)
+
+
+@pytest.fixture(scope="module")
+def dots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dots(tmp_path_factory.mktemp("dots") / "dots", 6, fps=12.0)
+
+
+def arguments(tiny: TinyCheckpoint, given: Path, target: Path, /, **changes: Any) -> list[str]:
+    settings = {
+        "input": given,
+        "output": target,
+        "device": "cpu",
+        "threads": 1,
+        "model.zero123plus": tiny.zero123plus,
+        "model.temporal_source": tiny.svd,
+        "sampling.steps": 2,
+        "clip.frames": 2,
+    }
+    return [f"{key}={value}" for key, value in (settings | changes).items()]
+
+
+def ball(camera: Camera, centre: np.ndarray) -> torch.Tensor:
+    """A red ball of radius 0.2 as a disc with a soft edge, RGBA [4, H, W]."""
+    (pixel,), (depth,) = camera.project(centre[None])
+    radius = camera.fl_x * 0.2 / depth
+    y, x = np.mgrid[: camera.height, : camera.width] + 0.5
+    alpha = np.clip(radius + 0.5 - np.hypot(x - pixel[0], y - pixel[1]), 0.0, 1.0)
+    colours = [np.full_like(alpha, c) for c in (0.9, 0.1, 0.1)]
+    return torch.from_numpy(np.stack([*colours, alpha])).float()
+
+
+def test_written_result_is_a_sound_dataset(tiny: TinyCheckpoint, tmp_path: Path) -> None:
+    """With pictures of a real scene in place of generated ones, nothing is lost or mixed up."""
+    pipeline = MNVSPipeline.from_sources(tiny.zero123plus, tiny.svd)
+    cameras = sixview_cameras(pipeline.rig, 48)
+    front = pipeline.rig.camera(0.0, 0.0, 48)
+    centres = [np.array([0.1, -0.05, 0.1 * t]) for t in range(3)]
+    views = torch.stack([torch.stack([ball(c, p) for c in cameras]) for p in centres])
+    footage = Footage(torch.stack([ball(front, p) for p in centres]), None)
+    grey = on_grey(views.movedim(2, -1))
+    output = MNVSOutput(
+        tiles=pack_tile(grey), views=grey, condition=torch.zeros(0), latents=torch.zeros(0)
+    )
+    config = GenerateConfig(
+        input="ball.png", output=str(tmp_path), model=ModelSourceConfig(pipeline="p")
+    )
+    folder = write_result(output, footage, pipeline, config, fps=9.0)
+    assert validate(folder) == []
+    clip = read_sixview(folder)
+    assert clip.info["fps"] == 9.0 and clip.info["rig"] == "v1.2"
+    for made, camera in zip((clip.input_camera, *clip.cameras), (front, *cameras), strict=True):
+        np.testing.assert_allclose(made.cam_to_world, camera.cam_to_world, atol=1e-9)
+    made = clip.views.movedim(-1, 2).transpose(0, 1).float() / 255
+    assert (made[:, :, 3] - views[:, :, 3]).abs().mean() < 0.01
+    torch.testing.assert_close(on_grey(made.movedim(2, -1)), grey, atol=0.04, rtol=0)
+    video = imageio.imread(tmp_path / "view_3.mp4", plugin="FFMPEG")
+    assert video.shape == (3, 48, 48, 3)
+    assert np.abs(video / 255.0 - grey[:, 3].movedim(1, -1).numpy()).mean() < 0.02
+
+
+def test_matte_by_hand() -> None:
+    picture = torch.full((3, 16, 16), 0.5)
+    picture[0, 4:12, 4:12] = 1.0  # the object
+    picture[:, 8, 8] = 0.5  # one grey pixel on it
+    picture[1, 1, 1] = 0.9  # a speck outside
+    picture[0, 4:12, 12] = 0.58  # a soft edge
+    made = matte_from_grey(picture)
+    assert (made[3, 4:12, 4:12] == 1.0).all() and made[3, 1, 1] == 0.0 and made[3, 0, 0] == 0.0
+    torch.testing.assert_close(made[3, 6, 12], torch.tensor(0.5))
+    torch.testing.assert_close(made[:3, 6, 6], torch.tensor([1.0, 0.5, 0.5]))
+    over_grey = on_grey(made.movedim(0, -1))
+    changed = (over_grey - picture).abs().amax(0) > 1e-3
+    assert changed.nonzero().tolist() == [[1, 1]]
+    batch = matte_from_grey(picture.expand(2, 6, 3, 16, 16))
+    assert torch.equal(batch[1, 5], made)
+
+
+def test_every_kind_of_input(dots: Path, tmp_path: Path) -> None:
+    clip = read_sixview(dots)
+    frames = clip.input.movedim(-1, 1).float() / 255
+    dataset = read_footage(dots)
+    assert torch.equal(dataset.pictures, frames) and dataset.fps == 12.0
+    folder = read_footage(dots / "input")
+    assert torch.equal(folder.pictures, frames) and folder.fps is None
+    one = read_footage(dots / "input" / "002.png")
+    assert torch.equal(one.pictures, frames[2:3])
+    solid = on_grey(frames.movedim(1, -1))
+    write_mp4(tmp_path / "clip.mp4", solid, 12.0)
+    video = read_footage(tmp_path / "clip.mp4")
+    assert video.pictures.shape == (6, 4, 32, 32) and video.fps == pytest.approx(12.0)
+    assert (video.pictures[:, :3] - solid).abs().mean() < 0.02
+    stills = [Image.fromarray((p.movedim(0, -1) * 255).byte().numpy()) for p in solid]
+    stills[0].save(tmp_path / "clip.gif", save_all=True, append_images=stills[1:], duration=100)
+    gif = read_footage(tmp_path / "clip.gif")
+    assert len(gif.pictures) == 6 and gif.fps == pytest.approx(10.0)
+    taken = dataset.take(2, start=1, stride=3)
+    assert torch.equal(taken.pictures, frames[[1, 4]]) and taken.fps == 4.0
+    with pytest.raises(InputError, match="6 frames: too few for 3"):
+        dataset.take(3, start=1, stride=3)
+
+
+BAD_INPUT = {
+    "missing": (lambda f: f / "nothing.png", "does not exist"),
+    "text": (lambda f: _write(f / "a.txt", b"x"), "not one of .png"),
+    "damaged picture": (lambda f: _write(f / "a.png", b"x"), "a.png: damaged picture"),
+    "damaged video": (lambda f: _write(f / "a.mp4", b"x" * 100), "a.mp4: unreadable video"),
+    "empty folder": (lambda f: f, "neither a six-view dataset nor a folder of pictures"),
+}
+
+
+def _write(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("make, message", BAD_INPUT.values(), ids=BAD_INPUT)
+def test_bad_input(tmp_path: Path, make: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message) as error:
+        read_footage(make(tmp_path))
+    assert "\n" not in str(error.value)
+
+
+def test_odd_sizes_are_padded_not_resized(tmp_path: Path) -> None:
+    frames = torch.rand(1, 3, 9, 7).repeat_interleave(2, 0)
+    write_mp4(tmp_path / "odd.mp4", frames, 5.0)
+    assert imageio.imread(tmp_path / "odd.mp4", plugin="FFMPEG").shape == (2, 10, 8, 3)
+    with pytest.raises(ValueError, match=r"\[T, 3, H, W\]"):
+        write_mp4(tmp_path / "bad.mp4", torch.rand(3, 9, 7), 5.0)
+    assert [p.name for p in tmp_path.iterdir()] == ["odd.mp4"]
+
+
+def test_command_from_one_picture_and_from_a_video(
+    tiny: TinyCheckpoint, dots: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = dots / "input" / "000.png"
+    dry = ["--dry-run", *arguments(tiny, picture, tmp_path / "a")]
+    assert main(dry) == 0 and not (tmp_path / "a").exists()
+    assert "2 steps of 2 network evaluation(s)" in capsys.readouterr().out
+    assert main(arguments(tiny, picture, tmp_path / "a")) == 0
+    record = json.loads((tmp_path / "a" / "generate.json").read_text())
+    assert record["frames"] == 2 and record["tile"] == [96, 64] and record["fps"] == 7.0
+    assert len(read_sixview(tmp_path / "a" / "sixview")) == 2
+    assert len(list((tmp_path / "a").glob("*.mp4"))) == 7
+    assert main(arguments(tiny, picture, tmp_path / "a")) == 2
+    assert "exists already" in capsys.readouterr().err
+    # The same once more gives the same pictures; a video gives others.
+    again = arguments(tiny, picture, tmp_path / "b", videos="false")
+    assert main(again) == 0 and not list((tmp_path / "b").glob("*.mp4"))
+    video = {"clip.stride": 3, "clip.view_size": 16, "model.rig": "v1.1"}
+    assert main(arguments(tiny, dots, tmp_path / "c", **video)) == 0
+    clips = [read_sixview(tmp_path / name / "sixview") for name in "abc"]
+    assert torch.equal(clips[0].views, clips[1].views)
+    assert clips[2].views.shape == (6, 2, 16, 16, 4) and clips[2].info["fps"] == 4.0
+    assert clips[2].cameras[0].fl_x == pytest.approx(
+        sixview_cameras(SIXVIEW_RIGS["v1.1"], 16)[0].fl_x
+    )
+
+
+def test_command_from_a_run(
+    tiny: TinyCheckpoint, dots: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run brings its networks, adapter, sizes and form of condition."""
+    trained = TrainConfig()
+    trained.model.zero123plus, trained.model.temporal_source = map(
+        str, (tiny.zero123plus, tiny.svd)
+    )
+    trained.data.frames, trained.data.view_size, trained.data.condition = 3, 16, "image"
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text(to_yaml(trained))
+    options = ["device=cpu", "sampling.steps=2", "videos=false", f"model.run={run}"]
+    base = [f"input={dots}", *options]
+    assert main([*base, f"output={tmp_path / 'a'}"]) == 2
+    assert "neither lora/ nor pipeline/" in capsys.readouterr().err
+    pipeline = MNVSPipeline.from_sources(tiny.zero123plus, tiny.svd)
+    lora = Lora(pipeline.unet, LoraSettings("temporal", rank=2, alpha=2.0))
+    with torch.no_grad():
+        for parameter in lora.parameters():
+            parameter.add_(0.3)
+    lora.save(run / "lora")
+    for name, scale in (("a", 1.0), ("b", 0.0)):
+        assert main([*base, f"output={tmp_path / name}", f"model.lora_scale={scale}"]) == 0
+    clips = [read_sixview(tmp_path / name / "sixview") for name in "ab"]
+    assert clips[0].views.shape == (6, 3, 16, 16, 4)
+    assert not torch.equal(clips[0].views, clips[1].views), "the adapter had no effect"
+    # One picture was shown, though the input has six.
+    assert (clips[0].input == clips[0].input[:1]).all()
+    pipeline = MNVSPipeline.from_sources(tiny.zero123plus, tiny.svd)
+    pipeline.save_pretrained(run / "pipeline")
+    assert main([*base, f"output={tmp_path / 'c'}"]) == 0
+    whole = read_sixview(tmp_path / "c" / "sixview")
+    assert torch.equal(whole.views, clips[1].views), "scale 0 is the network without the adapter"
+    assert read_sample_info(tmp_path / "c" / "sixview")["num_frames"] == 3
+    assert main([*base, f"output={tmp_path / 'd'}", "clip.start=9"]) == 2
+
+
+REFUSED = {
+    "no input": ({"input": "''"}, "input is missing"),
+    "no output": ({"output": "''"}, "output is missing"),
+    "two sources": ({"model.pipeline": "x"}, "give one of run, pipeline and zero123plus"),
+    "no source": ({"model.zero123plus": "''"}, "give one of"),
+    "no checkpoint": ({"model.zero123plus": "/nowhere"}, "no such folder"),
+    "recentring": ({"clip.recentre": 1.5}, r"in \[0, 1\]"),
+    "offload": ({"offload": "model"}, "need a GPU"),
+    "matte": ({"matte_low": 0.5}, "below matte_high"),
+    "unknown": ({"sampling.step": 3}, "unknown key"),
+    "rig": ({"model.rig": "v2"}, "not v1.1 or v1.2"),
+}
+
+
+@pytest.mark.parametrize("changes, message", REFUSED.values(), ids=REFUSED)
+def test_refused(
+    tiny: TinyCheckpoint,
+    dots: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, Any],
+    message: str,
+) -> None:
+    assert main(arguments(tiny, dots, tmp_path / "out", **changes)) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ")
+    assert re.search(message, error) and not (tmp_path / "out").exists()
