@@ -16,6 +16,7 @@ from animate_papr.motion import MotionTerms
 from blender_render.readers import Views
 from sjc_papr.config import PointsConfig
 from sjc_papr.initialise import initial_points
+from sjc_papr.points import gather_rows
 from training_core.schedules import exponential
 
 logger = logging.getLogger(__name__)
@@ -76,6 +77,6 @@ def chamfer(points: Tensor, target: Tensor) -> Tensor:
     with torch.no_grad():
         distances = torch.cdist(points, target)
         to_target, to_points = distances.argmin(1), distances.argmin(0)
-    there = (points - target.index_select(0, to_target)).square().sum(-1).mean()
-    back = (points.index_select(0, to_points) - target).square().sum(-1).mean()
+    there = (points - gather_rows(target, to_target)).square().sum(-1).mean()
+    back = (gather_rows(points, to_points) - target).square().sum(-1).mean()
     return 0.5 * (there + back)

@@ -6,6 +6,7 @@ from torch import Tensor
 from animate_papr.config import MotionConfig
 from sjc_papr.density import nearest_neighbours
 from sjc_papr.model import Papr
+from sjc_papr.points import gather_rows
 from sjc_papr.trainer import ModelTerm
 
 
@@ -32,19 +33,14 @@ class MotionTerms:
     def smooth_of(self, positions: Tensor) -> Tensor:
         """The same for positions [P, 3]."""
         moved = positions - self.before
-        others = _gather(moved, self.indices).mean(dim=1)
+        others = gather_rows(moved, self.indices).mean(dim=1)
         return (moved - others).square().sum(-1).mean() / self.unit
 
     def rigid(self, model: Papr) -> Tensor:
         """Mean squared change of the distances to neighbours."""
         now = model.points.positions
-        distances = (now.unsqueeze(1) - _gather(now, self.indices)).norm(dim=-1)
+        distances = (now.unsqueeze(1) - gather_rows(now, self.indices)).norm(dim=-1)
         return (distances - self.distances).square().mean() / self.unit
-
-
-def _gather(values: Tensor, indices: Tensor) -> Tensor:
-    """``values[indices]`` with a gradient that is the same on any number of threads."""
-    return values.index_select(0, indices.flatten()).unflatten(0, indices.shape)
 
 
 def motion_terms(config: MotionConfig, before: Tensor) -> dict[str, ModelTerm]:

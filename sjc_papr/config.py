@@ -65,11 +65,16 @@ class ModelConfig:
         "nearest to the ray (half_line) or to its infinite line (line, PAPR)",
         choices=("half_line", "line"),
     )
+    search_pairs: int = option(
+        1 << 24,
+        "the search for them holds at most this many ray-point pairs at once, so its memory does "
+        "not grow with the picture",
+    )
 
     def validate(self) -> None:
         """Raises ValueError on sizes that make no model."""
         at_least(1, neighbours=self.neighbours, unet_base=self.unet_base)
-        at_least(1, point_features=self.point_features)
+        at_least(1, point_features=self.point_features, search_pairs=self.search_pairs)
 
 
 @dataclass
@@ -134,13 +139,16 @@ class RateConfig:
 @dataclass
 class PatchConfig:
     size: int = option(32, "patch edge in pixels (PAPR: 160)")
-    per_step: int = option(1, "patches per optimizer step, each from a view of its own")
+    per_step: int = option(1, "patches rendered together, each from a view of its own")
+    accumulate: int = option(
+        1, "such batches per optimizer step, one after the other; memory is that of one"
+    )
     on_object: float = option(0.85, "share of patches centred on an object pixel")
 
     def validate(self) -> None:
         """Raises ValueError on patches the UNet cannot halve twice."""
         at_least(4, size=self.size)
-        at_least(1, per_step=self.per_step)
+        at_least(1, per_step=self.per_step, accumulate=self.accumulate)
         in_unit_interval(on_object=self.on_object)
 
 

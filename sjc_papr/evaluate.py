@@ -22,8 +22,7 @@ from sjc_papr.config import DataConfig
 from sjc_papr.device import pick_device
 from sjc_papr.metrics import lpips_network, psnr, ssim
 from sjc_papr.model import Papr
-from sjc_papr.rays import camera_rays
-from sjc_papr.renderer import render
+from sjc_papr.renderer import render_cameras
 from training_core import atomic
 from training_core.cli import run_command
 from training_core.config import MISSING, ConfigError, option
@@ -84,12 +83,11 @@ def evaluate_views(
     network = network.to(device) if network else None
     farthest = 2.0 * max(float(np.linalg.norm(camera.position)) for camera in views.cameras)
     scores = []
+    outputs = render_cameras(
+        model, views.cameras, background=background, precision=precision, max_rays=max_rays
+    )
     with progress(len(views), description=description, unit="view") as bar:
-        for i, (camera, truth) in enumerate(zip(views.cameras, truths, strict=True)):
-            rays = camera_rays(camera).to(device)
-            output = render(
-                model, rays, background=background, precision=precision, max_rays=max_rays
-            )
+        for i, (output, truth) in enumerate(zip(outputs, truths, strict=True)):
             rgb, truth = output.rgb.clamp(0.0, 1.0), truth[None].to(device)
             depth = None if views.depth is None else views.depth[i].to(device)
             scores.append(

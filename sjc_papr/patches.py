@@ -2,6 +2,9 @@
 state.
 """
 
+import itertools
+from collections.abc import Iterable, Iterator
+
 import torch
 from torch import Tensor
 
@@ -29,13 +32,17 @@ class PatchSampler:
         self.height, self.width = min(config.size, height), min(config.size, width)
         self.object_pixels = [torch.nonzero(alpha > 0.5) for alpha in views.images[..., 3]]
 
-    def sample(self, step: int) -> tuple[RayBundle, Tensor]:
-        """Rays [B, h, w] and colours [B, h, w, 3] of this step's patches."""
+    def sample(self, step: int) -> Iterator[tuple[RayBundle, Tensor]]:
+        """Rays [B, h, w] and colours [B, h, w, 3] of this step's patches, batch after batch."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         order = torch.randperm(len(self.cameras), generator=generator).tolist()
+        views = itertools.cycle(order)
+        for _ in range(self.config.accumulate):
+            yield self._batch(itertools.islice(views, self.config.per_step), generator)
+
+    def _batch(self, views: Iterable[int], generator: torch.Generator) -> tuple[RayBundle, Tensor]:
         bundles, colours = [], []
-        for i in range(self.config.per_step):
-            view = order[i % len(order)]
+        for view in views:
             window = self._window(view, generator)
             bundles.append(camera_rays(self.cameras[view], window))
             top, left, height, width = window

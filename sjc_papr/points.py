@@ -39,6 +39,15 @@ class PointCloud(nn.Module):
         return PointRows(self.positions.detach(), self.influence.detach(), self.features.detach())
 
 
+def gather_rows(values: Tensor, indices: Tensor) -> Tensor:
+    """``values[indices]`` whose gradient is summed in a fixed order.
+
+    Indexing with a tensor adds gradients atomically on several CPU threads, and then no two runs
+    are equal to the last bit.
+    """
+    return values.index_select(0, indices.flatten()).unflatten(0, indices.shape)
+
+
 @torch.no_grad()
 def keep_points(cloud: PointCloud, keep: Tensor, optimizer: Optimizer | None = None) -> None:
     """Keep the points named by ``keep`` (bool [P] or indices), their order and optimizer state."""

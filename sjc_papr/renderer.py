@@ -1,13 +1,17 @@
 """The one render path: training, evaluation and animation all call ``render``."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from itertools import groupby
 
 import torch
 from torch import Tensor
 
+from blender_render.cameras import Camera
 from sjc_papr.model import Papr
+from sjc_papr.points import gather_rows
 from sjc_papr.precision import autocast
-from sjc_papr.rays import RayBundle, ray_point_geometry
+from sjc_papr.rays import RayBundle, camera_rays, ray_point_geometry
 from sjc_papr.topk import nearest_points
 
 
@@ -38,6 +42,12 @@ class RenderOutput:
     shares: Tensor
     indices: Tensor
     features: Tensor
+
+    def window(self, index: int) -> "RenderOutput":
+        """One of the windows, as a batch of one."""
+        return RenderOutput(
+            **{f.name: getattr(self, f.name)[index : index + 1] for f in fields(self)}
+        )
 
     def weights(self) -> Tensor:
         """Attention over points and background together, the background last, [B, H, W, K + 1]."""
@@ -80,12 +90,45 @@ def render(
     return RenderOutput(rgb=foreground * alpha + background * (1.0 - alpha), **merged)
 
 
+@torch.inference_mode()
+def render_cameras(
+    model: Papr,
+    cameras: Sequence[Camera],
+    *,
+    background: Tensor | float = 1.0,
+    precision: str = "float32",
+    max_rays: int = 1 << 14,
+) -> Iterator[RenderOutput]:
+    """Whole pictures without gradients, one output (B = 1) a camera, in their order.
+
+    Neighbouring cameras of one picture size are rendered together, as many as ``max_rays`` allow.
+    """
+    device = model.points.positions.device
+    for (width, height), same_size in groupby(cameras, lambda c: (c.width, c.height)):
+        waiting = list(same_size)
+        together = max(1, max_rays // (width * height))
+        for start in range(0, len(waiting), together):
+            batch = [camera_rays(camera) for camera in waiting[start : start + together]]
+            output = render(
+                model,
+                RayBundle.stack(batch).to(device),
+                background=background,
+                precision=precision,
+                max_rays=max_rays,
+            )
+            yield from (output.window(i) for i in range(len(batch)))
+
+
 def _attend(model: Papr, rays: RayBundle, precision: str) -> dict[str, Tensor]:
     cloud, config = model.points, model.config
     indices = nearest_points(
-        rays, cloud.positions.detach(), config.neighbours, distance_to=config.distance_to
+        rays,
+        cloud.positions.detach(),
+        config.neighbours,
+        distance_to=config.distance_to,
+        max_pairs=config.search_pairs,
     )
-    points = _rows(cloud.positions, indices)
+    points = gather_rows(cloud.positions, indices)
     geometry = ray_point_geometry(
         rays.origins, rays.directions, points, epsilon=config.attention.geometry_epsilon
     )
@@ -94,8 +137,8 @@ def _attend(model: Papr, rays: RayBundle, precision: str) -> dict[str, Tensor]:
             rays.directions,
             points,
             geometry,
-            _rows(cloud.influence, indices),
-            _rows(cloud.features, indices),
+            gather_rows(cloud.influence, indices),
+            gather_rows(cloud.features, indices),
         )
     # Depth along the optical axis: right wherever the camera looks (zvict/papr's is only for the
     # origin).
@@ -113,12 +156,3 @@ def _attend(model: Papr, rays: RayBundle, precision: str) -> dict[str, Tensor]:
         "indices": indices,
         "features": attended.features,
     }
-
-
-def _rows(values: Tensor, indices: Tensor) -> Tensor:
-    """``values[indices]`` whose gradient is summed in a fixed order.
-
-    Indexing with a tensor adds gradients atomically on several CPU threads, and then no two runs
-    are equal to the last bit.
-    """
-    return values.index_select(0, indices.flatten()).unflatten(0, indices.shape)

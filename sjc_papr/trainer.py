@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from sjc_papr.config import LogConfig, OptimizeConfig
 from sjc_papr.density import change_density
@@ -15,6 +16,7 @@ from sjc_papr.losses import Losses
 from sjc_papr.model import Papr
 from sjc_papr.patches import PatchSampler
 from sjc_papr.rates import Rates
+from sjc_papr.rays import RayBundle
 from sjc_papr.renderer import RenderOutput, render
 from training_core.checkpoint import (
     Checkpoint,
@@ -88,25 +90,17 @@ class Trainer:
         """Run step number ``step`` (from 0); returns what is worth logging.
 
         Raises:
-            TrainingFault: the loss is not finite, or attention is dead.
+            TrainingFault: a loss is not finite, or attention is dead.
         """
         self._set_rates(step)
-        rays, target = self.sampler.sample(step)
-        rays, target = rays.to(self.device), target.to(self.device)
-        output = render(self.model, rays, background=self.background, precision=self.precision)
-        loss, terms = self.losses(output.rgb, target)
-        for name, (weight, term) in self.model_terms.items():
-            terms[name] = weight, term(self.model)
-            loss = loss + weight * terms[name][1]
-        self._refuse_dead(step, output, target)
-
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = self._clip()
-        # Before the step, so that no bad value reaches a weight.
-        check_finite(
-            step, {"loss": loss, "gradient": norm}, self.fault_folder, self.model.state_dict
+        logged = self._mean(
+            [self._backward(step, rays, target) for rays, target in self.sampler.sample(step)]
         )
+        logged |= self._clip()
+        # Before the step, so that no bad value reaches a weight.
+        checked = {"loss": logged["loss/total"], "gradient": logged["gradient_norm"]}
+        check_finite(step, checked, self.fault_folder, self.model.state_dict)
         self.optimizer.step()
         said = change_density(
             self.model.points,
@@ -118,11 +112,27 @@ class Trainer:
         )
         if said:
             logger.info("step %d: %s", step + 1, said)
-        logged = {"loss/total": loss.detach(), "gradient_norm": norm}
+        return logged
+
+    def _backward(self, step: int, rays: RayBundle, target: Tensor) -> dict[str, Tensor]:
+        """Add the gradient of one batch of patches; returns its losses."""
+        rays, target = rays.to(self.device), target.to(self.device)
+        output = render(self.model, rays, background=self.background, precision=self.precision)
+        loss, terms = self.losses(output.rgb, target)
+        for name, (weight, term) in self.model_terms.items():
+            terms[name] = weight, term(self.model)
+            loss = loss + weight * terms[name][1]
+        self._refuse_dead(step, output, target)
+        (loss / self.config.patches.accumulate).backward()
+        logged = {"loss/total": loss.detach()}
         for name, (weight, value) in terms.items():
             logged[f"loss/{name}"] = value.detach()
             logged[f"weighted/{name}"] = weight * value.detach()
         return logged
+
+    @staticmethod
+    def _mean(batches: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        return {name: torch.stack([b[name] for b in batches]).mean() for name in batches[0]}
 
     def _set_rates(self, step: int) -> None:
         for group in self.optimizer.param_groups:
@@ -131,10 +141,19 @@ class Trainer:
                 # Without a gradient Adam leaves the parameter and its moments alone.
                 parameter.requires_grad_(self.rates.trains(group["name"], step))
 
-    def _clip(self) -> Tensor:
-        parameters = [p for g in self.optimizer.param_groups for p in g["params"]]
-        limit = self.config.clip_gradient or float("inf")
-        return torch.nn.utils.clip_grad_norm_(parameters, limit)
+    def _clip(self) -> dict[str, Tensor]:
+        """Clip all gradients together; returns their norm before that, whole and by group."""
+        gradients = {
+            group["name"]: [p.grad for p in group["params"] if p.grad is not None]
+            for group in self.optimizer.param_groups
+        }
+        norms = {name: get_total_norm(some) for name, some in gradients.items() if some}
+        total = torch.stack(list(norms.values())).norm()
+        if self.config.clip_gradient:
+            everything = [p for group in self.optimizer.param_groups for p in group["params"]]
+            clip_grads_with_norm_(everything, self.config.clip_gradient, total)
+        by_group = {f"gradient_norm/{name}": norm for name, norm in norms.items()}
+        return {"gradient_norm": total} | by_group
 
     def _refuse_dead(self, step: int, output: RenderOutput, target: Tensor) -> None:
         """Count steps in which an object was to be seen and no point got attention."""

@@ -5,12 +5,10 @@ import torch
 from blender_render.readers import Views
 from sjc_papr.metrics import psnr
 from sjc_papr.model import Papr
-from sjc_papr.rays import camera_rays
-from sjc_papr.renderer import render
+from sjc_papr.renderer import render_cameras
 from training_core.metrics_log import MetricsLog
 
 _MOST_VIEWS = 4
-_MAX_RAYS = 1 << 14
 
 
 class Validation:
@@ -36,16 +34,11 @@ class Validation:
     @torch.inference_mode()
     def __call__(self, log: MetricsLog, step: int) -> float:
         """Log the mean PSNR in dB, and truth, prediction and alpha side by side."""
-        device = self.model.points.positions.device
+        outputs = render_cameras(
+            self.model, self.cameras, background=self.background, precision=self.precision
+        )
         quality, rows = [], []
-        for camera, truth in zip(self.cameras, self.truths, strict=True):
-            output = render(
-                self.model,
-                camera_rays(camera).to(device),
-                background=self.background,
-                precision=self.precision,
-                max_rays=_MAX_RAYS,
-            )
+        for output, truth in zip(outputs, self.truths, strict=True):
             rgb = output.rgb[0].clamp(0.0, 1.0).cpu()
             quality.append(psnr(rgb, truth).item())
             alpha = output.alpha[0].cpu().unsqueeze(-1).expand_as(rgb)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from sjc_papr import renderer
+from sjc_papr.points import gather_rows
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def test_gathered_rows_have_one_gradient(two_threads: None) -> None:
 
     def gradient() -> torch.Tensor:
         leaf = values.clone().requires_grad_()
-        renderer._rows(leaf, indices).backward(upstream)
+        gather_rows(leaf, indices).backward(upstream)
         assert leaf.grad is not None
         return leaf.grad
 

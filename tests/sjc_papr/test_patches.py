@@ -17,18 +17,18 @@ def test_a_pure_function_of_seed_and_step(views: Views) -> None:
     first, second = (PatchSampler(views, 1.0, config, seed=5) for _ in range(2))
     for step in (7, 0, 3):
         torch.rand(step)  # whatever else is drawn
-        (rays, colours), (same_rays, same) = first.sample(step), second.sample(step)
+        (rays, colours), (same_rays, same) = next(first.sample(step)), next(second.sample(step))
         assert torch.equal(colours, same) and torch.equal(rays.directions, same_rays.directions)
-    assert not torch.equal(first.sample(0)[1], first.sample(1)[1])
+    assert not torch.equal(next(first.sample(0))[1], next(first.sample(1))[1])
     other = PatchSampler(views, 1.0, config, seed=6)
-    assert not torch.equal(first.sample(0)[0].directions, other.sample(0)[0].directions)
+    assert not torch.equal(next(first.sample(0))[0].directions, next(other.sample(0))[0].directions)
 
 
 def test_colours_belong_to_their_rays(views: Views) -> None:
     sampler = PatchSampler(views, 0.5, PatchConfig(size=5, per_step=4, on_object=0.5), seed=0)
     pictures = views.composite(0.5)
     for step in range(10):
-        rays, colours = sampler.sample(step)
+        rays, colours = next(sampler.sample(step))
         assert rays.directions.shape == (4, 5, 5, 3) and colours.shape == (4, 5, 5, 3)
         for eye, direction, colour in zip(rays.origins, rays.directions, colours, strict=True):
             (view,) = (
@@ -48,21 +48,21 @@ def test_patches_aim_at_the_object(views: Views, on_object: float, low: float, h
     images[:, 14, 18] = 1.0
     config = PatchConfig(size=4, on_object=on_object)
     sampler = PatchSampler(replace(views, images=images), 0.0, config, seed=0)
-    hits = [bool((sampler.sample(step)[1] > 0.0).any()) for step in range(60)]
+    hits = [bool((next(sampler.sample(step))[1] > 0.0).any()) for step in range(60)]
     assert low <= sum(hits) / 60 <= high
 
 
 def test_every_view_gets_its_turn(views: Views) -> None:
     sampler = PatchSampler(views, 1.0, PatchConfig(size=4, per_step=len(views)), seed=0)
-    rays, _ = sampler.sample(0)
+    rays, _ = next(sampler.sample(0))
     assert len({tuple(eye.tolist()) for eye in rays.origins}) == len(views)
     more = PatchSampler(views, 1.0, PatchConfig(size=4, per_step=len(views) + 2), seed=0)
-    assert more.sample(0)[1].shape[0] == len(views) + 2
+    assert next(more.sample(0))[1].shape[0] == len(views) + 2
 
 
 def test_patches_bigger_than_the_picture_are_the_picture(views: Views) -> None:
     sampler = PatchSampler(views, 1.0, PatchConfig(size=64), seed=0)
-    rays, colours = sampler.sample(0)
+    rays, colours = next(sampler.sample(0))
     view = next(
         i for i, c in enumerate(views.cameras) if np.allclose(c.position, rays.origins[0].numpy())
     )
@@ -72,5 +72,6 @@ def test_patches_bigger_than_the_picture_are_the_picture(views: Views) -> None:
 
 def test_pictures_without_an_object_still_give_patches(views: Views) -> None:
     empty = replace(views, images=torch.zeros_like(views.images))
-    _, colours = PatchSampler(empty, 0.25, PatchConfig(size=5, on_object=1.0), seed=0).sample(0)
+    sampler = PatchSampler(empty, 0.25, PatchConfig(size=5, on_object=1.0), seed=0)
+    _, colours = next(sampler.sample(0))
     assert (colours == 0.25).all()
