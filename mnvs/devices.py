@@ -2,7 +2,7 @@
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState, PartialState
+from accelerate.state import AcceleratorState, is_initialized
 
 from training_core.config import ConfigError
 
@@ -20,7 +20,7 @@ def make_accelerator(device: str = "auto", precision: str = "auto") -> Accelerat
     cpu = device == "cpu" or not torch.cuda.is_available()
     chosen = resolve(precision, cpu)
     # accelerate keeps one state per process for ever; a second run may want another precision.
-    if not PartialState().use_distributed:
+    if is_initialized() and not AcceleratorState().use_distributed:
         AcceleratorState._reset_state(reset_partial_state=True)
     return Accelerator(cpu=cpu, mixed_precision="no" if chosen == "fp32" else chosen)
 

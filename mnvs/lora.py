@@ -190,7 +190,8 @@ class Lora:
         if merged:
             self.merge()
         Path(folder).mkdir(parents=True, exist_ok=True)
-        metadata = {"format": "pt", "mnvs": json.dumps(dataclasses.asdict(self.settings))}
+        # One key alone: the order of several would change from file to file.
+        metadata = {"mnvs": json.dumps(dataclasses.asdict(self.settings))}
         settings = {k: _plain(v) for k, v in self.config.to_dict().items()}
         atomic.write_json(Path(folder) / CONFIG_FILE, settings | {"inference_mode": True})
         atomic.write_bytes(Path(folder) / WEIGHTS_FILE, save(plain, metadata))

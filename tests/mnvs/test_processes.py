@@ -1,0 +1,101 @@
+"""Two processes at the same global batch do what one does."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from moving_dots import write_dots
+from two_processes import VARIANTS, train
+
+from mnvs.tiny import build_tiny
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+# Sums of float32 numbers in another order, over three steps of Adam; losses are about 1.
+RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-4, 2e-5
+
+
+def start(count: int, arguments: list[str]) -> list[subprocess.Popen[str]]:
+    """So many processes, as accelerate's launcher or Slurm would start them."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    started = []
+    for rank in range(count):
+        variables = {
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": str(count),
+            "LOCAL_WORLD_SIZE": str(count),
+            "OMP_NUM_THREADS": "1",
+        }
+        started.append(
+            subprocess.Popen(
+                [sys.executable, *arguments],
+                cwd=ROOT,
+                env=os.environ | variables,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    return started
+
+
+def finish(processes: list[subprocess.Popen[str]]) -> list[str]:
+    try:
+        errors = [process.communicate(timeout=120)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0] * len(processes), errors
+    return errors
+
+
+def test_two_processes_equal_one_at_the_same_global_batch(tmp_path: Path) -> None:
+    finish(start(2, [str(HERE / "two_processes.py"), str(tmp_path)]))
+    first, second = (torch.load(tmp_path / f"process_{rank}.pt") for rank in range(2))
+    for variant in VARIANTS:
+        alone = train(tmp_path, variant)
+        assert alone.keys() == first[variant].keys() == second[variant].keys()
+        for name, value in alone.items():
+            assert torch.equal(first[variant][name], second[variant][name]), name
+            torch.testing.assert_close(
+                first[variant][name], value, rtol=RELATIVE_TOLERANCE, atol=ABSOLUTE_TOLERANCE
+            )
+
+
+def test_the_command_in_two_processes_writes_one_run(tmp_path: Path) -> None:
+    sizes = {"unet_channels": [32, 32], "heads": [2, 2], "width": 32, "view_size": 16}
+    tiny = build_tiny(tmp_path / "tiny", **sizes)
+    dots = write_dots(tmp_path / "dots", frames=3)
+    arguments = [
+        "-m",
+        "mnvs.train",
+        f"data.paths=[{dots}]",
+        f"model.zero123plus={tiny.zero123plus}",
+        f"model.temporal_source={tiny.svd}",
+        f"output_root={tmp_path}",
+        "name=pair",
+        "device=cpu",
+        "data.frames=3",
+        "data.view_size=16",
+        "data.condition_size=16",
+        "train.steps=2",
+        "train.batch=2",
+        "train.lora.rank=2",
+        "validation.every=2",
+        "validation.steps=1",
+        "log.every=1",
+    ]
+    finish(start(2, arguments))
+    run = tmp_path / "mnvs" / "pair"
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").open()]
+    assert [line["step"] for line in lines] == [0, 1, 2, 2]
+    assert (run / "metrics.json").is_file() and (run / "lora" / "adapter_config.json").is_file()
+    assert not (tmp_path / "mnvs" / "pair_001").exists()
