@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import cpu_offload
 from PIL import Image
 
 from mnvs.pipeline import MNVSOutput, MNVSPipeline
@@ -146,6 +147,26 @@ def test_variant_files_and_half_precision(tiny: TinyCheckpoint, tmp_path: Path) 
     again.set_progress_bar_config(disable=True)
     output = generate(again, torch.rand(3, 16, 16), num_inference_steps=2)
     assert output.tiles.dtype == torch.float32 and output.tiles.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", ["svd", "animatediff"])
+@pytest.mark.parametrize("way", ["model", "layer"])
+def test_networks_kept_elsewhere(
+    tiny: TinyCheckpoint, picture: torch.Tensor, kind: str, way: str
+) -> None:
+    """CPU offload with the CPU in the GPU's place: weights are moved in and out all the same."""
+    source = tiny.svd if kind == "svd" else tiny.animatediff
+    made = MNVSPipeline.from_sources(tiny.zero123plus, source, kind=kind)
+    made.set_progress_bar_config(disable=True)
+    plain = generate(made, picture, num_frames=2, num_inference_steps=2)
+    if way == "model":
+        made.enable_model_cpu_offload(device="cpu")
+    else:
+        for network in (made.vae, made.vision_encoder, made.empty_prompt, made.unet):
+            cpu_offload(network, torch.device("cpu"))
+        assert made.unet.conv_in.weight.device.type == "meta"
+    again = generate(made, picture, num_frames=2, num_inference_steps=2)
+    assert close(plain, again)
 
 
 def test_bad_folders(tiny: TinyCheckpoint, pipeline: MNVSPipeline, tmp_path: Path) -> None:
