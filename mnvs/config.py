@@ -29,7 +29,9 @@ class ModelConfig:
     noise_augmentation: float = option(0.02, "SVD's noise augmentation, said in every step")
 
     def validate(self) -> None:
-        """Raises ValueError on numbers outside SVD's ranges."""
+        """Raises ValueError on two starts at once, and on numbers outside SVD's ranges."""
+        if self.pipeline and (self.zero123plus or self.temporal_source):
+            raise ValueError("give pipeline, or zero123plus and temporal_source, not both")
         if not 0 <= self.motion_bucket <= 255:
             raise ValueError(f"motion_bucket must be in 0..255, is {self.motion_bucket}")
         at_least(0, noise_augmentation=self.noise_augmentation)

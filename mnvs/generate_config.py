@@ -187,6 +187,7 @@ class GenerateConfig:
             return dataclasses.replace(made, pipeline=str(full))
         return dataclasses.replace(
             made,
+            pipeline=trained.model.pipeline,
             zero123plus=trained.model.zero123plus,
             temporal_source=trained.model.temporal_source,
             temporal_start=trained.model.temporal_start,

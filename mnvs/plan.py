@@ -17,7 +17,9 @@ from mnvs.conditioning import Conditioning
 from mnvs.config import TrainConfig
 from mnvs.denoiser import Denoiser
 from mnvs.loading import VideoUNet, new_unet
+from mnvs.motion_unet import MNVSMotionUNet
 from mnvs.trainable import Trainable
+from mnvs.unet import MNVSUNet
 from mnvs.weights import find_folder, read_config
 from training_core.config import InputError
 
@@ -95,6 +97,12 @@ def meta_unet(config: TrainConfig) -> tuple[VideoUNet, str]:
     Checkpoints that are not on this machine count as the published ones.
     """
     model = config.model
+    if model.pipeline:
+        settings = read_config(find_folder(model.pipeline))
+        motion = settings.get("_class_name") == MNVSMotionUNet.__name__
+        with torch.device("meta"):
+            saved = (MNVSMotionUNet if motion else MNVSUNet).from_config(settings)
+        return saved, model.pipeline
     spatial, source = _config_of(model.zero123plus, "Zero123++")
     temporal, other = _config_of(model.temporal_source, model.temporal)
     spatial = _PUBLISHED if spatial is None else spatial
@@ -141,7 +149,7 @@ def estimate(config: TrainConfig, processes: int = 1) -> Estimate:
 def vae_factor(config: TrainConfig) -> int:
     """Pixels per latent in each direction; 8 where the checkpoint is not on this machine."""
     try:
-        unet = find_folder(config.model.zero123plus)
+        unet = find_folder(config.model.pipeline or config.model.zero123plus)
         levels = read_config(unet.parent / "vae")["block_out_channels"]
     except (InputError, KeyError):
         return 8

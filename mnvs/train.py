@@ -69,7 +69,11 @@ def make_pipeline(config: TrainConfig, accelerator: Accelerator) -> MNVSPipeline
     Raises:
         ConfigError: no checkpoint is named. InputError: one is not there or does not fit.
     """
-    model = config.model
+    model, dtype = config.model, frozen_dtype(accelerator)
+    variant = model.variant or None
+    if model.pipeline:
+        saved = MNVSPipeline.from_pretrained(model.pipeline, dtype=dtype, variant=variant)
+        return saved.to(accelerator.device)
     if not model.zero123plus:
         raise ConfigError("model.zero123plus is missing: which checkpoint?")
     pipeline = MNVSPipeline.from_sources(
@@ -78,8 +82,8 @@ def make_pipeline(config: TrainConfig, accelerator: Accelerator) -> MNVSPipeline
         kind=model.temporal,
         temporal_start=model.temporal_start,
         rig=config.data.rig,
-        dtype=frozen_dtype(accelerator),
-        variant=model.variant or None,
+        dtype=dtype,
+        variant=variant,
     )
     return pipeline.to(accelerator.device)
 

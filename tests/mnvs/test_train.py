@@ -184,6 +184,21 @@ def test_full_training_writes_a_pipeline(
         if key in averages:
             assert torch.equal(parameter, averages[key]), name
 
+    # Training goes on from there, with adapters.
+    again = [
+        f"model.pipeline={run / 'pipeline'}",
+        "model.zero123plus=",
+        "model.temporal_source=",
+        "name=again",
+        "train.steps=1",
+        "validation.every=0",
+    ]
+    assert train.main([*command(tiny, dots, tmp_path), *again, "--dry-run"]) == 0
+    assert train.main([*command(tiny, dots, tmp_path), *again]) == 0
+    figures = json.loads((tmp_path / "mnvs" / "again" / "metrics.json").read_text())
+    assert figures["steps"] == 1 and "psnr" not in figures
+    Lora.load(pipeline.unet, tmp_path / "mnvs" / "again" / "lora")
+
 
 @pytest.mark.parametrize(
     ("override", "said"),
@@ -200,6 +215,7 @@ def test_full_training_writes_a_pipeline(
         ("model.zero123plus=", "model.zero123plus"),
         ("train.batch=3", "accumulate"),
         ("precision=fp16", "fp16"),
+        ("model.pipeline=/some/where", "not both"),
         ("train.optimizer.kind=adamw8bit", "bitsandbytes"),
     ],
 )
