@@ -18,6 +18,9 @@ class ModelConfig:
     temporal_source: str = option(
         "", "where the temporal layers come from, likewise: SVD, or a MotionAdapter; empty = random"
     )
+    pipeline: str = option(
+        "", "a pipeline saved by full training to start from, instead of the two above"
+    )
     temporal: str = option("svd", "whose temporal layers", choices=("svd", "animatediff"))
     temporal_start: str = option(
         "gated",
