@@ -187,8 +187,8 @@ def test_full_training_writes_a_pipeline(
     # Training goes on from there, with adapters.
     again = [
         f"model.pipeline={run / 'pipeline'}",
-        "model.zero123plus=",
-        "model.temporal_source=",
+        'model.zero123plus=""',
+        'model.temporal_source=""',
         "name=again",
         "train.steps=1",
         "validation.every=0",
@@ -212,7 +212,7 @@ def test_full_training_writes_a_pipeline(
         ("validation.paths=[/nowhere/else]", "/nowhere/else"),
         ("data.frames=9", "has 5 frames"),
         ("model.zero123plus=/no/such/checkpoint", "/no/such/checkpoint"),
-        ("model.zero123plus=", "model.zero123plus"),
+        ('model.zero123plus=""', "which checkpoint"),
         ("train.batch=3", "accumulate"),
         ("precision=fp16", "fp16"),
         ("model.pipeline=/some/where", "not both"),
