@@ -19,6 +19,7 @@ import torch
 from blender_render import dataset_format as fmt
 from mnvs.condition import resize, square_rgba
 from mnvs.generate_config import GenerateConfig, Source
+from mnvs.generate_plan import describe
 from mnvs.input_pictures import Footage, read_footage
 from mnvs.lora import Lora
 from mnvs.matte import matte_from_grey
@@ -181,26 +182,12 @@ def run(config: GenerateConfig) -> None:
 
 
 def plan(config: GenerateConfig) -> str:
-    """What ``--dry-run`` prints, after reading the input."""
+    """What ``--dry-run`` prints, after reading the input and the checkpoints' settings."""
     source = config.source()
     _refuse_existing(config)
     footage = read_input(config, source)
-    size = square_rgba(footage.pictures, recentre=config.clip.recentre).shape[-1]
-    frames = len(footage.pictures)
-    if frames == 1:
-        frames = config.clip.frames or source.frames
-    view = config.clip.view_size or source.view_size
-    tile = f"{2 * view}x{3 * view}" if view else "of the checkpoint's size"
-    branches = 2 if config.sampling.guidance > 1.0 else 1
-    return "\n".join(
-        [
-            f"input: {len(footage.pictures)} picture(s), {size}x{size} once square",
-            f"networks: {source.describe()}",
-            f"{frames} frames, tiles {tile}, {frames_per_second(config, footage):g} per second",
-            f"{config.sampling.steps} steps of {branches} network evaluation(s)",
-            f"to {config.output}",
-        ]
-    )
+    square_rgba(footage.pictures, recentre=config.clip.recentre)
+    return describe(config, source, footage, frames_per_second(config, footage))
 
 
 def _refuse_existing(config: GenerateConfig) -> None:

@@ -71,8 +71,8 @@ class VaeConfig:
 
 @dataclasses.dataclass
 class VaeOptimizeConfig:
-    steps: int = option(1500, "optimizer steps")
-    batch: int = option(8, "crops per step")
+    steps: int = option(4000, "optimizer steps")
+    batch: int = option(4, "crops per step")
     crop: int = option(64, "side of a crop in pixels")
     recolour: bool = option(False, "colour channels in random order: more colours, coarser fit")
     rate: float = option(2e-3, "largest learning rate of Adam; one cosine to zero")

@@ -18,6 +18,7 @@ from blender_render.validate import validate
 from mnvs.config import TrainConfig
 from mnvs.generate import main, write_result
 from mnvs.generate_config import GenerateConfig, ModelSourceConfig
+from mnvs.generate_plan import memory_gib
 from mnvs.images import on_grey
 from mnvs.input_pictures import Footage, read_footage
 from mnvs.lora import Lora, LoraSettings
@@ -171,7 +172,8 @@ def test_command_from_one_picture_and_from_a_video(
     picture = dots / "input" / "000.png"
     dry = ["--dry-run", *arguments(tiny, picture, tmp_path / "a")]
     assert main(dry) == 0 and not (tmp_path / "a").exists()
-    assert "2 steps of 2 network evaluation(s)" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "2 steps, 4 network evaluations" in out and "tiles 64x96" in out
     assert main(arguments(tiny, picture, tmp_path / "a")) == 0
     record = json.loads((tmp_path / "a" / "generate.json").read_text())
     assert record["frames"] == 2 and record["tile"] == [96, 64] and record["fps"] == 7.0
@@ -228,6 +230,22 @@ def test_command_from_a_run(
     assert torch.equal(whole.views, clips[1].views), "scale 0 is the network without the adapter"
     assert read_sample_info(tmp_path / "c" / "sixview")["num_frames"] == 3
     assert main([*base, f"output={tmp_path / 'd'}", "clip.start=9"]) == 2
+
+
+def test_planned_memory_is_that_of_the_facts() -> None:
+    """Published sizes: 2.9 GiB of UNet, 1.97 of encoders, 5.1 and 7.6 of activations."""
+    config = GenerateConfig(model=ModelSourceConfig(pipeline="p"))
+    weights = 1_524_611_562 * 2 / 2**30
+    for frames, activations in ((8, 5.1), (14, 7.6)):
+        whole = memory_gib(config, frames, 9600, 2)
+        assert whole == pytest.approx(weights + 1.97 + activations)
+        assert memory_gib(config, frames, 9600, 1) == pytest.approx(whole - activations / 2)
+    config.offload = "model"
+    assert memory_gib(config, 8, 9600, 2) == pytest.approx(weights + 5.1)
+    config.decode_chunk = 8
+    assert memory_gib(config, 8, 9600, 2) == pytest.approx(weights + 8 * 0.88)
+    config.precision, config.offload = "fp32", "none"
+    assert memory_gib(config, 8, 9600, 2) == pytest.approx(2 * (weights + 1.97 + 8 * 0.88))
 
 
 REFUSED = {
