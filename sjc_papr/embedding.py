@@ -104,7 +104,7 @@ def normalised_product(x: Tensor, query: Tensor, norm: SampleLayerNorm) -> Tenso
         x: [..., K, n]. query: [..., n].
 
     Returns:
-        [..., K], float32.
+        [..., K], in float32 or, where ``x`` is, in float64.
     """
     weighted = query * norm.weight.to(query.dtype)
     centred = weighted - weighted.mean(dim=-1, keepdim=True)
@@ -112,7 +112,8 @@ def normalised_product(x: Tensor, query: Tensor, norm: SampleLayerNorm) -> Tenso
     product: Tensor = _StandardisedProduct.apply(
         x.reshape(-1, *x.shape[-2:]), centred.reshape(-1, x.shape[-1]).to(x.dtype)
     )
-    return product.view(shape) + (query * norm.bias.to(query.dtype)).sum(-1, keepdim=True).float()
+    of_bias = (query * norm.bias.to(query.dtype)).sum(-1, keepdim=True)
+    return product.view(shape) + of_bias.to(product.dtype)
 
 
 class _StandardisedProduct(torch.autograd.Function):
@@ -123,11 +124,12 @@ class _StandardisedProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, query: Tensor) -> Tensor:
-        variance, mean = (x.new_empty(x.shape[:-1], dtype=torch.float32) for _ in range(2))
+        precise = torch.promote_types(x.dtype, torch.float32)
+        variance, mean = (x.new_empty(x.shape[:-1], dtype=precise) for _ in range(2))
         for rows in _parts(x):
-            variance[rows], mean[rows] = torch.var_mean(x[rows].float(), dim=-1)
+            variance[rows], mean[rows] = torch.var_mean(x[rows].to(precise), dim=-1)
         scale = (variance + 1e-12).rsqrt()
-        product = (x @ query.unsqueeze(-1)).squeeze(-1).float() * scale
+        product = (x @ query.unsqueeze(-1)).squeeze(-1).to(precise) * scale
         ctx.save_for_backward(x, query, mean, scale, product)
         return product
 
