@@ -150,7 +150,7 @@ def run(config: TrainConfig) -> None:
             validate_every=config.validation.every,
         )(f"train {config.name}")
     if accelerator.is_main_process:
-        scores = validation.final(folder.images) if validation else {}
+        scores = validation.final(folder.images, config.train.steps) if validation else {}
         result = export(config, trainer, pipeline, folder.path)
         figures = {"steps": config.train.steps, "seconds": seconds}
         write_final(folder, scores | figures | {"peak_memory_bytes": peak_memory_bytes()})

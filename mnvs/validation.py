@@ -45,12 +45,14 @@ class Validation:
     ) -> None:
         self.pipeline, self.clips, self.config, self.model = pipeline, clips, config, model
         self.ema, self.view_size, self.autocast = ema, view_size, autocast
+        self._generated: tuple[int, list[Tensor]] | None = None
         pipeline.set_progress_bar_config(disable=True)
 
     def __call__(self, log: MetricsLog, step: int) -> float:
         """Log figures and pictures of every clip; the mean PSNR in dB."""
         scores = []
-        for number, (clip, tiles) in enumerate(zip(self.clips, self.generate(), strict=True)):
+        self._generated = step, self.generate()
+        for number, (clip, tiles) in enumerate(zip(self.clips, self._generated[1], strict=True)):
             scores.append(video_scores(unpack_tile(tiles), unpack_tile(clip.tiles)))
             picture = contact_sheet(clip.tiles, tiles)
             log.image(f"val/{number}_{clip.name}", picture.movedim(0, -1), step)
@@ -58,10 +60,14 @@ class Validation:
         log.log(step, {f"val/{name}": value for name, value in means.items()})
         return means["psnr"]
 
-    def final(self, folder: Path) -> dict[str, object]:
-        """Scores of every clip and their means, with a contact sheet of each in ``folder``."""
+    def final(self, folder: Path, step: int) -> dict[str, object]:
+        """Scores of every clip after ``step`` steps and their means, with a contact sheet of each
+        in ``folder``. What was generated at this step already is not generated again.
+        """
         by_clip = {}
-        for number, (clip, tiles) in enumerate(zip(self.clips, self.generate(), strict=True)):
+        ready = self._generated is not None and self._generated[0] == step
+        videos = self._generated[1] if self._generated and ready else self.generate()
+        for number, (clip, tiles) in enumerate(zip(self.clips, videos, strict=True)):
             name = f"{number}_{clip.name}"
             by_clip[name] = video_scores(unpack_tile(tiles), unpack_tile(clip.tiles))
             pixels = (contact_sheet(clip.tiles, tiles).movedim(0, -1) * 255.0).round().byte()
