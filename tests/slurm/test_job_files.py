@@ -111,7 +111,8 @@ def test_directives_hold_nothing_personal_and_leave_time_to_save(path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("file", "module"), [("train_papr", "sjc_papr"), ("animate", "animate_papr")]
+    ("file", "module"),
+    [("train_papr", "sjc_papr"), ("animate", "animate_papr"), ("train_mnvs", "mnvs")],
 )
 def test_training_jobs_call_the_command(job: Job, file: str, module: str) -> None:
     script = str(ROOT / "slurm" / f"{file}.sbatch")
@@ -120,6 +121,25 @@ def test_training_jobs_call_the_command(job: Job, file: str, module: str) -> Non
     runs = f"{job.folder}/scratch/videopapr/runs"
     expected = ["-m", f"{module}.train", "--config", "a b.yaml", "x=1"]
     assert job.lines("python_args") == [*expected, "name=fox", f"output_root={runs}"]
+
+
+def test_each_process_is_told_which_one_it_is(job: Job) -> None:
+    scontrol = job.folder / "bin" / "scontrol"
+    scontrol.write_text("#!/bin/bash\nprintf 'node7\\nnode8\\n'\n")
+    scontrol.chmod(0o755)
+    names = ["RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"]
+    show = "".join(f"${{{name}:-none}} " for name in names)
+    command = [str(ROOT / "slurm" / "process.sh"), "bash", "-c", f"echo {show}"]
+    slurm = {
+        "SLURM_NTASKS": "8",
+        "SLURM_NTASKS_PER_NODE": "4",
+        "SLURM_PROCID": "5",
+        "SLURM_LOCALID": "1",
+        "SLURM_JOB_ID": "123456",
+        "SLURM_JOB_NODELIST": "node[7-8]",
+    }
+    assert job.run(*command, **slurm) == (0, "5 1 8 4 node7 23456\n")
+    assert job.run(*command, SLURM_NTASKS="1") == (0, "none " * 5 + "none\n")
 
 
 @pytest.mark.parametrize(("sent", "seen"), [(signal.SIGUSR1, "USR1"), (signal.SIGTERM, "TERM")])
