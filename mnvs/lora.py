@@ -45,6 +45,9 @@ _TEMPORAL = r".*\.(?:temporal_transformer_blocks|motion_modules)\..*"
 # One token is all that SVD's temporal cross-attention is given. The softmax over one key is 1
 # whatever query and key are, so these never receive a gradient.
 DEAD = r".*\.temporal_transformer_blocks\.\d+\.attn2\.to_[qk]"
+# diffusers calls these two with a named argument that peft's layers do not know.
+_CLOSED = r".*\.motion_modules\.\d+\.proj_(?:in|out)"
+LEFT_OUT = rf"(?:{DEAD}|{_CLOSED})"
 
 
 @dataclass(frozen=True)
@@ -117,16 +120,17 @@ class LoraSettings:
 
 
 def module_names(unet: nn.Module, mode: str, *, live: bool = True) -> list[str]:
-    """Names of the modules that ``mode`` adapts in this network, without the dead ones if ``live``.
+    """Names of the modules that ``mode`` means in this network; if ``live``, without those that
+    never get a gradient or cannot be adapted.
 
     Raises:
         ValueError: an unknown mode.
     """
     if mode not in MODES:
         raise ValueError(f"LoRA mode {mode!r} is not one of: {', '.join(MODES)}")
-    wanted, dead = re.compile(MODES[mode].regex), re.compile(DEAD)
+    wanted, left_out = re.compile(MODES[mode].regex), re.compile(LEFT_OUT)
     names = [name for name, _ in unet.named_modules() if wanted.fullmatch(name)]
-    return [name for name in names if not (live and dead.fullmatch(name))]
+    return [name for name in names if not (live and left_out.fullmatch(name))]
 
 
 class Lora:
@@ -148,12 +152,13 @@ class Lora:
             )
         mixed = any(name.endswith(MIX_MODULE) for name, _ in unet.named_modules())
         self.unet, self.settings = unet, settings
+        complete = len(self.modules) == len(module_names(unet, settings.mode, live=False))
         self.config = LoraConfig(
             r=settings.rank,
             lora_alpha=settings.alpha,
             lora_dropout=settings.dropout,
             target_modules=MODES[settings.mode].regex,
-            exclude_modules=DEAD,
+            exclude_modules=None if complete else LEFT_OUT,
             modules_to_save=[MIX_MODULE] if settings.mix_factors and mixed else None,
         )
         unet.requires_grad_(False)

@@ -8,6 +8,7 @@ from torch import nn
 from mnvs.config import StepsConfig
 from mnvs.loading import VideoUNet
 from mnvs.lora import DEAD, Lora, LoraSettings
+from mnvs.motion_unet import MNVSMotionUNet
 
 # Besides queries and keys, the norm whose output only the query reads.
 _DEAD_PARAMETERS = re.compile(rf"(?:{DEAD}|.*\.temporal_transformer_blocks\.\d+\.norm2)\..*")
@@ -25,6 +26,7 @@ class Trainable:
         self, unet: VideoUNet, config: StepsConfig, frozen_dtype: torch.dtype = torch.float32
     ) -> None:
         self.unet, self.lora = unet, None
+        mixing = not _mixing_is_saturated(unet)
         unet.requires_grad_(False)
         if config.parameters == "lora":
             settings = config.lora
@@ -35,13 +37,16 @@ class Trainable:
                     settings.rank,
                     settings.alpha,
                     settings.dropout,
-                    settings.mix_factors,
+                    settings.mix_factors and mixing,
                 ),
             )
             trained = self.lora.named_parameters()
         else:
             trained = {
-                n: p for n, p in unet.named_parameters() if not _DEAD_PARAMETERS.fullmatch(n)
+                name: parameter
+                for name, parameter in unet.named_parameters()
+                if not _DEAD_PARAMETERS.fullmatch(name)
+                and (mixing or not name.endswith("mix_factor"))
             }
         for name, parameter in unet.named_parameters():
             parameter.requires_grad_(name in trained)
@@ -56,3 +61,10 @@ class Trainable:
     def parameters(self) -> dict[str, nn.Parameter]:
         """What trains, by its name in the UNet."""
         return {n: p for n, p in self.unet.named_parameters() if p.requires_grad}
+
+
+def _mixing_is_saturated(unet: VideoUNet) -> bool:
+    """AnimateDiff's motion modules as they are: nothing of the input is mixed in, exactly, and the
+    factors that say so have no gradient.
+    """
+    return isinstance(unet, MNVSMotionUNet) and unet.config.temporal_start == "svd"

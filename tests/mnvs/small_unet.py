@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from mnvs.conditioning import Conditioning
+from mnvs.motion_unet import MNVSMotionUNet
 from mnvs.noise import NoiseSchedule
 from mnvs.unet import MNVSUNet
 
@@ -25,6 +26,23 @@ def small_unet(channels: tuple[int, int] = (32, 64), seed: int = 11, **more: str
             addition_time_embed_dim=8,
             projection_class_embeddings_input_dim=24,
             **more,  # type: ignore[arg-type]
+        )
+
+
+def small_motion_unet(temporal_start: str = "gated", seed: int = 12) -> MNVSMotionUNet:
+    """The same with AnimateDiff's motion modules."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return MNVSMotionUNet(
+            sample_size=8,
+            block_out_channels=(32, 64),
+            down_block_types=("CrossAttnDownBlockMotion", "DownBlockMotion"),
+            up_block_types=("UpBlockMotion", "CrossAttnUpBlockMotion"),
+            num_attention_heads=(2, 4),
+            cross_attention_dim=WIDTH,
+            layers_per_block=1,
+            motion_num_attention_heads=2,
+            temporal_start=temporal_start,
         )
 
 
