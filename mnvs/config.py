@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mnvs.lora import MODES
+from mnvs.lora_modes import MODES
 from mnvs.objectives import OBJECTIVES, TIMESTEPS
 from training_core.checks import at_least, in_unit_interval, positive
 from training_core.config import option, section
@@ -66,7 +66,7 @@ class DataConfig:
 
 @dataclass
 class LoraConfig:
-    mode: str = option("temporal", "which modules; see mnvs.lora.MODES", choices=tuple(MODES))
+    mode: str = option("temporal", "which modules; see mnvs/lora_modes.py", choices=tuple(MODES))
     rank: int = option(64, "of the matrices; Zero123++'s author found 4 to barely work")
     alpha: float = option(64.0, "the update is multiplied by alpha / rank")
     dropout: float = option(0.0, "share of each adapted module's input set to zero in training")

@@ -7,7 +7,8 @@ from torch import nn
 
 from mnvs.config import StepsConfig
 from mnvs.loading import VideoUNet
-from mnvs.lora import DEAD, Lora, LoraSettings
+from mnvs.lora import Lora, LoraSettings
+from mnvs.lora_modes import DEAD
 from mnvs.motion_unet import MNVSMotionUNet
 
 # Besides queries and keys, the norm whose output only the query reads.

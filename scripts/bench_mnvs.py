@@ -29,7 +29,7 @@ from mnvs.devices import frozen_dtype, make_accelerator
 from mnvs.fit import peak_memory_bytes
 from mnvs.images import decode_target
 from mnvs.loading import VideoUNet
-from mnvs.lora import MODES
+from mnvs.lora_modes import MODES
 from mnvs.noise import NoiseSchedule
 from mnvs.plan import estimate
 from mnvs.sampling import Sampling, Told, sample_latents

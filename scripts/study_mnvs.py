@@ -18,7 +18,7 @@ from typing import Any
 
 from mnvs import train
 from mnvs.config import TrainConfig
-from mnvs.lora import MODES
+from mnvs.lora_modes import MODES
 from mnvs.objectives import OBJECTIVES
 from training_core import atomic
 from training_core.checks import at_least

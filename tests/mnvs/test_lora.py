@@ -13,7 +13,8 @@ from small_unet import call, small_motion_unet, small_unet
 from torch import nn
 
 from mnvs.config import StepsConfig
-from mnvs.lora import DEAD, LEFT_OUT, MODES, Lora, LoraSettings, module_names
+from mnvs.lora import Lora, LoraSettings
+from mnvs.lora_modes import DEAD, LEFT_OUT, MODES, module_names
 from mnvs.trainable import Trainable
 from mnvs.unet import MNVSUNet
 from training_core.config import InputError
