@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -9,10 +10,11 @@ from tiny_scene import RADIUS, cameras, one_view, small_config, small_model, sph
 from torch import Tensor
 
 from blender_render.cameras import Camera, look_at
+from sjc_papr import renderer
 from sjc_papr.model import Papr
 from sjc_papr.points import PointRows
 from sjc_papr.rays import RayBundle, Window, camera_rays, ray_point_geometry
-from sjc_papr.renderer import RenderOutput, render
+from sjc_papr.renderer import RenderOutput, render, render_cameras
 
 OFF_CENTRE = Camera.from_angle_x(look_at((3.0, -2.0, 1.5), target=(0.2, 0.2, -0.1)), 9, 7, 0.3)
 
@@ -148,3 +150,33 @@ def test_k_beyond_the_number_of_points() -> None:
     model = Papr(small_config(), sphere_points(3))
     output = render(model, one_view())
     assert output.shares.shape[-1] == 3 and output.rgb.isfinite().all()
+
+
+def test_cameras_rendered_together_equal_cameras_rendered_alone() -> None:
+    model = small_model()
+    sizes = [(9, 7), (9, 7), (9, 7), (6, 8), (9, 7)]
+    looked = [cameras(1, size, seed=i)[0] for i, size in enumerate(sizes)]
+    together = list(render_cameras(model, looked, max_rays=2 * 9 * 7))
+    assert len(together) == len(looked)
+    for camera, output in zip(looked, together, strict=True):
+        with torch.no_grad():
+            alone = render(model, camera_rays(camera))
+        assert output.rgb.shape == alone.rgb.shape
+        assert torch.allclose(output.rgb, alone.rgb, atol=1e-5)
+        assert torch.allclose(output.depth, alone.depth, atol=1e-5)
+
+
+def test_cameras_rendered_together_stay_within_the_ray_budget(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    most = []
+    search = renderer.nearest_points
+
+    def counting(rays: RayBundle, *arguments: Any, **named: Any) -> Tensor:
+        most.append(rays.directions[..., 0].numel())
+        return search(rays, *arguments, **named)
+
+    monkeypatch.setattr(renderer, "nearest_points", counting)
+    list(render_cameras(small_model(), cameras(7, (8, 6)), max_rays=100))
+    assert max(most) <= 100 and sum(most) == 7 * 8 * 6
+    assert len(most) == 4  # two pictures at a time

@@ -220,3 +220,30 @@ def test_n_steps_equal_k_steps_a_checkpoint_and_the_rest(
         assert torch.equal(resumed[name], tensor), name
     assert resumed_state == straight_state
     assert len(straight["model.points.influence"]) != 60, "no point was added or dropped"
+
+
+def test_accumulated_batches_give_the_gradient_of_one_large_batch(
+    views: Views, tmp_path: Path
+) -> None:
+    gradients = []
+    for shape in ({"per_step": 4}, {"per_step": 2, "accumulate": 2}, {"accumulate": 4}):
+        torch.manual_seed(0)
+        model = small_model()
+        patches = PatchConfig(size=10, **shape)
+        trainer = make_trainer(model, views, tmp_path, patches=patches)
+        logged = trainer.step(0)
+        gradients.append([p.grad for p in model.parameters()])
+        assert logged["loss/mse"].item() == pytest.approx(first_loss := logged["loss/total"].item())
+        assert first_loss > 0.0
+    for other in gradients[1:]:
+        for a, b in zip(gradients[0], other, strict=True):
+            assert torch.allclose(a, b, rtol=1e-3, atol=1e-6)
+
+
+def test_gradient_norms_by_group_make_up_the_whole(views: Views, tmp_path: Path) -> None:
+    trainer = make_trainer(small_model(), views, tmp_path, clip_gradient=1e-3)
+    logged = trainer.step(0)
+    groups = torch.stack([logged[f"gradient_norm/{name}"] for name in GROUPS])
+    assert logged["gradient_norm"].item() == pytest.approx(groups.norm().item())
+    clipped = torch.stack([p.grad.norm() for p in trainer.model.parameters()]).norm()
+    assert clipped.item() == pytest.approx(1e-3, rel=1e-3)

@@ -1,0 +1,120 @@
+r"""What each choice is worth: the same run again and again with one thing changed.
+
+    python scripts/ablate_papr.py --config configs/ablations/papr.yaml \
+        data='[data/butterfly/frame_000, data/Fox/frame_000]' name=choices
+
+trains every variant on every frame folder with ``sjc_papr.train``, the same seed and the same
+number of steps, and writes a table of PSNR on held-out views to runs/ablations/NAME/table.md (and
+.json). A second start continues, and skips what is done.
+"""
+
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from animate_papr.run_files import read_json
+from sjc_papr import train
+from sjc_papr.config import TrainConfig
+from training_core import atomic
+from training_core.cli import run_command
+from training_core.config import MISSING, ConfigError, load_config, option
+
+
+@dataclass
+class AblationConfig:
+    base: str = option(MISSING, "config file of sjc_papr.train that every variant starts from")
+    common: list[str] = option([], "key=value overrides of every variant")
+    variants: list[str] = option(
+        MISSING, "'NAME: key=value key=value ...', one a line; the first is what others lose to"
+    )
+    data: list[str] = option(MISSING, "frame folders")
+    name: str = option("papr", "name of the folder of results")
+    output_root: str = option("runs/ablations", "where that folder is made")
+
+    def validate(self) -> None:
+        """Raises ValueError on variants that cannot be read or told apart."""
+        names = [parse(variant)[0] for variant in self.variants]
+        if len({slug(name) for name in names}) < len(names):
+            raise ValueError("variants must have different names")
+
+
+def parse(variant: str) -> tuple[str, list[str]]:
+    """Name and overrides of one line."""
+    name, colon, overrides = variant.partition(":")
+    if not colon or not name.strip():
+        raise ValueError(f"variant {variant!r} is not of the form NAME: key=value ...")
+    return name.strip(), overrides.split()
+
+
+def slug(name: str) -> str:
+    """A name as part of a path."""
+    return re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")
+
+
+def configs(config: AblationConfig) -> dict[tuple[str, str], TrainConfig]:
+    """The run of every variant and frame folder.
+
+    Raises:
+        ConfigError: a variant's overrides are wrong, or a folder is missing.
+    """
+    runs = {}
+    root = Path(config.output_root) / config.name
+    for variant in config.variants:
+        name, overrides = parse(variant)
+        for data in config.data:
+            if not Path(data).is_dir():
+                raise ConfigError(f"data: no folder {data}")
+            place = [f"data.path={data}", f"output_root={root}"]
+            place.append(f"name={slug(name)}-{slug('_'.join(Path(data).parts[-2:]))}")
+            keys = [*config.common, *overrides, *place]
+            runs[name, data] = load_config(TrainConfig, Path(config.base), keys)
+    return runs
+
+
+def run(config: AblationConfig) -> None:
+    """Train what is not there yet and write the table."""
+    results: dict[str, dict[str, Any]] = {}
+    root = Path(config.output_root) / config.name
+    for (name, data), training in configs(config).items():
+        folder = Path(training.output_root) / "sjc_papr" / training.name
+        if read_json(folder / "metrics.json") is None:
+            train.run(training)
+        results.setdefault(name, {})[data] = read_json(folder / "metrics.json")
+        atomic.write_json(root / "table.json", results)
+        atomic.write_text(root / "table.md", markdown(results, config.data))
+    sys.stdout.write((root / "table.md").read_text())
+
+
+def markdown(results: dict[str, dict[str, Any]], data: list[str]) -> str:
+    """A row a variant: PSNR by folder, their mean, what that is below the first's, CPU seconds."""
+    shown = ["/".join(Path(folder).parts[-2:]) for folder in data]
+    lines = [
+        "| variant | " + " | ".join(shown) + " | mean | to the first | CPU s |",
+        "|---" * (len(data) + 4) + "|",
+    ]
+    first: float | None = None
+    for name, by_folder in results.items():
+        if len(by_folder) < len(data):
+            continue  # not finished
+        quality = [by_folder[folder]["psnr"] for folder in data]
+        mean = sum(quality) / len(quality)
+        first = mean if first is None else first
+        seconds = sum(by_folder[folder]["cpu_seconds"] for folder in data)
+        cells = [*(f"{value:.2f}" for value in quality), f"{mean:.2f}", f"{mean - first:+.2f}"]
+        lines.append(f"| {name} | " + " | ".join(cells) + f" | {seconds:.0f} |")
+    return "\n".join(lines) + "\n"
+
+
+def plan(config: AblationConfig) -> str:
+    """What ``--dry-run`` prints."""
+    runs = configs(config)
+    steps = sum(training.optimize.steps for training in runs.values())
+    return "\n".join([*(t.name for t in runs.values()), f"{len(runs)} runs, {steps} steps in all"])
+
+
+if __name__ == "__main__":
+    raise SystemExit(
+        run_command(AblationConfig, run=run, plan=plan, description=__doc__ or "", argv=None)
+    )
