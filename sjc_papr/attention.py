@@ -10,11 +10,13 @@ from torch import Tensor, nn
 from sjc_papr.config import AttentionConfig
 from sjc_papr.embedding import (
     EmbeddingNetwork,
+    PairInputs,
     SampleLayerNorm,
     encoded_width,
     normalised_product,
     positional_encoding,
 )
+from sjc_papr.points import PointCloud, gather_rows
 from sjc_papr.precision import compute_dtype
 from sjc_papr.rays import RayPointGeometry
 
@@ -89,24 +91,28 @@ class ProximityAttention(nn.Module):
         directions: Tensor,
         points: Tensor,
         geometry: RayPointGeometry,
-        influence: Tensor,
-        features: Tensor,
+        cloud: PointCloud,
+        indices: Tensor,
     ) -> Attended:
         """Attention of rays to their K points.
 
         Args:
-            directions: [..., 3] unit. points: [..., K, 3] world units.
-            influence: [..., K]. features: [..., K, C].
+            directions: [..., 3] unit. points: positions of the K points, [..., K, 3] world units.
+            cloud: all points. indices: which of them the K are, [..., K].
+
+        Returns:
+            Scores and shares in float32, features in the format of autocast.
         """
         dtype = compute_dtype(directions.device)
-        keys, values = self._inputs(directions, points, geometry, features.to(dtype))
-        keys, values = self.key.before_norm(keys), self.value(values)
+        keys, of_value = self._inputs(directions, points, geometry, cloud.features, indices)
+        keys, values = self.key.before_norm(keys), self.value.of_pairs(of_value)
         query = self.project_query(self.query(self._encode(directions, 1.0, dtype)))
 
         # query · (W key + b) = (Wᵀ query) · key + query · b: one product per ray instead of one
         # per point.
         match = self._match(keys, query @ self.project_key.weight)
         match = match + (query @ self.project_key.bias).unsqueeze(-1)
+        influence = gather_rows(cloud.influence, indices)
         scores = self._activate(match / math.sqrt(self.config.score_width)) * influence
         if self.config.proximity:
             scores = scores + self._proximity(geometry)
@@ -126,28 +132,32 @@ class ProximityAttention(nn.Module):
         return (keys @ query.unsqueeze(-1)).squeeze(-1).float()
 
     def _inputs(
-        self, directions: Tensor, points: Tensor, geometry: RayPointGeometry, features: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """What the key and the value network see of each pair, in the format of ``features``."""
-        config, dtype = self.config, features.dtype
+        self,
+        directions: Tensor,
+        points: Tensor,
+        geometry: RayPointGeometry,
+        features: Tensor,
+        indices: Tensor,
+    ) -> tuple[Tensor, PairInputs]:
+        """What the key and the value network see of each pair, in the format of autocast."""
+        config, dtype = self.config, compute_dtype(directions.device)
         scale, rays = config.coordinate_scale, directions.unsqueeze(-2)
         offset = self._encode(geometry.offset, scale, dtype)
         if config.offsets == "relative":
+            view = self._encode(rays, 1.0, dtype)
             depth = self._encode(_behind_first(geometry.along) * rays, scale, dtype)
-            view = self._encode(rays, 1.0, dtype).expand(*offset.shape[:-1], -1)
-            return (
-                torch.cat([features, depth, offset], dim=-1),
-                torch.cat([view, offset, features], dim=-1),
-            )
+            of_points = gather_rows(features, indices).to(dtype)
+            of_value = PairInputs(view, offset, features, indices)
+            return torch.cat([of_points, depth, offset], dim=-1), of_value
         foot = geometry.foot
         if config.offsets == "centred":
             foot = (points * rays).sum(-1, keepdim=True) * rays
         foot = self._encode(foot, scale, dtype)
         # PAPR keeps point positions out of the key's gradient; they learn through the offsets.
         place = self._encode(points.detach(), scale, dtype)
-        return (
-            torch.cat([place, foot, offset], dim=-1),
-            torch.cat([foot, offset, features], dim=-1),
+        pair = torch.cat([foot, offset], dim=-1)
+        return torch.cat([place, pair], dim=-1), PairInputs(
+            pair[..., :1, :0], pair, features, indices
         )
 
     def _encode(self, x: Tensor, scale: float, dtype: torch.dtype) -> Tensor:

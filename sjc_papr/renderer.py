@@ -133,13 +133,7 @@ def _attend(model: Papr, rays: RayBundle, precision: str) -> dict[str, Tensor]:
         rays.origins, rays.directions, points, epsilon=config.attention.geometry_epsilon
     )
     with autocast(points.device, precision):
-        attended = model.attention(
-            rays.directions,
-            points,
-            geometry,
-            gather_rows(cloud.influence, indices),
-            gather_rows(cloud.features, indices),
-        )
+        attended = model.attention(rays.directions, points, geometry, cloud, indices)
     # Depth along the optical axis: right wherever the camera looks (zvict/papr's is only for the
     # origin).
     planar = ((points - rays.origins[:, None, None, None]) * rays.forward[:, None, None, None]).sum(

@@ -25,7 +25,8 @@ SIZES = {
 def test_flops_are_those_counted(config: ModelConfig) -> None:
     model = Papr(config, sphere_points(300, config.point_features))
     with FlopCounterMode(display=False) as counter:
-        render(model, one_view((16, 16))).rgb.sum().backward()
+        # In bfloat16, where no layer is split into parts with fewer rows.
+        render(model, one_view((16, 16)), precision="bfloat16").rgb.sum().backward()
     expected = step_flops(config, PatchConfig(size=16))
     # Queries and the sums over K come on top; the first layers' inputs that need no gradient (the
     # viewing direction) take off.
