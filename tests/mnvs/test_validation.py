@@ -45,7 +45,7 @@ class Pipeline:
         assert not self.unet.training
         self.asked.append((frames, arguments, options))
         clip = next(clip for clip in self.clips if clip.condition is condition)
-        tiles = clip.tiles - float(self.unet.weight)
+        tiles = clip.tiles - self.unet.weight.item()
         return SimpleNamespace(tiles=tiles.clamp(0, 1))
 
 
@@ -98,7 +98,7 @@ def test_averaged_weights_are_looked_at_and_put_back(clips: list[Clip]) -> None:
     pipeline.unet.weight.data.fill_(0.2)
     log: Any = Log()
     assert validation(log, 0) == pytest.approx(20.0, abs=1e-3)
-    assert float(pipeline.unet.weight) == pytest.approx(0.2)
+    assert pipeline.unet.weight.item() == pytest.approx(0.2)
 
 
 def test_final_figures_reuse_what_the_last_step_made(clips: list[Clip], tmp_path: Path) -> None:
