@@ -67,6 +67,8 @@ def read_run(run: Path) -> RunData:
         notes.append("The run has no final figures (metrics.json): it is not finished.")
     dataset = dataset_of(run)
     frames = _frames(run, summary or {}, notes)
+    if not frames and "optimize" in config:
+        raise InputError(f"{run}: a run of another phase, without frames")
     videos = sorted((run / "videos").glob("*.mp4"))
     if not videos:
         notes.append("There are no videos in this run folder.")

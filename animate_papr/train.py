@@ -235,6 +235,8 @@ def frame_names(config: AnimateConfig) -> list[str]:
 
 def plan(config: AnimateConfig) -> str:
     """What ``--dry-run`` prints, after reading the data."""
+    pick_device(config.device)
+    Losses(config.first.losses), Losses(config.next.losses)
     names = frame_names(config)
     views = [
         [len(read_split(config.data, Path(config.data.path) / name, split)) for name in names]

@@ -9,7 +9,7 @@ from sjc_papr.model import Papr
 from sjc_papr.points import PointRows
 from sjc_papr.trainer import model_tensors
 from training_core.checkpoint import Checkpoint, CheckpointStore
-from training_core.config import InputError, load_config
+from training_core.config import ConfigError, InputError, load_config
 from training_core.run_folder import RunFolder
 
 
@@ -36,7 +36,10 @@ def load_run(run: Path) -> tuple[TrainConfig, Papr, Checkpoint]:
     """
     if not (run / "config.yaml").is_file():
         raise InputError(f"{run}: no config.yaml: not a run folder")
-    config = load_config(TrainConfig, run / "config.yaml", [])
+    try:
+        config = load_config(TrainConfig, run / "config.yaml", [])
+    except ConfigError as error:
+        raise InputError(f"{run} is not a run of sjc_papr: {error}") from error
     saved = CheckpointStore(run / "checkpoints").load()
     if saved is None:
         raise InputError(f"{run}: no checkpoint yet")

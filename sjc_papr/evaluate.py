@@ -171,6 +171,8 @@ def run(config: EvaluateConfig) -> None:
         pictures=output if config.pictures else None,
         prefix=config.split,
     )
+    if saved.step < train.optimize.steps and not saved.state.get("imported"):
+        logger.warning("unfinished: step %d of %d", saved.step, train.optimize.steps)
     means = mean_scores(scores)
     figures = means | {"step": saved.step, "views": [asdict(score) for score in scores]}
     atomic.write_json(output / "metrics.json", figures)

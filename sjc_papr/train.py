@@ -56,16 +56,24 @@ def make_trainer(config: TrainConfig, model: Papr, views: Views, folder: Path) -
     )
 
 
-def run(config: TrainConfig) -> None:
-    """Train, then evaluate on the test split and write the final figures."""
+def read_inputs(config: TrainConfig) -> tuple[Views, Views, Views | None]:
+    """Training, test and validation pictures; the last are None without validation.
+
+    Raises:
+        ConfigError: something a run needs is not there. InputError: pictures that cannot be read.
+    """
     if not config.data.path:
         raise ConfigError("data.path is missing: which pictures?")
-    prepare_cpu(config.threads)
-    device = pick_device(config.device)
     Losses(config.optimize.losses)
     data = Path(config.data.path)
     train, test = read_split(config.data, data, "train"), read_split(config.data, data, "test")
-    val = read_split(config.data, data, "val") if config.log.validate_every else None
+    return train, test, read_split(config.data, data, "val") if config.log.validate_every else None
+
+
+def run(config: TrainConfig) -> None:
+    """Train, then evaluate on the test split and write the final figures."""
+    prepare_cpu(config.threads)
+    device, (train, test, val) = pick_device(config.device), read_inputs(config)
     folder = RunFolder.open(
         Path(config.output_root), "sjc_papr", config.name, config, config.resume, MAY_CHANGE
     )
@@ -104,14 +112,13 @@ def run(config: TrainConfig) -> None:
 
 def plan(config: TrainConfig) -> str:
     """What ``--dry-run`` prints, after reading the data."""
-    data = Path(config.data.path)
-    train, test = read_split(config.data, data, "train"), read_split(config.data, data, "test")
+    device, (train, test, _) = pick_device(config.device), read_inputs(config)
     height, width = train.images.shape[1:3]
     optimize, points = config.optimize, config.points
     return "\n".join(
         [
             f"{config.name}: {len(train)} training and {len(test)} test views of {width}x{height}",
-            f"{optimize.steps} steps, {points.count} points ({points.init})",
+            f"{optimize.steps} steps on {device}, {points.count} points ({points.init})",
             describe_step(config.model, optimize.patches),
             f"to {Path(config.output_root) / 'sjc_papr' / config.name}",
         ]

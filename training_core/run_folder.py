@@ -96,6 +96,8 @@ class RunFolder:
         """
         if resume not in ("auto", "never"):
             raise ConfigError(f"resume: {resume!r} is not one of: auto, never")
+        if name in ("", ".", "..") or Path(name).name != name:
+            raise ConfigError(f"name: {name!r} is not the name of one folder")
         path = Path(root) / phase / name
         if resume == "never":
             path = _first_free(path)

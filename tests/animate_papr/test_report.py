@@ -214,6 +214,16 @@ def test_no_run_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().err == f"error: {tmp_path}: no config.yaml: not a run folder\n"
 
 
+def test_a_run_of_another_phase_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.yaml").write_text("name: papr\noptimize: {steps: 5}\n")
+    (tmp_path / "metrics.json").write_text('{"psnr": 30.0}')
+    assert main([f"run={tmp_path}"]) == 2
+    assert "a run of another phase" in capsys.readouterr().err
+    assert not (tmp_path / "report.html").exists()
+
+
 def test_dry_run_writes_nothing(own_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([f"run={own_run}", "--dry-run"]) == 0
     assert "report on 3 frames" in capsys.readouterr().out

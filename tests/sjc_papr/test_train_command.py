@@ -177,3 +177,32 @@ def test_evaluate_a_run_without_a_checkpoint(
     shutil.rmtree(run / "checkpoints")
     assert evaluate.main([f"run={run}"]) == 2
     assert "no checkpoint" in capsys.readouterr().err
+
+
+def test_dry_run_asks_for_everything_a_run_needs(
+    frame: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = shutil.copytree(frame, tmp_path / "frame")
+    (broken / "transforms_val.json").write_text("{}")
+    assert train.main(["--dry-run", *command(broken, tmp_path, "log.validate_every=5")]) == 2
+    assert "transforms_val.json" in capsys.readouterr().err
+    assert train.main(["--dry-run", *command(frame, tmp_path, "optimize.losses.lpips=1")]) == 2
+    assert "lpips" in capsys.readouterr().err
+
+
+def test_runs_of_other_phases_are_named_as_such(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.yaml").write_text("rig: {}\n")
+    assert evaluate.main([f"run={tmp_path}"]) == 2
+    assert "is not a run of sjc_papr" in capsys.readouterr().err
+
+
+def test_evaluating_an_unfinished_run_says_so(
+    trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    unfinished = shutil.copytree(trained, tmp_path / "run")
+    text = (unfinished / "config.yaml").read_text()
+    (unfinished / "config.yaml").write_text(text.replace("steps: 12", "steps: 50"))
+    assert evaluate.main([f"run={unfinished}", "pictures=false"]) == 0
+    assert "unfinished: step 12 of 50" in caplog.text

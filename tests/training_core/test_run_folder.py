@@ -169,3 +169,10 @@ def test_git_state_is_read_from_a_checkout_and_none_outside(
     assert re.fullmatch("[0-9a-f]{40}", clean["git_commit"]) and clean["git_dirty"] is False
     inside.write_text("x = 2\n")
     assert run_folder._git_state() == {**clean, "git_dirty": True}
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../other", "a/b", "/abs"])
+def test_a_name_cannot_leave_the_phase(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="name: "):
+        RunFolder.open(tmp_path, "phase", name, Config())
+    assert not any(tmp_path.iterdir())
