@@ -34,6 +34,7 @@ def start(count: int, arguments: list[str]) -> list[subprocess.Popen[str]]:
             "WORLD_SIZE": str(count),
             "LOCAL_WORLD_SIZE": str(count),
             "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(ROOT),
         }
         started.append(
             subprocess.Popen(
@@ -49,7 +50,7 @@ def start(count: int, arguments: list[str]) -> list[subprocess.Popen[str]]:
 
 def finish(processes: list[subprocess.Popen[str]]) -> list[str]:
     try:
-        errors = [process.communicate(timeout=120)[1] for process in processes]
+        errors = [process.communicate(timeout=300)[1] for process in processes]
     finally:
         for process in processes:
             process.kill()
