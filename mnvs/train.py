@@ -194,24 +194,26 @@ def open_run(config: TrainConfig, accelerator: Accelerator) -> RunFolder:
 
 def plan(config: TrainConfig) -> str:
     """What ``--dry-run`` prints; datasets are checked where given, checkpoints need not be here."""
-    if config.data.paths:
-        dataset = make_dataset(config.data, config.data.paths, config.train.batch, config.seed)
-        videos = f"{len(dataset)} videos, {sum(dataset.counts)} frames"
-    else:
-        videos = "no data.paths given yet"
-    where = Path(config.output_root) / "mnvs" / config.name
+    counts = _check(config) if config.data.paths else []
+    videos = f"{len(counts)} videos, {sum(counts)} frames" if counts else "no data.paths given yet"
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     sizes = describe(config, estimate(config, processes))
+    where = Path(config.output_root) / "mnvs" / config.name
     return "\n".join([f"{config.name}: {videos}", sizes, f"to {where}"])
 
 
-def _check(config: TrainConfig) -> None:
-    """Refuse what is missing before anything is loaded."""
+def _check(config: TrainConfig) -> list[int]:
+    """Refuse what is missing before anything is loaded; numbers of frames of the training videos.
+
+    Raises:
+        ConfigError, InputError: naming it.
+    """
     if not config.data.paths:
         raise ConfigError("data.paths is missing: which datasets?")
-    paths = [*config.data.paths, *(config.validation.paths if config.validation.every else [])]
-    make_dataset(config.data, paths, config.train.batch, config.seed)
     make_optimizer(config.train.optimizer, [torch.nn.Parameter(torch.zeros(1))])
+    if config.validation.every and config.validation.paths:
+        make_dataset(config.data, config.validation.paths, 1, config.seed)
+    return make_dataset(config.data, config.data.paths, config.train.batch, config.seed).counts
 
 
 def _refuse_broken_convolution(config: TrainConfig, accelerator: Accelerator) -> None:

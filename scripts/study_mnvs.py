@@ -4,8 +4,8 @@
         base.data=[data/robot,...] finetune.data=data/fox
 
 trains one small network on the base datasets, then fine-tunes it on another one with every
-combination, and writes runs/mnvs/NAME/{study.json,study.md,study.png}. A second start skips what
-is done and continues what was stopped. All runs of one seed draw the same noise, so that their
+combination, and writes runs/study_mnvs/NAME/{study.json,study.md,study.png}. A second start skips
+what is done and continues what was stopped. All runs of one seed draw the same noise, so that their
 errors of v compare.
 """
 
@@ -99,20 +99,25 @@ def combinations(config: StudyConfig) -> list[Combination]:
     return found + again
 
 
+def folder_of(config: StudyConfig) -> Path:
+    """Everything of this study."""
+    return Path(config.output_root) / "study_mnvs" / config.name
+
+
 def base_overrides(config: StudyConfig) -> list[str]:
     """The start is validated on the dataset that it is not trained on."""
     return [
         *config.base.options,
         f"data.paths=[{','.join(config.base.data)}]",
         f"validation.paths=[{config.finetune.data}]",
-        f"name={config.name}/base",
-        f"output_root={config.output_root}",
+        "name=base",
+        f"output_root={folder_of(config)}",
     ]
 
 
 def finetune_overrides(config: StudyConfig, combination: Combination) -> list[str]:
     """From the finished start, on the one dataset."""
-    start = Path(config.output_root) / "mnvs" / config.name / "base" / train.PIPELINE_FOLDER
+    start = folder_of(config) / "mnvs" / "base" / train.PIPELINE_FOLDER
     return [
         'model.zero123plus=""',
         'model.temporal_source=""',
@@ -120,14 +125,14 @@ def finetune_overrides(config: StudyConfig, combination: Combination) -> list[st
         *config.finetune.options,
         f"data.paths=[{config.finetune.data}]",
         *combination.overrides(),
-        f"name={config.name}/{combination.name}",
-        f"output_root={config.output_root}",
+        f"name={combination.name}",
+        f"output_root={folder_of(config)}",
     ]
 
 
 def train_once(config: StudyConfig, name: str, overrides: list[str]) -> Path:
     """Run ``mnvs.train`` unless it has finished before; the run's folder."""
-    folder = Path(config.output_root) / "mnvs" / config.name / name
+    folder = folder_of(config) / "mnvs" / name
     if not (folder / "metrics.json").is_file():
         train.run(load_config(TrainConfig, Path(config.config), overrides))
     return folder
@@ -159,7 +164,7 @@ def run(config: StudyConfig) -> None:
         overrides = finetune_overrides(config, combination)
         folder = train_once(config, combination.name, overrides)
         results.append({**vars(combination), "name": combination.name, **outcome(folder)})
-    folder = Path(config.output_root) / "mnvs" / config.name
+    folder = folder_of(config)
     atomic.write_json(folder / "study.json", {"base": base, "results": results})
     atomic.write_text(folder / "study.md", table(base, results))
     draw_curves(results, folder / "study.png")
