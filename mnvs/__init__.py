@@ -1,4 +1,5 @@
 """Multi-Frame Novel View Synthesis: one picture to T frames of six views.
 
-The fused network arrives with its own release; nothing is implemented here yet.
+Zero123++'s spatial layers with the temporal layers of Stable Video Diffusion or AnimateDiff. Start
+reading at `pipeline.py` (use), `unet.py` (the network) and `trainer.py` (the training step).
 """

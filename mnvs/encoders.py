@@ -17,7 +17,7 @@ from transformers import CLIPVisionModelWithProjection
 from mnvs import images
 from mnvs.preprocessing import Preprocessing
 from mnvs.prompt import LOAD_ERRORS, EmptyPrompt, load_empty_prompt, read_ramp
-from mnvs.weights import checkpoint_folder
+from mnvs.weights import checkpoint_folder, variant_in
 from training_core.config import InputError
 
 
@@ -65,16 +65,27 @@ class Encoders:
         variant: str | None = None,
         chunk: int = 4,
     ) -> Self:
-        """Read a checkpoint folder, or one in the Hub cache by name.
+        """Read a checkpoint folder, or one in the Hub cache by name; pickled weights are not read.
+
+        Args:
+            variant: of the files, such as "fp16", where there are such files.
 
         Raises:
             InputError: naming the folder and what is missing or does not fit.
         """
         folder = checkpoint_folder(checkpoint)
         try:
-            vae = AutoencoderKL.from_pretrained(folder / "vae", variant=variant, torch_dtype=dtype)
+            vae = AutoencoderKL.from_pretrained(
+                folder / "vae",
+                variant=variant_in(folder / "vae", variant),
+                torch_dtype=dtype,
+                use_safetensors=True,
+            )
             vision = CLIPVisionModelWithProjection.from_pretrained(
-                folder / "vision_encoder", variant=variant, dtype=dtype
+                folder / "vision_encoder",
+                variant=variant_in(folder / "vision_encoder", variant, "model"),
+                dtype=dtype,
+                use_safetensors=True,
             )
         except LOAD_ERRORS as error:
             raise InputError(f"{folder}: {str(error).splitlines()[0]}") from error
@@ -98,11 +109,6 @@ class Encoders:
     def device(self) -> torch.device:
         """Where pictures go and results are."""
         return self.place or self.vae.device
-
-    @property
-    def embedding_width(self) -> int:
-        """D of prompts and image tokens."""
-        return self.prompt.states.shape[1]
 
     @property
     def vae_factor(self) -> int:

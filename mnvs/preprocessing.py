@@ -5,7 +5,6 @@ happens on floats where the pictures are, without a detour over 8-bit PIL pictur
 """
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mnvs.weights import read_json
 from training_core.config import InputError
 
 CONFIG_FILE = "preprocessor_config.json"
@@ -46,13 +46,7 @@ class Preprocessing:
             InputError: the file is missing, damaged, or asks for something unknown.
         """
         path = Path(folder) / CONFIG_FILE
-        try:
-            settings = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-        except ValueError as error:
-            raise InputError(f"{path}: not valid JSON ({error})") from None
-        return cls.from_settings(settings, str(path))
+        return cls.from_settings(read_json(path), str(path))
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any], where: str) -> "Preprocessing":

@@ -5,7 +5,6 @@ down to one table of 77 states. It is computed from a checkpoint's tokenizer and
 kept in our own checkpoints as `empty_prompt/`, which have no text encoder.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from mnvs.weights import read_json, variant_in
 from training_core.config import InputError
 
 FOLDER = "empty_prompt"
@@ -54,16 +54,7 @@ def read_index(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: it is missing or not a JSON object.
     """
-    path = folder / INDEX_FILE
-    try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON ({error})") from None
-    if not isinstance(index, dict):
-        raise InputError(f"{path}: a JSON object was expected")
-    return index
+    return read_json(folder / INDEX_FILE)
 
 
 def read_ramp(folder: Path) -> Tensor:
@@ -89,10 +80,12 @@ def load_empty_prompt(
     """
     stored = folder / FOLDER
     if stored.is_dir():
-        file = stored / f"diffusion_pytorch_model.{variant}.safetensors"
         try:
             return EmptyPrompt.from_pretrained(
-                stored, torch_dtype=dtype, variant=variant if file.is_file() else None
+                stored,
+                torch_dtype=dtype,
+                variant=variant_in(stored, variant),
+                use_safetensors=True,
             )
         except LOAD_ERRORS as error:
             raise InputError(f"{stored}: {str(error).splitlines()[0]}") from error
@@ -113,7 +106,10 @@ def _compute(folder: Path, variant: str | None) -> EmptyPrompt:
     try:
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
         encoder = CLIPTextModel.from_pretrained(
-            folder / "text_encoder", variant=variant, dtype=torch.float32
+            folder / "text_encoder",
+            variant=variant_in(folder / "text_encoder", variant, "model"),
+            dtype=torch.float32,
+            use_safetensors=True,
         )
     except LOAD_ERRORS as error:
         raise InputError(f"{folder}: text encoder: {str(error).splitlines()[0]}") from error

@@ -1,12 +1,12 @@
 """The sampling scheduler of a checkpoint."""
 
-import json
 from pathlib import Path
 from typing import Any, cast
 
 import diffusers
 from diffusers import SchedulerMixin
 
+from mnvs.weights import read_json
 from training_core.config import InputError
 
 
@@ -21,13 +21,8 @@ def load_scheduler(folder: str | Path, trailing: bool = True) -> SchedulerMixin:
         InputError: the file is missing or damaged, or names no scheduler of diffusers.
     """
     path = Path(folder) / "scheduler_config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        name = config["_class_name"]
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: not the settings of a scheduler") from None
+    config = read_json(path)
+    name = config.get("_class_name")
     found = getattr(diffusers, str(name), None)
     if not (isinstance(found, type) and issubclass(found, SchedulerMixin)):
         raise InputError(f"{path}: {name!r} is no scheduler of diffusers")

@@ -1,4 +1,4 @@
-"""Weights and settings of a network on disk: found, read piece by piece, and compared by name.
+"""Weights and settings of networks on disk: found, read piece by piece, and compared by name.
 
 Folders are diffusers': `config.json` beside `diffusion_pytorch_model[.VARIANT].safetensors`.
 Nothing is downloaded and nothing is unpickled.
@@ -46,21 +46,38 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: unreadable, or not a JSON object.
     """
-    path = folder / CONFIG
+    return read_json(folder / CONFIG)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+        InputError: the file is missing, unreadable, or holds something else.
+    """
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not readable as JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise InputError(f"{path}: expected a JSON object")
-    return config
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: a JSON object was expected")
+    return value
+
+
+def variant_in(folder: Path, variant: str | None, stem: str = WEIGHTS) -> str | None:
+    """`variant` if the folder has weights of it, else None: the plain ones say the same, more
+    precisely. Published checkpoints mix both kinds.
+    """
+    there = variant and (folder / f"{stem}.{variant}.safetensors").is_file()
+    return variant if there else None
 
 
 class WeightFile:
     """The safetensors file of one network: names and shapes at once, tensors when asked for.
 
-    With a variant, such as "fp16", the file without one is taken where the other is missing: it
-    says the same, more precisely.
+    With a variant, such as "fp16", see `variant_in`.
 
     Attributes:
         shapes: shape of every tensor in the file, by name.
@@ -70,9 +87,10 @@ class WeightFile:
     """
 
     def __init__(self, folder: Path, variant: str | None = None) -> None:
-        self.path = folder / f"{WEIGHTS}.{variant}.safetensors"
-        if not variant or not self.path.is_file():
-            self.path = folder / f"{WEIGHTS}.safetensors"
+        found = variant_in(folder, variant)
+        self.path = folder / (
+            f"{WEIGHTS}.{found}.safetensors" if found else f"{WEIGHTS}.safetensors"
+        )
         if not self.path.is_file():
             raise InputError(f"{self.path}: missing{_what_is_there(folder)}")
         try:

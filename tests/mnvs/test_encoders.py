@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from mnvs.encoders import Encoders
@@ -70,6 +71,34 @@ def test_tile_round_trip_and_precision(checkpoint: Path) -> None:
     assert made.shape == tiles.shape and made.amin() >= 0 and made.amax() <= 1
     assert encoders.embed(tiles)[0].dtype == torch.bfloat16
     assert not any(p.requires_grad for p in encoders.vae.parameters())
+
+
+VAE_FILE = "diffusion_pytorch_model.safetensors"
+
+
+def test_variants_may_be_there_in_part(copied: Path) -> None:
+    """Zero123++ is published without fp16 files, SVD with them."""
+    plain = Encoders.from_pretrained(copied)
+    stored = load((copied / "vae" / VAE_FILE).read_bytes())
+    doubled = {name: 2 * tensor for name, tensor in stored.items()}
+    save_file(doubled, copied / "vae" / VAE_FILE.replace("model.", "model.fp16."))
+    mixed = Encoders.from_pretrained(copied, variant="fp16")
+    for name, tensor in mixed.vae.state_dict().items():
+        assert torch.equal(tensor, 2 * plain.vae.state_dict()[name]), name
+    for name, tensor in mixed.vision.state_dict().items():
+        assert torch.equal(tensor, plain.vision.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(
+    ("part", "stem"), [("vae", VAE_FILE), ("vision_encoder", "model"), ("empty_prompt", VAE_FILE)]
+)
+def test_pickled_weights_are_not_read(copied: Path, part: str, stem: str) -> None:
+    file = (copied / part / stem).with_suffix(".safetensors")
+    pickled = "pytorch_model.bin" if stem == "model" else file.with_suffix(".bin").name
+    torch.save(load(file.read_bytes()), copied / part / pickled)
+    file.unlink()
+    with pytest.raises(InputError, match="safetensors"):
+        Encoders.from_pretrained(copied)
 
 
 def write_text_encoder(folder: Path, width: int) -> CLIPTextModel:
@@ -164,7 +193,7 @@ def test_scheduler_settings(copied: Path) -> None:
         with pytest.raises(InputError, match=message):
             load_scheduler(copied / "scheduler")
     path.write_text("{}")
-    with pytest.raises(InputError, match="not the settings"):
+    with pytest.raises(InputError, match="None is no scheduler"):
         load_scheduler(copied / "scheduler")
     with pytest.raises(InputError, match="cannot be read"):
         load_scheduler(copied)

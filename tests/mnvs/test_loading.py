@@ -259,7 +259,7 @@ def test_a_saved_unet_that_does_not_fit_is_refused(
     with pytest.raises(InputError, match="'Other' is not one of: MNVSUNet, MNVSMotionUNet"):
         load_saved_unet(tmp_path)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(InputError, match="not readable as JSON"):
+    with pytest.raises(InputError, match="not valid JSON"):
         load_saved_unet(tmp_path)
     (tmp_path / "config.json").unlink()
     with pytest.raises(InputError, match=r"no config\.json"):
