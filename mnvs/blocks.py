@@ -81,7 +81,7 @@ class ReferenceTransformer(TransformerSpatioTemporalModel):
             tokens, seen = run(
                 self, attend_with_reference, spatial, tokens, context.prompt, reference
             )
-            context.recorded[number] = seen
+            context.record(number, seen)
             if image_only_indicator is not None:
                 tokens = run(
                     self,

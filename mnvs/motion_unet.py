@@ -84,7 +84,7 @@ class ReferenceTransformer2D(Transformer2DModel):
             tokens, seen = run(
                 self, attend_with_reference, block, tokens, context.prompt, reference
             )
-            context.recorded[number] = seen
+            context.record(number, seen)
         out = self.proj_out(tokens).transpose(1, 2).unflatten(2, (height, width)).contiguous()
         return (out + hidden_states,)
 

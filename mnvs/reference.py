@@ -11,7 +11,7 @@ recomputes exactly what was computed, which processors that remember a mode do n
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -28,21 +28,27 @@ class FrameContext:
         prompt: [B*T, tokens, D], for spatial cross-attention.
         image_token: [B, 1, D], for temporal cross-attention; None in a pass over single frames.
         reference: one [B, Tc, N', C] per spatial self-attention, Tc = 1 or T, or none.
-        recorded: filled during the pass: the input of each spatial self-attention, [B*T, N, C],
-            under the number of that attention.
+        recorded: filled during a write pass: the input of each spatial self-attention,
+            [B*T, N, C], under the number of that attention. None in other passes: at full size,
+            8 frames with guidance, they would hold 0.8 GiB.
     """
 
     num_frames: int
     prompt: Tensor
     image_token: Tensor | None
     reference: Sequence[Tensor] | None
-    recorded: dict[int, Tensor] = field(default_factory=dict)
+    recorded: dict[int, Tensor] | None = None
 
     def reference_of(self, attention: int) -> Tensor | None:
         return None if self.reference is None else self.reference[attention]
 
+    def record(self, attention: int, tokens: Tensor) -> None:
+        if self.recorded is not None:
+            self.recorded[attention] = tokens
+
     def recorded_reference(self) -> tuple[Tensor, ...]:
         """What was recorded, in the order of the attentions: one [B, T, N, C] each."""
+        assert self.recorded is not None, "not a write pass"
         ordered = (self.recorded[number] for number in sorted(self.recorded))
         return tuple(tokens.unflatten(0, (-1, self.num_frames)) for tokens in ordered)
 

@@ -58,7 +58,9 @@ class VideoUNetMixin:
             ValueError: shapes that do not belong together; the message names the argument.
         """
         spatial_only = spatial_only or self.config.temporal_start == "off"
-        context = self._frame_context(sample, conditioning, reference, spatial_only)
+        context = self._frame_context(
+            sample, conditioning, reference, spatial_only, {} if return_reference else None
+        )
         of_video = None
         if isinstance(conditioning, Conditioning) and not spatial_only:
             of_video = conditioning
@@ -150,6 +152,7 @@ class VideoUNetMixin:
         conditioning: Conditioning | Tensor,
         reference: Sequence[Tensor] | None,
         spatial_only: bool,
+        recorded: dict[int, Tensor] | None,
     ) -> FrameContext:
         """Check that the parts belong together and lay them out for the attention layers."""
         if sample.ndim != 5:
@@ -171,7 +174,7 @@ class VideoUNetMixin:
                 f"sample has {[videos, frames]}"
             )
         self._check_reference(reference, videos, frames)
-        return FrameContext(frames, prompt.flatten(0, 1), image_token, reference)
+        return FrameContext(frames, prompt.flatten(0, 1), image_token, reference, recorded)
 
     def _check_reference(
         self, reference: Sequence[Tensor] | None, videos: int, frames: int

@@ -1,5 +1,6 @@
 """Reference attention against attention written out, and who sees whom in a batch of videos."""
 
+import weakref
 from pathlib import Path
 
 import pytest
@@ -185,6 +186,23 @@ def test_hooks_on_forward_see_the_write_pass_too(
     add_hook_to_module(unet, hook)
     run(unet, *random_video(1, 3, 1))
     assert hook.calls == 2
+
+
+@kinds
+@torch.no_grad()
+def test_the_pass_that_reads_keeps_nothing(
+    official: Official, checkpoints: Path, kind: str
+) -> None:
+    unet = official.fused(checkpoints, kind)
+    seen: list[weakref.ref[Tensor]] = []
+    kept: list[bool] = []
+    unet.conv_in.register_forward_pre_hook(lambda *_: seen.clear())
+    for module in unet.modules():
+        if isinstance(module, BasicTransformerBlock) and module.attn2 is not None:
+            module.norm1.register_forward_hook(lambda m, i, out: seen.append(weakref.ref(out)))
+    unet.conv_out.register_forward_pre_hook(lambda *_: kept.extend(r() is not None for r in seen))
+    run(unet, *random_video(1, 3, 1))
+    assert len(kept) >= unet.num_self_attentions and not any(kept)
 
 
 @kinds

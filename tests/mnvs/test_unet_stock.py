@@ -1,6 +1,7 @@
 """In their stock settings, the video UNets' own forward passes are diffusers' to the last bit."""
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,9 +40,14 @@ def like_svd(stock: UNetSpatioTemporalConditionModel) -> MNVSUNet:
     state = {ours: stock.state_dict()[theirs] for theirs, ours in place.temporal.items()}
     state |= {ours: stock.state_dict()[ours] for ours in place.zero123plus.values()}
     unet.load_state_dict(state)
+    return with_norms_of(unet, stock)
+
+
+def with_norms_of(unet: MNVSUNet, stock: UNetSpatioTemporalConditionModel) -> MNVSUNet:
+    """SVD's own epsilons in the spatial norms, not Zero123++'s."""
     modules = dict(unet.named_modules())
     for name, module in stock.named_modules():
-        if ".spatial_res_block.norm" in name:  # SVD's own, not Zero123++'s
+        if ".spatial_res_block.norm" in name:
             modules[name].eps = module.eps
     return unet
 
@@ -58,6 +64,18 @@ def video_of(unet: VideoUNet, videos: int, frames: int, size: tuple[int, int]) -
         torch.tensor([321, 7][:videos]),
         conditioning,
     )
+
+
+@torch.no_grad()
+def test_in_svds_setting_saved_and_reloaded(official: Official, tmp_path: Path) -> None:
+    stock = official.svd(4)
+    like_svd(stock).save_pretrained(tmp_path)
+    again = InSVDsSetting.from_pretrained(tmp_path).eval()
+    sample, steps, told = video_of(again, 2, 3, SIZES[0])
+    expected = stock(sample, told.c_noise, told.image_token, told.added_time_ids).sample
+    assert not torch.equal(again(sample, steps, told), expected), "Zero123++'s epsilon is set anew"
+    with_norms_of(again, stock)
+    assert torch.equal(again(sample, steps, told), expected)
 
 
 @pytest.mark.parametrize("in_channels", [4, 8])
