@@ -19,7 +19,7 @@ import torch
 from blender_render import dataset_format as fmt
 from mnvs.condition import resize, square_rgba
 from mnvs.generate_config import GenerateConfig, Source
-from mnvs.generate_plan import describe
+from mnvs.generate_plan import describe, make_plan
 from mnvs.input_pictures import Footage, read_footage
 from mnvs.lora import Lora
 from mnvs.matte import matte_from_grey
@@ -60,7 +60,6 @@ def load_pipeline(source: Source, config: GenerateConfig) -> MNVSPipeline:
         )
     if source.lora:
         Lora.load(pipeline.unet, Path(source.lora), config.model.lora_scale).fold()
-    pipeline.set_progress_bar_config(disable=True)
     if config.offload == "model":
         pipeline.enable_model_cpu_offload(device=device)
     elif config.offload == "sequential":
@@ -159,7 +158,9 @@ def run(config: GenerateConfig) -> None:
     source = config.source()
     _refuse_existing(config)
     footage = read_input(config, source)
-    square_rgba(footage.pictures, recentre=config.clip.recentre)  # refused before networks load
+    # Whatever is wrong is said before networks load.
+    square_rgba(footage.pictures, recentre=config.clip.recentre)
+    make_plan(config, source, footage)
     if config.threads:
         torch.set_num_threads(config.threads)
     pipeline = load_pipeline(source, config)

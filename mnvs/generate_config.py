@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from mnvs.config import TrainConfig
+from mnvs.matte import HIGH, LOW
 from training_core.checks import at_least, in_unit_interval
 from training_core.config import ConfigError, load_config, option, section
 
 FRAMES = 8
+MOTION_BUCKET, NOISE_AUGMENTATION = 127, 0.02
+# Options that say something about some sources of networks only.
+_GOES_WITH = {
+    "temporal_source": ("zero123plus",),
+    "temporal": ("zero123plus",),
+    "temporal_start": ("zero123plus",),
+    "variant": ("zero123plus", "pipeline"),
+    "lora": ("zero123plus", "pipeline"),
+    "rig": ("zero123plus", "run"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,8 +39,8 @@ class Source:
     frames: int = FRAMES
     view_size: int = 0
     condition: str = "auto"
-    motion_bucket: int = 127
-    noise_augmentation: float = 0.02
+    motion_bucket: int = MOTION_BUCKET
+    noise_augmentation: float = NOISE_AUGMENTATION
 
     def describe(self) -> str:
         """In words."""
@@ -53,18 +65,30 @@ class ModelSourceConfig:
     lora: str = option("", "folder of an adapter")
     lora_scale: float = option(1.0, "0 = as without the adapter, 1 = as trained")
     rig: str = option("", "v1.1 or v1.2; empty = the run's or pipeline's, else v1.2")
-    motion_bucket: int = option(127, "SVD's motion bucket, 0 to 255")
-    noise_augmentation: float = option(0.02, "SVD's noise augmentation")
+    motion_bucket: int = option(-1, "SVD's motion bucket, 0 to 255; -1 = as in training, else 127")
+    noise_augmentation: float = option(
+        -1.0, "SVD's noise augmentation; -1 = as in training, else 0.02"
+    )
 
     def validate(self) -> None:
-        """Raises ValueError unless there is exactly one source of networks."""
+        """Raises ValueError unless there is exactly one source of networks, and on options that
+        have no meaning with it.
+        """
         given = [name for name in ("run", "pipeline", "zero123plus") if getattr(self, name)]
         if len(given) != 1:
             raise ValueError(f"give one of run, pipeline and zero123plus, not {given or 'none'}")
         if self.rig not in ("", "v1.1", "v1.2"):
             raise ValueError(f"rig {self.rig!r} is not v1.1 or v1.2")
-        if self.rig and self.pipeline:
-            raise ValueError("rig is the saved pipeline's own")
+        for name, sources in _GOES_WITH.items():
+            default = type(self).__dataclass_fields__[name].default
+            if getattr(self, name) != default and given[0] not in sources:
+                raise ValueError(f"{name} goes with {' or '.join(sources)}, not with {given[0]}")
+        if self.lora_scale != 1.0 and not (self.lora or self.run):
+            raise ValueError("lora_scale goes with lora or run")
+        if not -1 <= self.motion_bucket <= 255:
+            raise ValueError(f"motion_bucket must be in 0..255 or -1, is {self.motion_bucket}")
+        if self.noise_augmentation < 0.0 and self.noise_augmentation != -1.0:
+            raise ValueError("noise_augmentation must be 0 or more, or -1")
 
 
 @dataclasses.dataclass
@@ -130,8 +154,8 @@ class GenerateConfig:
     )
     decode_chunk: int = option(1, "tiles in the VAE's decoder at once")
     threads: int = option(0, "CPU threads; 0 = leave to PyTorch")
-    matte_low: float = option(0.04, "opacity: difference from grey up to which nothing is there")
-    matte_high: float = option(0.12, "opacity: difference from which the object is solid")
+    matte_low: float = option(LOW, "opacity: difference from grey up to which nothing is there")
+    matte_high: float = option(HIGH, "opacity: difference from which the object is solid")
     model: ModelSourceConfig = section(ModelSourceConfig, "the networks")
     clip: ClipConfig = section(ClipConfig, "what is generated")
     sampling: SamplingConfig = section(SamplingConfig, "how")
@@ -139,6 +163,7 @@ class GenerateConfig:
     def validate(self) -> None:
         """Raises ValueError on a device that cannot do what is asked."""
         at_least(1, decode_chunk=self.decode_chunk)
+        at_least(0, threads=self.threads)
         if not 0.0 <= self.matte_low < self.matte_high <= 1.0:
             raise ValueError("matte_low must be below matte_high, both in [0, 1]")
         if self.device == "cpu" and (self.offload != "none" or self.precision == "fp16"):
@@ -163,27 +188,32 @@ class GenerateConfig:
             lora=model.lora,
             rig=model.rig,
             condition=self.clip.condition,
-            motion_bucket=model.motion_bucket,
-            noise_augmentation=model.noise_augmentation,
+            motion_bucket=_unless(model.motion_bucket, MOTION_BUCKET),
+            noise_augmentation=_unless(model.noise_augmentation, NOISE_AUGMENTATION),
         )
 
     def _of_run(self, folder: Path) -> Source:
+        model = self.model
         trained = load_config(TrainConfig, folder / "config.yaml", [])
         full, lora = folder / "pipeline", folder / "lora"
         if not full.is_dir() and not lora.is_dir():
             raise ConfigError(f"model.run={folder}: has no result yet, neither lora/ nor pipeline/")
         made = Source(
             temporal=trained.model.temporal,
-            rig=self.model.rig or trained.data.rig,
+            rig=model.rig or trained.data.rig,
             frames=trained.data.frames,
             view_size=trained.data.view_size,
             condition=trained.data.condition
             if self.clip.condition == "auto"
             else self.clip.condition,
-            motion_bucket=trained.model.motion_bucket,
-            noise_augmentation=trained.model.noise_augmentation,
+            motion_bucket=_unless(model.motion_bucket, trained.model.motion_bucket),
+            noise_augmentation=_unless(model.noise_augmentation, trained.model.noise_augmentation),
         )
         if full.is_dir():
+            if model.rig or model.lora_scale != 1.0:
+                raise ConfigError(
+                    f"model.run={folder}: was trained in full; rig and lora_scale have no say"
+                )
             return dataclasses.replace(made, pipeline=str(full))
         return dataclasses.replace(
             made,
@@ -194,3 +224,8 @@ class GenerateConfig:
             variant=trained.model.variant,
             lora=str(lora),
         )
+
+
+def _unless(asked: float, else_: Any) -> Any:
+    """What was asked for; -1 asks for nothing."""
+    return else_ if asked == -1 else asked

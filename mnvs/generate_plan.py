@@ -1,18 +1,22 @@
-"""What generating a clip would take; reads settings of the checkpoints, no weights."""
+"""What generating a clip takes, and whether it can be done; from checkpoints' settings alone."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from mnvs.generate_config import GenerateConfig, Source
 from mnvs.input_pictures import Footage
+from mnvs.loading import VideoUNet, saved_unet_on_meta, unet_of_sources
+from mnvs.lora import WEIGHTS_FILE
+from mnvs.motion_unet import MNVSMotionUNet
 from mnvs.preprocessing import Preprocessing
+from mnvs.schedulers import load_scheduler
 from mnvs.tiles import COLUMNS, ROWS
-from mnvs.weights import checkpoint_folder, find_folder, read_config
+from mnvs.weights import checkpoint_folder, read_config
+from training_core.config import ConfigError, InputError
 
 _GIB = 2.0**30
-# The published network: Zero123++ v1.2 with SVD's temporal layers, and its encoders.
-_FULL_WIDTH = 320
-_UNET_PARAMETERS, _ENCODERS_GIB = 1_524_611_562, 1.97
+# The published encoders of Zero123++ v1.2, and the first width of its UNet.
+_ENCODERS_GIB, _FULL_WIDTH = 1.97, 320
 # Peak of activations, bf16, both branches of guidance at once, at 8 and 14 frames of 120x80
 # latents; VAE decoder per tile of 960x640. Measured on the meta device.
 _ACTIVATIONS_GIB, _FRAMES = (5.1, 7.6), (8, 14)
@@ -34,35 +38,62 @@ def make_plan(config: GenerateConfig, source: Source, footage: Footage) -> Plan:
     """Look up sizes in the checkpoints.
 
     Raises:
-        InputError: a checkpoint is not there, or has no settings.
+        InputError: a checkpoint is not there, or has no settings, or parts do not fit together.
+        ConfigError: the networks cannot make such a clip.
     """
     folder = checkpoint_folder(source.pipeline or source.zero123plus)
-    unet = read_config(find_folder(folder))
-    if source.temporal_source:
-        find_folder(source.temporal_source)
+    unet = _network(source)
+    if source.lora and not (Path(source.lora) / WEIGHTS_FILE).is_file():
+        raise InputError(f"{Path(source.lora) / WEIGHTS_FILE}: file is missing")
     processing = Preprocessing.read(folder / "feature_extractor_vae")
     view_size = config.clip.view_size or source.view_size or processing.output_size(320, 320)[0]
     frames = len(footage.pictures)
     if frames == 1:
         frames = config.clip.frames or source.frames
     branches = 2 if config.sampling.guidance > 1.0 else 1
-    full = list(unet.get("block_out_channels", []))[:1] == [_FULL_WIDTH]
     factor = 2 ** (len(read_config(folder / "vae")["block_out_channels"]) - 1)
+    _refuse_impossible(config, unet, folder, frames, view_size, factor)
     pixels = ROWS * COLUMNS * (view_size // factor) ** 2
     together = branches if config.sampling.batched else 1
-    return Plan(
-        frames,
-        view_size,
-        config.sampling.steps * branches,
-        memory_gib(config, frames, pixels, together) if full else None,
-    )
+    gib = None
+    if unet.config.block_out_channels[0] == _FULL_WIDTH:
+        parameters = sum(parameter.numel() for parameter in unet.parameters())
+        gib = memory_gib(config, parameters, frames, pixels, together)
+    return Plan(frames, view_size, config.sampling.steps * branches, gib)
 
 
-def memory_gib(config: GenerateConfig, frames: int, pixels: int, branches: int) -> float:
-    """Estimate for the published network: weights, and the larger of UNet and decoder.
+def _network(source: Source) -> VideoUNet:
+    if source.pipeline:
+        return saved_unet_on_meta(source.pipeline)
+    temporal = source.temporal_source or None
+    return unet_of_sources(source.zero123plus, temporal, source.temporal, source.temporal_start)
+
+
+def _refuse_impossible(
+    config: GenerateConfig,
+    unet: VideoUNet,
+    folder: Path,
+    frames: int,
+    view_size: int,
+    factor: int,
+) -> None:
+    if view_size < factor or view_size % factor:
+        raise ConfigError(f"clip.view_size={view_size} is no multiple of the VAE's {factor}")
+    if isinstance(unet, MNVSMotionUNet) and frames > unet.config.motion_max_seq_length:
+        most = unet.config.motion_max_seq_length
+        raise ConfigError(f"{frames} frames: the motion modules take {most}")
+    levels = len(load_scheduler(folder / "scheduler").alphas_cumprod)
+    if config.sampling.steps > levels:
+        raise ConfigError(f"sampling.steps={config.sampling.steps}: there are {levels} levels")
+
+
+def memory_gib(
+    config: GenerateConfig, parameters: int, frames: int, pixels: int, branches: int
+) -> float:
+    """Estimate for networks of the published sizes: weights, and the larger of UNet and decoder.
 
     Args:
-        pixels: latents of a tile. branches: of guidance in one call.
+        parameters: of the UNet. pixels: latents of a tile. branches: of guidance in one call.
     """
     bytes_each = 4 if config.precision == "fp32" else 2
     few, many = _ACTIVATIONS_GIB
@@ -70,7 +101,7 @@ def memory_gib(config: GenerateConfig, frames: int, pixels: int, branches: int) 
     unet = few + slope * (frames * pixels - _FRAMES[0] * _PIXELS)
     decode = _DECODE_GIB * min(config.decode_chunk, frames) * pixels / _PIXELS
     working = max(unet * branches / 2.0, decode) * bytes_each / 2
-    weights = _UNET_PARAMETERS * bytes_each / _GIB
+    weights = parameters * bytes_each / _GIB
     if config.offload == "none":
         weights += _ENCODERS_GIB * bytes_each / 2
     return working + (0.0 if config.offload == "sequential" else weights)

@@ -118,25 +118,60 @@ def load_unet(
         InputError: a folder or file that is missing, damaged or not what it should be.
     """
     folder = find_folder(zero123plus)
-    source = None if temporal is None else find_folder(temporal)
-    configs = read_config(folder), None if source is None else read_config(source)
-    names = str(folder / CONFIG), kind if source is None else str(source / CONFIG)
-    with torch.device("cpu" if source is None else "meta"):
-        unet = new_unet(*configs, kind, temporal_start, names)
+    device = "cpu" if temporal is None else "meta"
+    unet = unet_of_sources(zero123plus, temporal, kind, temporal_start, device)
     place = placement(unet)
     state = _read(WeightFile(folder, variant), place.zero123plus, unet, dtype)
-    if source is None:
+    if temporal is None:
         logger.warning("no temporal checkpoint given: the temporal layers start at random")
         random = {name: _cast(name, tensor, dtype) for name, tensor in unet.state_dict().items()}
         state = random | state
     else:
         # SVD's own spatial layers stay unused; a motion adapter holds nothing but motion modules.
         unused = place.zero123plus.values() if kind == "svd" else ()
-        state |= _read(WeightFile(source, variant), place.temporal, unet, dtype, unused)
+        file = WeightFile(find_folder(temporal), variant)
+        state |= _read(file, place.temporal, unet, dtype, unused)
         state |= {name: torch.zeros(1) for name in place.ours_alone}
     unet.load_state_dict(state, strict=True, assign=True)
     unet.start_mixing()
     return unet.eval()
+
+
+def unet_of_sources(
+    zero123plus: str | Path,
+    temporal: str | Path | None,
+    kind: str = "svd",
+    temporal_start: str = "gated",
+    device: str = "meta",
+) -> VideoUNet:
+    """The network of `load_unet` before any weight is read, random or on the meta device.
+
+    Raises:
+        InputError: a folder or its settings are missing, or the two do not fit together.
+    """
+    folder = find_folder(zero123plus)
+    source = None if temporal is None else find_folder(temporal)
+    configs = read_config(folder), None if source is None else read_config(source)
+    names = str(folder / CONFIG), kind if source is None else str(source / CONFIG)
+    with torch.device(device):
+        return new_unet(*configs, kind, temporal_start, names)
+
+
+def saved_unet_on_meta(folder: str | Path) -> VideoUNet:
+    """The network of `load_saved_unet` on the meta device.
+
+    Raises:
+        InputError: no such folder, or not a video UNet of ours.
+    """
+    found = find_folder(folder)
+    config = read_config(found)
+    classes = {model.__name__: model for model in _CLASSES.values()}
+    name = config.get("_class_name")
+    if name not in classes:
+        raise InputError(f"{found / CONFIG}: {name!r} is not one of: {', '.join(classes)}")
+    with torch.device("meta"):
+        unet: VideoUNet = classes[name].from_config(config)
+    return unet
 
 
 def load_saved_unet(
@@ -149,16 +184,9 @@ def load_saved_unet(
     Raises:
         InputError: no such folder, not a video UNet of ours, or a file that does not fit.
     """
-    found = find_folder(folder)
-    config = read_config(found)
-    classes = {model.__name__: model for model in _CLASSES.values()}
-    name = config.get("_class_name")
-    if name not in classes:
-        raise InputError(f"{found / CONFIG}: {name!r} is not one of: {', '.join(classes)}")
-    with torch.device("meta"):
-        unet: VideoUNet = classes[name].from_config(config)
+    unet = saved_unet_on_meta(folder)
     same = {name: name for name in unet.state_dict()}
-    state = _read(WeightFile(found, variant), same, unet, dtype)
+    state = _read(WeightFile(find_folder(folder), variant), same, unet, dtype)
     unet.load_state_dict(state, strict=True, assign=True)
     return unet.eval()
 

@@ -8,6 +8,7 @@ Saved as a folder in the layout of Zero123++, with our video UNet in `unet/`::
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,6 @@ from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
 
 from blender_render.cameras import SIXVIEW_RIGS, SixViewRig
-from mnvs import images
 from mnvs.condition import prepare_condition, to_rgba
 from mnvs.encoders import Encoders
 from mnvs.loading import load_saved_unet, load_unet
@@ -244,7 +244,10 @@ class MNVSPipeline(DiffusionPipeline):
         )
         ids = torch.tensor([[fps - 1.0, float(motion_bucket), noise_augmentation]], device=device)
         told = self.tell(condition[None], ids, generator)
-        with self.progress_bar(total=num_inference_steps) as bar:
+        bar: Any = contextlib.nullcontext()
+        if on_step is None:
+            bar = self.progress_bar(total=num_inference_steps)
+        with bar as shown:
             latents = sample_latents(
                 self.unet,
                 self.scheduler,
@@ -252,7 +255,7 @@ class MNVSPipeline(DiffusionPipeline):
                 shape,
                 sampling,
                 generator,
-                on_step or (lambda done: bar.update()),
+                on_step or (lambda done: shown.update()),
             )[0]
         tiles = self.decode(latents, decode_chunk_size).float().cpu()
         self.maybe_free_model_hooks()
@@ -280,7 +283,7 @@ class MNVSPipeline(DiffusionPipeline):
 
     def decode(self, latents: Tensor, chunk: int = 1) -> Tensor:
         """Scaled latents [..., 4, h, w] → tiles [..., 3, 3·h, 2·w] clipped to [0, 1]."""
-        return images.decode_target(self.vae, latents, chunk=chunk).clamp(0.0, 1.0)
+        return self.encoders.decode(latents, chunk)
 
     def _latent_shape(self, view_size: int) -> tuple[int, int, int]:
         factor = self.encoders.vae_factor

@@ -27,7 +27,7 @@ from mnvs.pipeline import MNVSOutput, MNVSPipeline
 from mnvs.tiles import pack_tile
 from mnvs.tiny import TinyCheckpoint, build_tiny
 from mnvs.videos import write_mp4
-from training_core.config import InputError, to_yaml
+from training_core.config import ConfigError, InputError, to_yaml
 
 SMALL = {"unet_channels": [32, 32], "heads": [2, 2], "width": 32, "view_size": 32}
 
@@ -233,19 +233,24 @@ def test_command_from_a_run(
 
 
 def test_planned_memory_is_that_of_the_facts() -> None:
-    """Published sizes: 2.9 GiB of UNet, 1.97 of encoders, 5.1 and 7.6 of activations."""
+    """Published sizes: 1.97 GiB of encoders, 5.1 and 7.6 of activations."""
     config = GenerateConfig(model=ModelSourceConfig(pipeline="p"))
-    weights = 1_524_611_562 * 2 / 2**30
+    parameters = 1_500_000_000
+    weights = parameters * 2 / 2**30
     for frames, activations in ((8, 5.1), (14, 7.6)):
-        whole = memory_gib(config, frames, 9600, 2)
+        whole = memory_gib(config, parameters, frames, 9600, 2)
         assert whole == pytest.approx(weights + 1.97 + activations)
-        assert memory_gib(config, frames, 9600, 1) == pytest.approx(whole - activations / 2)
+        assert memory_gib(config, parameters, frames, 9600, 1) == pytest.approx(
+            whole - activations / 2
+        )
     config.offload = "model"
-    assert memory_gib(config, 8, 9600, 2) == pytest.approx(weights + 5.1)
+    assert memory_gib(config, parameters, 8, 9600, 2) == pytest.approx(weights + 5.1)
     config.decode_chunk = 8
-    assert memory_gib(config, 8, 9600, 2) == pytest.approx(weights + 8 * 0.88)
+    assert memory_gib(config, parameters, 8, 9600, 2) == pytest.approx(weights + 8 * 0.88)
     config.precision, config.offload = "fp32", "none"
-    assert memory_gib(config, 8, 9600, 2) == pytest.approx(2 * (weights + 1.97 + 8 * 0.88))
+    assert memory_gib(config, parameters, 8, 9600, 2) == pytest.approx(
+        2 * (weights + 1.97 + 8 * 0.88)
+    )
 
 
 REFUSED = {
@@ -259,6 +264,17 @@ REFUSED = {
     "matte": ({"matte_low": 0.5}, "below matte_high"),
     "unknown": ({"sampling.step": 3}, "unknown key"),
     "rig": ({"model.rig": "v2"}, "not v1.1 or v1.2"),
+    "motion bucket": ({"model.motion_bucket": 256}, r"in 0\.\.255 or -1"),
+    "noise augmentation": ({"model.noise_augmentation": -0.5}, "0 or more, or -1"),
+    "scale of nothing": ({"model.lora_scale": 0.5}, "goes with lora or run"),
+    "no adapter": ({"model.lora": "/nowhere"}, "adapter_model.safetensors: file is missing"),
+    "kind": ({"model.temporal": "animatediff"}, "do not fit between"),
+    "view size": ({"clip.view_size": 18}, "no multiple of the VAE's 4"),
+    "steps": ({"sampling.steps": 1001}, "there are 1000 levels"),
+    "no effect": (
+        {"model.zero123plus": "''", "model.run": "x"},
+        "temporal_source goes with zero123plus, not with run",
+    ),
 }
 
 
@@ -271,7 +287,41 @@ def test_refused(
     changes: dict[str, Any],
     message: str,
 ) -> None:
-    assert main(arguments(tiny, dots, tmp_path / "out", **changes)) == 2
-    error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith("error: ")
-    assert re.search(message, error) and not (tmp_path / "out").exists()
+    """Before networks load, and by the dry run as well."""
+    for more in ([], ["--dry-run"]):
+        assert main([*more, *arguments(tiny, dots, tmp_path / "out", **changes)]) == 2
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert error.startswith("error: ")
+        assert re.search(message, error) and not (tmp_path / "out").exists()
+
+
+def test_motion_modules_take_so_many_frames(
+    tiny: TinyCheckpoint, dots: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    networks = {"model.temporal": "animatediff", "model.temporal_source": tiny.animatediff}
+    one = {"input": dots / "input" / "000.png", "clip.view_size": 16, "sampling.steps": 1}
+    for frames, status in ((33, 2), (32, 0)):
+        given = arguments(tiny, dots, tmp_path, **networks, **one, **{"clip.frames": frames})
+        assert main(["--dry-run", *given]) == status
+    assert "33 frames: the motion modules take 32" in capsys.readouterr().err
+
+
+def test_what_a_run_was_told_can_be_said_otherwise(tiny: TinyCheckpoint, tmp_path: Path) -> None:
+    trained = TrainConfig()
+    trained.model.motion_bucket, trained.model.noise_augmentation = 40, 0.1
+    (tmp_path / "config.yaml").write_text(to_yaml(trained))
+    (tmp_path / "lora").mkdir()
+
+    def told(**model: Any) -> tuple[int, float]:
+        config = GenerateConfig(model=ModelSourceConfig(run=str(tmp_path), **model))
+        source = config.source()
+        return source.motion_bucket, source.noise_augmentation
+
+    assert told() == (40, 0.1)
+    assert told(motion_bucket=0, noise_augmentation=0.0) == (0, 0.0)
+    (tmp_path / "pipeline").mkdir()
+    for ignored in ({"rig": "v1.1"}, {"lora_scale": 0.5}):
+        with pytest.raises(ConfigError, match="have no say"):
+            told(**ignored)
+    fresh = GenerateConfig(model=ModelSourceConfig(zero123plus="z")).source()
+    assert (fresh.motion_bucket, fresh.noise_augmentation) == (127, 0.02)

@@ -1,5 +1,6 @@
 """The pipeline end to end on tiny random weights."""
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import torch
 from accelerate import cpu_offload
 from PIL import Image
+from tqdm import tqdm
 
 from mnvs.pipeline import MNVSOutput, MNVSPipeline
 from mnvs.tiles import pack_tile
@@ -110,6 +112,23 @@ def test_video_and_single_picture(pipeline: MNVSPipeline, picture: torch.Tensor)
     assert len(generate(pipeline, moving, num_frames=2).tiles) == 2
     with pytest.raises(ValueError, match="video has 3 frames"):
         generate(pipeline, moving, num_frames=4)
+
+
+def test_a_bar_is_shown_unless_steps_are_reported(
+    pipeline: MNVSPipeline, picture: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bars: list[tqdm] = []
+
+    def bar(total: int) -> tqdm:
+        bars.append(tqdm(total=total, file=io.StringIO()))
+        return bars[-1]
+
+    monkeypatch.setattr(pipeline, "progress_bar", bar)
+    reported: list[int] = []
+    generate(pipeline, picture, on_step=reported.append)
+    assert not bars and reported == [1, 2, 3]
+    generate(pipeline, picture)
+    assert [(b.total, b.n) for b in bars] == [(3, 3)]
 
 
 def test_pil_pictures(pipeline: MNVSPipeline, picture: torch.Tensor) -> None:
