@@ -17,10 +17,10 @@ from pathlib import Path
 import torch
 
 from blender_render import dataset_format as fmt
-from mnvs.condition import resize, square_rgba
+from mnvs.footage import Footage, read_footage
 from mnvs.generate_config import GenerateConfig, Source
 from mnvs.generate_plan import describe, make_plan
-from mnvs.input_pictures import Footage, read_footage
+from mnvs.input_pictures import resize, square_rgba
 from mnvs.lora import Lora
 from mnvs.matte import matte_from_grey
 from mnvs.pipeline import MNVSOutput, MNVSPipeline

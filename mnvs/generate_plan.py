@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from mnvs.footage import Footage
 from mnvs.generate_config import GenerateConfig, Source
-from mnvs.input_pictures import Footage
 from mnvs.loading import VideoUNet, saved_unet_on_meta, unet_of_sources
 from mnvs.lora import WEIGHTS_FILE
 from mnvs.motion_unet import MNVSMotionUNet

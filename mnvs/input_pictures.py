@@ -1,109 +1,102 @@
-"""Reading what is to be animated: a picture, a video, a folder of pictures, a six-view dataset."""
+"""Input pictures: from any of their forms to squares of RGB over grey."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 
-import imageio.v3 as imageio
 import torch
-from PIL import Image
+import torch.nn.functional as F
+from PIL import Image, ImageOps
 from torch import Tensor
 
-from blender_render import dataset_format as fmt
-from blender_render.archive import open_tree
-from blender_render.pictures import DECODE_ERRORS
-from blender_render.readers import read_sixview
-from mnvs.condition import to_rgba
+from blender_render.pictures import resize_rgba
+from mnvs.images import GREY, on_grey
 from training_core.config import InputError
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-VIDEOS = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v")
-_GIF = ".gif"
+# Below this, alpha counts as nothing when the object's box is measured.
+_FAINT = 0.05
 
 
-@dataclass(frozen=True, eq=False)
-class Footage:
-    """Pictures [T, 4, H, W], straight-alpha RGBA in [0, 1]; ``fps`` None where nothing says it."""
-
-    pictures: Tensor
-    fps: float | None
-
-    def take(self, count: int, start: int = 0, stride: int = 1) -> Footage:
-        """Every ``stride``-th frame from ``start`` on, ``count`` of them; 0 = all there are.
-
-        Raises:
-            InputError: there are not that many.
-        """
-        frames = list(range(start, len(self.pictures), stride))[: count or None]
-        if not frames or len(frames) < count:
-            raise InputError(
-                f"the input has {len(self.pictures)} frames: too few for {count or 1} "
-                f"from number {start} in steps of {stride}"
-            )
-        fps = None if self.fps is None else self.fps / stride
-        return Footage(self.pictures[frames], fps)
-
-
-def read_footage(path: str | Path) -> Footage:
-    """Read a picture, a video file, a folder of pictures in order of name, or a six-view dataset
-    (folder or .zip; its input view).
+def to_rgba(pictures: Tensor | Image.Image | Sequence[Image.Image]) -> Tensor:
+    """Straight-alpha RGBA [T, 4, H, W] float32 in [0, 1] of one picture or several of one size.
 
     Raises:
-        InputError: nothing is there, it is none of these, or it is damaged.
+        InputError: no picture, different sizes, or a tensor of another shape or range.
     """
-    path = Path(path)
-    kind = path.suffix.lower()
-    if path.is_file() and kind in PICTURES:
-        return Footage(to_rgba(_picture(path)), None)
-    if path.is_file() and kind == _GIF:
-        return _read_gif(path)
-    if path.is_file() and kind in VIDEOS:
-        return _read_video(path)
-    if path.is_file() and kind != ".zip":
-        known = " ".join((*PICTURES, *VIDEOS, _GIF, ".zip"))
-        raise InputError(f"{path}: not one of {known}")
-    with open_tree(path) as tree:
-        if tree.exists(fmt.SAMPLE_FILE):
-            return _read_dataset(path)
-        names = [name for name in tree.list() if Path(name).suffix.lower() in PICTURES]
-    if not path.is_dir() or not names:
-        raise InputError(f"{path}: neither a six-view dataset nor a folder of pictures")
-    return Footage(to_rgba([_picture(path / name) for name in names]), None)
+    if isinstance(pictures, Tensor):
+        video = pictures[None] if pictures.ndim == 3 else pictures
+        if video.ndim != 4 or video.shape[1] not in (3, 4) or 0 in video.shape:
+            raise InputError(f"expected pictures [T, 3 or 4, H, W], got {list(pictures.shape)}")
+        if not video.is_floating_point() or video.amin() < 0.0 or video.amax() > 1.0:
+            raise InputError("pictures must be floats in [0, 1]")
+        video = video.float().cpu()
+    else:
+        several = [pictures] if isinstance(pictures, Image.Image) else list(pictures)
+        sizes = {picture.size for picture in several}
+        if len(sizes) != 1:
+            raise InputError(f"expected pictures of one size, got {sorted(sizes) or 'none'}")
+        video = torch.stack([_from_pil(picture) for picture in several])
+    if video.shape[1] == 3:
+        video = torch.cat([video, torch.ones_like(video[:, :1])], dim=1)
+    return video
 
 
-def _picture(path: Path) -> Image.Image:
-    try:
-        picture = Image.open(path)
-        picture.load()
-    except DECODE_ERRORS as error:
-        raise InputError(f"{path}: damaged picture ({error})".splitlines()[0]) from None
-    return picture
+def prepare_condition(
+    rgba: Tensor, *, recentre: float = 0.0, background: float = GREY, max_side: int = 1024
+) -> Tensor:
+    """RGBA [T, 4, H, W] → square RGB [T, 3, S, S] over grey; see ``square_rgba``."""
+    square = square_rgba(rgba, recentre=recentre, max_side=max_side)
+    return on_grey(square.movedim(1, -1), background)
 
 
-def _read_gif(path: Path) -> Footage:
-    picture = _picture(path)
-    frames, milliseconds = [], []
-    for index in range(getattr(picture, "n_frames", 1)):
-        picture.seek(index)
-        frames.append(picture.convert("RGBA"))
-        milliseconds.append(float(picture.info.get("duration", 0)))
-    mean = sum(milliseconds) / len(milliseconds)
-    return Footage(to_rgba(frames), 1000.0 / mean if mean > 0 else None)
+def square_rgba(rgba: Tensor, *, recentre: float = 0.0, max_side: int = 1024) -> Tensor:
+    """RGBA [T, 4, H, W] → straight-alpha RGBA [T, 4, S, S]; the aspect is kept.
+
+    Args:
+        recentre: share of the side that the longer side of the object's box shall fill; the box
+            is the union over all frames, so that motion stays. 0 = only pad to a square.
+        max_side: larger pictures are reduced to this; the encoders see less anyway.
+
+    Raises:
+        InputError: recentring without alpha, or of nothing. ValueError: a share beyond 1.
+    """
+    if not 0.0 <= recentre <= 1.0:
+        raise ValueError(f"recentre must be in [0, 1], is {recentre}")
+    if recentre:
+        rgba = _cut_around_object(rgba, recentre)
+    side = max(rgba.shape[-2:])
+    square = _pad_to(rgba, side, side)
+    return resize(square, max_side) if side > max_side else square
 
 
-def _read_video(path: Path) -> Footage:
-    try:
-        pixels = imageio.imread(path, plugin="FFMPEG")
-        fps = imageio.immeta(path, plugin="FFMPEG").get("fps")
-    except Exception as error:  # whatever a decoder makes of a damaged file
-        raise InputError(f"{path}: unreadable video ({str(error).splitlines()[0]})") from error
-    video = torch.from_numpy(pixels).movedim(-1, 1).float() / 255.0
-    return Footage(to_rgba(video), float(fps) if fps else None)
+def resize(rgba: Tensor, side: int) -> Tensor:
+    """Squares [T, 4, S, S] → [T, 4, side, side] by area, colours weighted by their alpha."""
+    return torch.stack([resize_rgba(p.movedim(0, -1), side, side) for p in rgba]).movedim(-1, 1)
 
 
-def _read_dataset(path: Path) -> Footage:
-    clip = read_sixview(path)
-    fps = clip.info.get("fps")
-    video = clip.input.movedim(-1, 1).float() / 255.0
-    return Footage(video, float(fps) if isinstance(fps, int | float) and fps > 0 else None)
+def _cut_around_object(rgba: Tensor, share: float) -> Tensor:
+    """A square around the box of all frames, such that its longer side fills ``share``."""
+    alpha = rgba[:, 3]
+    if float(alpha.min()) > 1.0 - _FAINT:
+        raise InputError("recentring needs pictures with a transparent background")
+    covered = (alpha > _FAINT).any(0)
+    if not bool(covered.any()):
+        raise InputError("recentring found nothing: the pictures are transparent everywhere")
+    rows, columns = (covered.any(d).nonzero().flatten() for d in (1, 0))
+    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    left, right = int(columns[0]), int(columns[-1]) + 1
+    side = max(round(max(bottom - top, right - left) / share), 1)
+    inside = rgba[..., top:bottom, left:right]
+    return _pad_to(inside, max(side, bottom - top), max(side, right - left))
+
+
+def _pad_to(pictures: Tensor, height: int, width: int) -> Tensor:
+    """Transparent margins on all sides, equal up to one pixel."""
+    down, across = height - pictures.shape[-2], width - pictures.shape[-1]
+    return F.pad(pictures, (across // 2, across - across // 2, down // 2, down - down // 2))
+
+
+def _from_pil(picture: Image.Image) -> Tensor:
+    rgba = ImageOps.exif_transpose(picture).convert("RGBA")
+    pixels = torch.frombuffer(bytearray(rgba.tobytes()), dtype=torch.uint8)
+    return pixels.view(rgba.height, rgba.width, 4).movedim(-1, 0).float() / 255.0

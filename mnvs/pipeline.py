@@ -22,8 +22,8 @@ from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
 
 from blender_render.cameras import SIXVIEW_RIGS, SixViewRig
-from mnvs.condition import prepare_condition, to_rgba
 from mnvs.encoders import Encoders
+from mnvs.input_pictures import prepare_condition, to_rgba
 from mnvs.loading import load_saved_unet, load_unet
 from mnvs.preprocessing import CONFIG_FILE, Preprocessing
 from mnvs.prompt import EmptyPrompt, check_ramp, read_index

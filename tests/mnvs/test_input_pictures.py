@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mnvs.condition import prepare_condition, to_rgba
+from mnvs.input_pictures import prepare_condition, to_rgba
 from training_core.config import InputError
 
 

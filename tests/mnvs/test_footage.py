@@ -1,0 +1,75 @@
+"""Reading what is to be animated, and videos written and read back."""
+
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as imageio
+import pytest
+import torch
+from moving_dots import write_dots
+from PIL import Image
+
+from blender_render.readers import read_sixview
+from mnvs.footage import read_footage
+from mnvs.images import on_grey
+from mnvs.videos import write_mp4
+from training_core.config import InputError
+
+
+@pytest.fixture(scope="module")
+def dots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dots(tmp_path_factory.mktemp("dots") / "dots", 6, fps=12.0)
+
+
+def test_every_kind_of_input(dots: Path, tmp_path: Path) -> None:
+    clip = read_sixview(dots)
+    frames = clip.input.movedim(-1, 1).float() / 255
+    dataset = read_footage(dots)
+    assert torch.equal(dataset.pictures, frames) and dataset.fps == 12.0
+    folder = read_footage(dots / "input")
+    assert torch.equal(folder.pictures, frames) and folder.fps is None
+    one = read_footage(dots / "input" / "002.png")
+    assert torch.equal(one.pictures, frames[2:3])
+    solid = on_grey(frames.movedim(1, -1))
+    write_mp4(tmp_path / "clip.mp4", solid, 12.0)
+    video = read_footage(tmp_path / "clip.mp4")
+    assert video.pictures.shape == (6, 4, 32, 32) and video.fps == pytest.approx(12.0)
+    assert (video.pictures[:, :3] - solid).abs().mean() < 0.02
+    stills = [Image.fromarray((p.movedim(0, -1) * 255).byte().numpy()) for p in solid]
+    stills[0].save(tmp_path / "clip.gif", save_all=True, append_images=stills[1:], duration=100)
+    gif = read_footage(tmp_path / "clip.gif")
+    assert len(gif.pictures) == 6 and gif.fps == pytest.approx(10.0)
+    taken = dataset.take(2, start=1, stride=3)
+    assert torch.equal(taken.pictures, frames[[1, 4]]) and taken.fps == 4.0
+    with pytest.raises(InputError, match="6 frames: too few for 3"):
+        dataset.take(3, start=1, stride=3)
+
+
+BAD_INPUT = {
+    "missing": (lambda f: f / "nothing.png", "does not exist"),
+    "text": (lambda f: _write(f / "a.txt", b"x"), "not one of .png"),
+    "damaged picture": (lambda f: _write(f / "a.png", b"x"), "a.png: damaged picture"),
+    "damaged video": (lambda f: _write(f / "a.mp4", b"x" * 100), "a.mp4: unreadable video"),
+    "empty folder": (lambda f: f, "neither a six-view dataset nor a folder of pictures"),
+}
+
+
+def _write(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("make, message", BAD_INPUT.values(), ids=BAD_INPUT)
+def test_bad_input(tmp_path: Path, make: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message) as error:
+        read_footage(make(tmp_path))
+    assert "\n" not in str(error.value)
+
+
+def test_odd_sizes_are_padded_not_resized(tmp_path: Path) -> None:
+    frames = torch.rand(1, 3, 9, 7).repeat_interleave(2, 0)
+    write_mp4(tmp_path / "odd.mp4", frames, 5.0)
+    assert imageio.imread(tmp_path / "odd.mp4", plugin="FFMPEG").shape == (2, 10, 8, 3)
+    with pytest.raises(ValueError, match=r"\[T, 3, H, W\]"):
+        write_mp4(tmp_path / "bad.mp4", torch.rand(3, 9, 7), 5.0)
+    assert [p.name for p in tmp_path.iterdir()] == ["odd.mp4"]
