@@ -6,7 +6,19 @@ from accelerate.state import AcceleratorState, is_initialized
 
 from training_core.config import ConfigError
 
-_FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` is the first CUDA device where there is one, else the CPU.
+
+    Raises:
+        ConfigError: CUDA is asked for and absent.
+    """
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise ConfigError("device=cuda, but PyTorch finds no CUDA device")
+    return torch.device("cuda" if name != "cpu" and there else "cpu")
 
 
 def make_accelerator(device: str = "auto", precision: str = "auto") -> Accelerator:
@@ -15,9 +27,7 @@ def make_accelerator(device: str = "auto", precision: str = "auto") -> Accelerat
     Raises:
         ConfigError: CUDA is asked for and absent, or fp16 on a CPU.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device=cuda, but PyTorch finds no CUDA device")
-    cpu = device == "cpu" or not torch.cuda.is_available()
+    cpu = pick_device(device).type == "cpu"
     chosen = resolve(precision, cpu)
     # accelerate keeps one state per process for ever; a second run may want another precision.
     if is_initialized() and not AcceleratorState().use_distributed:
@@ -43,4 +53,4 @@ def resolve(precision: str, cpu: bool) -> str:
 
 def frozen_dtype(accelerator: Accelerator) -> torch.dtype:
     """The format of weights that do not train: that of the matrix products."""
-    return _FORMATS.get(accelerator.mixed_precision, torch.float32)
+    return FORMATS.get(accelerator.mixed_precision, torch.float32)

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from blender_render import dataset_format as fmt
+from mnvs.devices import FORMATS, pick_device
 from mnvs.footage import Footage, read_footage
 from mnvs.generate_config import GenerateConfig, Source
 from mnvs.generate_plan import describe, make_plan
@@ -34,7 +35,6 @@ from training_core.metrics_log import progress
 logger = logging.getLogger(__name__)
 
 DATASET, RECORD = "sixview", "generate.json"
-_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def load_pipeline(source: Source, config: GenerateConfig) -> MNVSPipeline:
@@ -43,8 +43,8 @@ def load_pipeline(source: Source, config: GenerateConfig) -> MNVSPipeline:
     Raises:
         InputError: a folder is missing or does not fit. ConfigError: no such device.
     """
-    device = _device(config.device)
-    dtype = _PRECISIONS[_precision(config.precision, device)]
+    device = pick_device(config.device)
+    dtype = FORMATS[_precision(config.precision, device)]
     variant = source.variant or None
     if source.pipeline:
         pipeline = MNVSPipeline.from_pretrained(source.pipeline, dtype=dtype, variant=variant)
@@ -197,12 +197,6 @@ def _refuse_existing(config: GenerateConfig) -> None:
     folder = Path(config.output) / DATASET
     if folder.exists():
         raise InputError(f"{folder}: exists already; choose another output")
-
-
-def _device(name: str) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device=cuda, but PyTorch finds no CUDA device")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def _precision(name: str, device: torch.device) -> str:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-VIEWS = 6
+from mnvs.tiles import VIEWS
 
 
 def psnr(generated: Tensor, truth: Tensor) -> float:

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL
 
+from mnvs.devices import pick_device
 from mnvs.tiny import new_vae
 from mnvs.vae_data import CropSampler, Source, read_source, to_unit
 from mnvs.vae_fit import (
@@ -129,7 +130,7 @@ def run(config: TrainVaeConfig) -> None:
     sources = _read(config)
     if config.threads:
         torch.set_num_threads(config.threads)
-    device = _device(config.device)
+    device = pick_device(config.device)
     folder = RunFolder.open(
         Path(config.output_root), "mnvs", config.name, config, config.resume, MAY_CHANGE
     )
@@ -241,12 +242,6 @@ def _read(config: TrainVaeConfig) -> list[Source]:
     if len(set(names)) < len(names):
         raise ConfigError(f"data.paths: two datasets of one name among {', '.join(names)}")
     return sources
-
-
-def _device(name: str) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device=cuda, but PyTorch finds no CUDA device")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

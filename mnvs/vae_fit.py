@@ -1,6 +1,6 @@
 """Fitting the tiny VAE: loss, one step, latents of unit variance, reconstruction quality."""
 
-import math
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from mnvs.images import (
     scale_latents,
     unscale_image,
 )
+from mnvs.scores import psnr
 from mnvs.vae_data import CropSampler, Source, to_unit
 from training_core.checkpoint import Checkpoint, capture_optimizer, restore_optimizer
 from training_core.guards import check_finite
@@ -130,15 +131,15 @@ def reconstruction_psnr(vae: AutoencoderKL, sources: Sequence[Source]) -> Mappin
     scores = {}
     for source in sources:
         truth = to_unit(source.held_out)
-        error = (reconstruct(vae, truth) - truth).square().mean((1, 2, 3)).clamp(min=1e-12)
-        scores[source.name] = float((-10.0 * error.log10()).mean())
+        pairs = zip(reconstruct(vae, truth), truth, strict=True)
+        scores[source.name] = statistics.fmean(psnr(made, picture) for made, picture in pairs)
     vae.train()
     return scores
 
 
 def mean_psnr(scores: Mapping[str, float]) -> float:
     """Mean over the sources."""
-    return math.fsum(scores.values()) / len(scores)
+    return statistics.fmean(scores.values())
 
 
 def _latents(vae: AutoencoderKL, pictures: Tensor, chunk: int) -> Tensor:
