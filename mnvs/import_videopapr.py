@@ -1,6 +1,6 @@
 """Import the reference project's published six-view samples into our six-view dataset format.
 
-``python -m mnvs.import_videopapr SRC DST [--view-size 256] [--fps 24]``
+``python -m mnvs.import_videopapr SRC DST [--view-size 256] [--fps 24] [--dry-run]``
 
 What is published: per frame ``NN_input.png``, the input view, and ``NN_gt.png``, a tile of 3 rows x
 2 columns; both 512x512, the tile squashed from 2:3 to square, all pixels opaque, the object on pure
@@ -67,8 +67,7 @@ def import_sample(
         if fmt.is_complete(target, digest):
             logger.info("%s is complete already; nothing to do", target)
             return
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise InputError(f"{target}: exists and holds something else; choose another place")
+        _refuse_occupied(target)
         inputs = torch.stack([_picture(tree, f"{n}_input.png") for n in frames])
         tiles = torch.stack([_picture(tree, f"{n}_gt.png") for n in frames])
     views = unpack_tile(_resize(tiles, 3 * view_size, 2 * view_size))
@@ -93,6 +92,23 @@ def import_sample(
         },
     )
     logger.info("wrote %d frames of 7 views to %s", len(frames), target)
+
+
+def describe(source: Path, target: Path, view_size: int) -> str:
+    """What ``--dry-run`` prints.
+
+    Raises:
+        InputError: see ``import_sample``; pictures are not opened.
+    """
+    with open_tree(source) as tree:
+        frames = _frames(tree)
+    _refuse_occupied(target)
+    return f"{len(frames)} frames of 7 views of {view_size}x{view_size} to {target}"
+
+
+def _refuse_occupied(target: Path) -> None:
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"{target}: exists and holds something else; choose another place")
 
 
 def matte_from_white(pictures: Tensor) -> Tensor:
@@ -164,11 +180,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--view-size", type=int, default=256, help="side of a view, pixels")
     parser.add_argument("--fps", type=float, default=24.0, help="frames per second to write")
     parser.add_argument("--opaque", action="store_true", help="keep the white background")
+    parser.add_argument("--dry-run", action="store_true", help="check, show the plan and stop")
     arguments = parser.parse_args(argv)
     set_up_logging()
     try:
         if arguments.view_size < 8 or not arguments.fps > 0:
             raise InputError("--view-size must be at least 8 and --fps positive")
+        if arguments.dry_run:
+            plan = describe(arguments.source, arguments.target, arguments.view_size)
+            sys.stdout.write(plan + "\n")
+            return EXIT_OK
         import_sample(
             arguments.source,
             arguments.target,

@@ -81,9 +81,12 @@ def test_opaque_and_command(
     sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = tmp_path / "opaque"
+    dry = [str(sample), str(target), "--view-size", "48", "--dry-run"]
+    assert main(dry) == 0 and not target.exists()
+    assert "2 frames of 7 views of 48x48" in capsys.readouterr().out
     assert main([str(sample), str(target), "--view-size", "48", "--opaque"]) == 0
     assert (read_sixview(target).views[..., 3] == 255).all()
-    assert main([str(sample), str(target), "--view-size", "32"]) == 2
+    assert main(dry) == 2 and main([str(sample), str(target), "--view-size", "32"]) == 2
     assert "holds something else" in capsys.readouterr().err
     (sample / "01_input.png").unlink()
     assert main([str(sample), str(tmp_path / "other")]) == 2
