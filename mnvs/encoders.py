@@ -89,10 +89,16 @@ class Encoders:
             )
         except LOAD_ERRORS as error:
             raise InputError(f"{folder}: {str(error).splitlines()[0]}") from error
+        prompt = load_empty_prompt(folder, dtype, variant)
+        for network in (vae, vision, prompt):
+            # safetensors before 0.8 hands out tensors that lie in the file as it is: it may be
+            # written again, and where they lie in memory decides how sums are rounded.
+            for tensor in (*network.parameters(), *network.buffers()):
+                tensor.data = tensor.data.clone()
         return cls(
             vae,
             vision,
-            load_empty_prompt(folder, dtype, variant),
+            prompt,
             read_ramp(folder),
             Preprocessing.read(folder / "feature_extractor_vae"),
             Preprocessing.read(folder / "feature_extractor_clip"),
