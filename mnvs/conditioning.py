@@ -79,10 +79,6 @@ class Conditioning:
         columns = zip(*(part.tensors() for part in parts), strict=True)
         return cls(*(torch.cat(column) for column in columns))
 
-    def repeat(self, times: int) -> Conditioning:
-        """Each video `times` times in a row: rows a, b become a, a, b, b."""
-        return Conditioning(*(t.repeat_interleave(times, dim=0) for t in self.tensors()))
-
     def per_frame(self, num_frames: int) -> Conditioning:
         """The same with `prompt` as [B, T, tokens, D]; a prompt for all frames is repeated.
 

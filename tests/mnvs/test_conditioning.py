@@ -29,7 +29,6 @@ def test_batching_moves_the_rows_of_all_tensors_alike() -> None:
     assert rows(both[2:]) == [[10, 11]] * 4
     assert rows(both[[3, 0]]) == [[11, 0]] * 4
     assert rows(both[torch.tensor([True, False, False, True])]) == [[0, 11]] * 4
-    assert rows(both[1:3].repeat(2)) == [[1, 1, 10, 10]] * 4
 
 
 def test_prompts_for_all_frames_and_per_frame_can_be_joined() -> None:
