@@ -100,7 +100,7 @@ class Trainer:
         self._refuse_sick(step, logged["loss/total"], norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self._count_skipped(step)
+        self._count_skipped(step, norm)
         if self.ema:
             self.ema.update(step)
         return logged | {"gradient_norm": norm, "rate": torch.tensor(rate)}
@@ -192,8 +192,10 @@ class Trainer:
             values["gradient"] = norm
         check_finite(step, values, self.fault_folder, lambda: dict(self.parameters))
 
-    def _count_skipped(self, step: int) -> None:
-        self.skipped = self.skipped + 1 if self.accelerator.optimizer_step_was_skipped else 0
+    def _count_skipped(self, step: int, norm: Tensor) -> None:
+        # By the norm: a fused optimizer skips inside its kernel, which accelerate does not see.
+        overflowed = self.accelerator.scaler is not None and not bool(norm.isfinite())
+        self.skipped = self.skipped + 1 if overflowed else 0
         if self.skipped >= _MOST_SKIPPED:
             raise TrainingFault(
                 f"step {step}: gradients overflowed in {self.skipped} steps in a row; "
