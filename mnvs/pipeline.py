@@ -34,6 +34,7 @@ from mnvs.weights import checkpoint_folder
 from training_core.atomic import write_json
 from training_core.config import InputError
 
+DEFAULT_FRAMES = 8
 Pictures = Tensor | Image.Image | Sequence[Image.Image]
 
 
@@ -228,9 +229,7 @@ class MNVSPipeline(DiffusionPipeline):
             ValueError: sizes that cannot be; InputError: the pictures are unusable.
         """
         condition = prepare_condition(to_rgba(pictures), recentre=recentre)
-        if len(condition) > 1 and num_frames not in (None, len(condition)):
-            condition = condition[: self._checked_frames(num_frames, len(condition))]
-        frames = len(condition) if len(condition) > 1 else num_frames or 8
+        condition, frames = _of_frames(condition, num_frames)
         generator = generator or torch.Generator().manual_seed(int(torch.randint(1 << 62, ())))
         device = self._execution_device
         shape = (frames, *self._latent_shape(view_size or self.default_view_size()))
@@ -259,9 +258,7 @@ class MNVSPipeline(DiffusionPipeline):
             )[0]
         tiles = self.decode(latents, decode_chunk_size).float().cpu()
         self.maybe_free_model_hooks()
-        return MNVSOutput(
-            tiles=tiles, views=unpack_tile(tiles), condition=condition, latents=latents.cpu()
-        )
+        return MNVSOutput(tiles, unpack_tile(tiles), condition, latents.cpu())
 
     def tell(self, condition: Tensor, ids: Tensor, generator: torch.Generator | None) -> Told:
         """What the sampler is told: input pictures [B, Tc, 3, S, S] encoded.
@@ -292,8 +289,14 @@ class MNVSPipeline(DiffusionPipeline):
         side = view_size // factor
         return self.vae.config.latent_channels, ROWS * side, COLUMNS * side
 
-    @staticmethod
-    def _checked_frames(wanted: int | None, there: int) -> int:
-        if wanted is None or not 1 <= wanted <= there:
-            raise ValueError(f"num_frames={wanted}, but the video has {there} frames")
-        return wanted
+
+def _of_frames(condition: Tensor, wanted: int | None) -> tuple[Tensor, int]:
+    """The input pictures that are shown, all or the first ones, and how many are made."""
+    there = len(condition)
+    if wanted is not None and wanted < 1:
+        raise ValueError(f"num_frames must be at least 1, is {wanted}")
+    if there == 1:
+        return condition, wanted or DEFAULT_FRAMES
+    if wanted is not None and wanted > there:
+        raise ValueError(f"num_frames={wanted}, but the video has {there} frames")
+    return condition[:wanted], wanted or there

@@ -55,27 +55,9 @@ def write_sixview_dataset(
         _write_pictures(work / fmt.INPUT_FOLDER, inputs)
         for index in range(6):
             _write_pictures(work / fmt.view_folder(index), views[:, index])
-        cameras = sixview_cameras(rig, views.shape[-1])
-        first = rig.camera(0.0, input_elevation_deg, inputs.shape[-1])
-        angles = zip(rig.azimuths_deg, rig.elevations_deg, cameras, strict=True)
-        fmt.write_sample_info(
-            work,
-            {
-                "rig": rig_name,
-                "num_frames": frames,
-                "fps": fps,
-                "resolution": views.shape[-1],
-                "input": {
-                    "elevation_deg": input_elevation_deg,
-                    "camera": fmt.camera_dict(first),
-                },
-                "views": [
-                    {"azimuth_deg": a, "elevation_deg": e, "camera": fmt.camera_dict(c)}
-                    for a, e, c in angles
-                ],
-                **(info or {}),
-            },
-        )
+        cameras = _cameras(rig, inputs.shape[-1], views.shape[-1], input_elevation_deg)
+        written = {"rig": rig_name, "num_frames": frames, "fps": fps, "resolution": views.shape[-1]}
+        fmt.write_sample_info(work, written | cameras | dict(info or {}))
         fmt.mark_complete(work, config_hash)
         if target.is_dir():
             target.rmdir()
@@ -83,6 +65,20 @@ def write_sixview_dataset(
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
+
+
+def _cameras(rig: SixViewRig, input_size: int, view_size: int, elevation: float) -> dict[str, Any]:
+    """What `sample.json` says of the input's camera and of the six others."""
+    first = rig.camera(0.0, elevation, input_size)
+    cameras = sixview_cameras(rig, view_size)
+    angles = zip(rig.azimuths_deg, rig.elevations_deg, cameras, strict=True)
+    return {
+        "input": {"elevation_deg": elevation, "camera": fmt.camera_dict(first)},
+        "views": [
+            {"azimuth_deg": a, "elevation_deg": e, "camera": fmt.camera_dict(c)}
+            for a, e, c in angles
+        ],
+    }
 
 
 def _write_pictures(folder: Path, pictures: Tensor) -> None:

@@ -112,6 +112,9 @@ def test_video_and_single_picture(pipeline: MNVSPipeline, picture: torch.Tensor)
     assert len(generate(pipeline, moving, num_frames=2).tiles) == 2
     with pytest.raises(ValueError, match="video has 3 frames"):
         generate(pipeline, moving, num_frames=4)
+    for pictures in (moving, moving[0]):
+        with pytest.raises(ValueError, match="at least 1"):
+            generate(pipeline, pictures, num_frames=0)
 
 
 def test_a_bar_is_shown_unless_steps_are_reported(
