@@ -8,8 +8,8 @@ Saved as a folder in the layout of Zero123++, with our video UNet in `unet/`::
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -243,9 +243,7 @@ class MNVSPipeline(DiffusionPipeline):
         )
         ids = torch.tensor([[fps - 1.0, float(motion_bucket), noise_augmentation]], device=device)
         told = self.tell(condition[None], ids, generator)
-        bar: Any = contextlib.nullcontext()
-        if on_step is None:
-            bar = self.progress_bar(total=num_inference_steps)
+        bar: Any = nullcontext() if on_step else self.progress_bar(total=num_inference_steps)
         with bar as shown:
             latents = sample_latents(
                 self.unet,
@@ -261,10 +259,8 @@ class MNVSPipeline(DiffusionPipeline):
         return MNVSOutput(tiles, unpack_tile(tiles), condition, latents.cpu())
 
     def tell(self, condition: Tensor, ids: Tensor, generator: torch.Generator | None) -> Told:
-        """What the sampler is told: input pictures [B, Tc, 3, S, S] encoded.
-
-        ``generator`` draws from the VAE's posterior, as the official pipeline does; None = its
-        mean.
+        """What the sampler is told: input pictures [B, Tc, 3, S, S] encoded. ``generator`` draws
+        from the VAE's posterior, as the official pipeline does; None = its mean.
         """
         self.encoders.place = self._execution_device
         encoders = self.encoders
