@@ -23,7 +23,7 @@ from animate_papr.run_files import completed_path, world_to_asset
 from animate_papr.sequence import Sequence, load_sequence
 from animate_papr.video import to_uint8
 from blender_render.cameras import Camera, fibonacci_sphere, look_at
-from sjc_papr.device import pick_device
+from sjc_papr.device import pick_device, prepare_cpu
 from sjc_papr.points import PointRows
 from sjc_papr.rays import camera_rays
 from sjc_papr.renderer import render
@@ -70,6 +70,7 @@ def cloud_colours(
     sequence: Sequence, index: int, cameras: Items[Camera], config: ExportConfig
 ) -> tuple[Tensor, int]:
     """Colours [P, 3] in [0, 1] of one frame's points, and how many points no view saw."""
+    prepare_cpu()
     device = pick_device(config.device)
     model = sequence.model(index).to(device)
     outputs = [

@@ -18,7 +18,7 @@ from animate_papr.run_files import completed_path
 from animate_papr.sequence import Sequence, load_sequence
 from animate_papr.video import write_gif, write_png, write_video
 from blender_render.cameras import Camera
-from sjc_papr.device import pick_device
+from sjc_papr.device import pick_device, prepare_cpu
 from sjc_papr.rays import camera_rays
 from sjc_papr.renderer import render
 from training_core.cli import run_command
@@ -137,6 +137,7 @@ def prepare(config: RenderConfig) -> tuple[Sequence, list[tuple[Camera, float]],
 
 def make_video(config: RenderConfig) -> None:
     """Render and write the video or the pictures."""
+    prepare_cpu()
     sequence, pictures_wanted, output = prepare(config)
     pictures = render_shots(
         sequence,

@@ -19,7 +19,7 @@ from sjc_papr import train
 from sjc_papr.config import TrainConfig
 from training_core import atomic
 from training_core.cli import run_command
-from training_core.config import MISSING, ConfigError, load_config, option
+from training_core.config import MISSING, ConfigError, load_config, option, to_yaml
 
 
 @dataclass
@@ -81,6 +81,8 @@ def run(config: AblationConfig) -> None:
         folder = Path(training.output_root) / "sjc_papr" / training.name
         if read_json(folder / "metrics.json") is None:
             train.run(training)
+        elif (folder / "config.yaml").read_text() != to_yaml(training):
+            raise ConfigError(f"{folder} was made with another configuration; choose another name")
         results.setdefault(name, {})[data] = read_json(folder / "metrics.json")
         atomic.write_json(root / "table.json", results)
         atomic.write_text(root / "table.md", markdown(results, config.data))

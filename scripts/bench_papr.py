@@ -13,11 +13,11 @@ folded. Writes OUTPUT.json and OUTPUT.md.
 import itertools
 import json
 import multiprocessing
-import resource
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from blender_render.cameras import Camera, look_at
 from sjc_papr.config import AttentionConfig, ModelConfig, PatchConfig
 from sjc_papr.cost import step_flops
 from sjc_papr.device import pick_device, prepare_cpu
+from sjc_papr.evaluate import peak_memory_bytes
 from sjc_papr.model import Papr
 from sjc_papr.points import PointRows
 from sjc_papr.precision import resolve
@@ -95,10 +96,7 @@ class Case:
     precision: str
 
     def model_config(self) -> ModelConfig:
-        shape = NETWORKS[self.network]
-        return ModelConfig(
-            attention=shape.attention, unet_base=shape.unet_base, neighbours=self.neighbours
-        )
+        return replace(NETWORKS[self.network], neighbours=self.neighbours)
 
     def dense_bytes(self) -> int:
         """Memory of the plain path's search: about seven numbers a ray and point at its peak."""
@@ -126,7 +124,6 @@ class Bench:
 
     def picture(self, rays: RayBundle) -> Tensor:
         if self.case.precision == "plain":
-            sys.path.insert(0, str(TWIN))
             from plain_papr import plain_render
 
             return plain_render(self.model, rays)
@@ -183,13 +180,14 @@ def product_rate(device: torch.device, precision: str, width: int) -> float:
 
 def measure(case: Case, config: BenchConfig) -> dict[str, Any]:
     """All figures of one case; runs in a process of its own."""
+    sys.path.insert(0, str(TWIN))
     prepare_cpu(config.threads)
     bench = Bench(case, config)
     device = bench.device
-    before = memory(device)
+    before = peak_memory_bytes(device)
     bench.step()
     step = timed(bench.step, config.steps, device)
-    growth = memory(device) - before
+    growth = peak_memory_bytes(device) - before
     flops = step_flops(case.model_config(), PatchConfig(size=case.patch))
     rate = product_rate(device, case.precision, case.model_config().attention.width)
     seconds = step["cpu_s"] if device.type == "cpu" else step["wall_s"]
@@ -206,13 +204,6 @@ def measure(case: Case, config: BenchConfig) -> dict[str, Any]:
         megapixels = config.picture**2 / 1e6
         figures["render_s_per_megapixel"] = timed(bench.whole_picture, 2, device)[key] / megapixels
     return figures
-
-
-def memory(device: torch.device) -> int:
-    """Most bytes held so far."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def cases(config: BenchConfig) -> list[Case]:
@@ -234,8 +225,8 @@ def run(config: BenchConfig) -> None:
     todo = cases(config)
     with progress(len(todo), description="bench", unit="case") as bar:
         for case in todo:
-            with multiprocessing.get_context("spawn").Pool(1) as pool:
-                results.append(pool.apply(measure, (case, config)))
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as alone:
+                results.append(alone.submit(measure, case, config).result())
             document = {"config": asdict(config), "environment": describe_environment()}
             atomic.write_json(output.with_suffix(".json"), document | {"results": results})
             bar.update()

@@ -104,7 +104,7 @@ class ProximityAttention(nn.Module):
             Scores and shares in float32, features in the format of autocast.
         """
         dtype = compute_dtype(directions.device)
-        keys, of_value = self._inputs(directions, points, geometry, cloud.features, indices)
+        keys, of_value = self._inputs(directions, points, geometry, cloud, indices)
         keys, values = self.key.before_norm(keys), self.value.of_pairs(of_value)
         query = self.project_query(self.query(self._encode(directions, 1.0, dtype)))
 
@@ -136,7 +136,7 @@ class ProximityAttention(nn.Module):
         directions: Tensor,
         points: Tensor,
         geometry: RayPointGeometry,
-        features: Tensor,
+        cloud: PointCloud,
         indices: Tensor,
     ) -> tuple[Tensor, PairInputs]:
         """What the key and the value network see of each pair, in the format of autocast."""
@@ -146,19 +146,17 @@ class ProximityAttention(nn.Module):
         if config.offsets == "relative":
             view = self._encode(rays, 1.0, dtype)
             depth = self._encode(_behind_first(geometry.along) * rays, scale, dtype)
-            of_points = gather_rows(features, indices).to(dtype)
-            of_value = PairInputs(view, offset, features, indices)
+            of_points = gather_rows(cloud.features, indices).to(dtype)
+            of_value = PairInputs(view, offset, cloud.features, indices)
             return torch.cat([of_points, depth, offset], dim=-1), of_value
         foot = geometry.foot
         if config.offsets == "centred":
             foot = (points * rays).sum(-1, keepdim=True) * rays
         foot = self._encode(foot, scale, dtype)
         # PAPR keeps point positions out of the key's gradient; they learn through the offsets.
-        place = self._encode(points.detach(), scale, dtype)
+        place = gather_rows(self._encode(cloud.positions.detach(), scale, dtype), indices)
         pair = torch.cat([foot, offset], dim=-1)
-        return torch.cat([place, pair], dim=-1), PairInputs(
-            pair[..., :1, :0], pair, features, indices
-        )
+        return torch.cat([place, pair], dim=-1), PairInputs(None, pair, cloud.features, indices)
 
     def _encode(self, x: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
         # Eye-to-foot vectors are long: doubling angles would lose digits imported weights rely on.

@@ -27,11 +27,6 @@ def prepare_cpu(threads: int = 0) -> None:
     mallopt(_TRIM_THRESHOLD, -1)
 
 
-def prepare_cuda() -> None:
-    """Let the tensor cores multiply float32 matrices where nothing narrower is asked for (TF32)."""
-    torch.set_float32_matmul_precision("high")
-
-
 def pick_device(name: str) -> torch.device:
     """``auto`` is the first CUDA device where there is one, else the CPU.
 
@@ -42,6 +37,4 @@ def pick_device(name: str) -> torch.device:
         raise ConfigError("device=cuda, but PyTorch finds no CUDA device")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda":
-        prepare_cuda()
     return torch.device(name)

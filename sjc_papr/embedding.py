@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from sjc_papr.points import gather_rows
 
@@ -64,6 +65,7 @@ class _PositionalEncoding(torch.autograd.Function):
         return code
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         (code,), (gradient,) = ctx.saved_tensors, gradients
         slope = torch.zeros_like(gradient[..., 0], dtype=ctx.dtype)
@@ -136,6 +138,7 @@ class _StandardisedProduct(torch.autograd.Function):
         return product
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
         x, query, mean, scale, product = ctx.saved_tensors
         slope = gradients[0] * scale
@@ -159,24 +162,21 @@ class PairInputs(NamedTuple):
     """What a network sees of R rays and their K points, by what it depends on.
 
     Attributes:
-        ray: [..., 1, a], a may be zero. pair: [..., K, b].
+        ray: [..., 1, a], or None. pair: [..., K, b].
         table: of all points, [P, c]. indices: which of them belong to a pair, [..., K].
     """
 
-    ray: Tensor
+    ray: Tensor | None
     pair: Tensor
     table: Tensor
     indices: Tensor
-
-    def widths(self) -> list[int]:
-        """a, b, c."""
-        return [self.ray.shape[-1], self.pair.shape[-1], self.table.shape[-1]]
 
     def joined(self) -> Tensor:
         """[..., K, a + b + c]."""
         # Rows are gathered in float32, so that their gradients are summed in it.
         points = gather_rows(self.table, self.indices).to(self.pair.dtype)
-        return torch.cat([self.ray.expand(*points.shape[:-1], -1), self.pair, points], dim=-1)
+        ray = [] if self.ray is None else [self.ray.expand(*points.shape[:-1], -1)]
+        return torch.cat([*ray, self.pair, points], dim=-1)
 
 
 class EmbeddingNetwork(nn.Module):
@@ -233,15 +233,16 @@ class EmbeddingNetwork(nn.Module):
         Published weights, which see nothing that depends on the ray alone, keep the order of
         summation they were trained with.
         """
-        whole = self.skips or isinstance(self.input_norm, SampleLayerNorm) or not inputs.ray.numel()
-        if whole or inputs.pair.dtype != torch.float32:
+        ray, pair, table, indices = inputs
+        whole = self.skips or isinstance(self.input_norm, SampleLayerNorm) or ray is None
+        if whole or pair.dtype != torch.float32:
             return self(inputs.joined())
         layer = self.layers[0]
-        assert isinstance(layer, nn.Linear)
-        weights = layer.weight.split(inputs.widths(), dim=1)
-        of_ray = F.linear(inputs.ray, weights[0], layer.bias)
-        of_point = gather_rows(F.linear(inputs.table, weights[2]), inputs.indices)
-        x = (F.linear(inputs.pair, weights[1]) + of_ray).add_(of_point)
+        assert isinstance(layer, nn.Linear) and ray is not None
+        widths = [part.shape[-1] for part in (ray, pair, table)]
+        of_ray, of_pair, of_point = layer.weight.split(widths, dim=1)
+        x = F.linear(pair, of_pair) + F.linear(ray, of_ray, layer.bias)
+        x = x.add_(gather_rows(F.linear(table, of_point), indices))
         x = F.leaky_relu(x, self.slope, inplace=True) if self.activated > 0 else x
         rows = self._from_layer(1, x.flatten(0, -2), x)
         return self.output_norm(rows).unflatten(0, x.shape[:-1])

@@ -19,7 +19,7 @@ from blender_render.dataset_format import depth_scale_for, encode_depth
 from blender_render.readers import Views, read_views
 from sjc_papr.checkpoints import load_run
 from sjc_papr.config import DataConfig
-from sjc_papr.device import pick_device
+from sjc_papr.device import pick_device, prepare_cpu
 from sjc_papr.metrics import lpips_network, psnr, ssim
 from sjc_papr.model import Papr
 from sjc_papr.renderer import render_cameras
@@ -158,6 +158,7 @@ def run(config: EvaluateConfig) -> None:
     folder = Path(config.run)
     train, model, saved = load_run(folder)
     _require_data(config.data or train.data.path)
+    prepare_cpu()
     device = pick_device(config.device)
     views = read_split(train.data, Path(config.data or train.data.path), config.split)
     output = Path(config.output) if config.output else folder / "evaluation" / config.split

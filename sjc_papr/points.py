@@ -40,10 +40,10 @@ class PointCloud(nn.Module):
 
 
 def gather_rows(values: Tensor, indices: Tensor) -> Tensor:
-    """``values[indices]`` whose gradient is summed in a fixed order.
+    """``values[indices]`` whose gradient is summed in a fixed order on a CPU.
 
     Indexing with a tensor adds gradients atomically on several CPU threads, and then no two runs
-    are equal to the last bit.
+    are equal to the last bit. On a GPU this does so too.
     """
     return values.index_select(0, indices.flatten()).unflatten(0, indices.shape)
 

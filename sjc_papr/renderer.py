@@ -13,6 +13,7 @@ from sjc_papr.points import gather_rows
 from sjc_papr.precision import autocast
 from sjc_papr.rays import RayBundle, camera_rays, ray_point_geometry
 from sjc_papr.topk import nearest_points
+from sjc_papr.unet import SmallUNet
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,9 @@ def render(
     Args:
         background: colour behind the object, a number or [3], in [0, 1].
         precision: ``float32``, ``bfloat16`` or ``auto`` (see ``sjc_papr.precision``).
-        max_rays: attention is computed for at most this many rays at once, which bounds the memory;
-            the UNet always sees whole windows, so no seam can show.
+        max_rays: attention is computed for at most this many rays at once, and without gradients
+            the UNet paints bands of about as many pixels, each with the rows around it that it
+            looks at, so that no seam can show. That bounds the memory.
     """
     batch, height, width, _ = rays.directions.shape
     step = height if max_rays is None else max(1, max_rays // (batch * width))
@@ -84,10 +86,24 @@ def render(
     merged = {name: torch.cat([part[name] for part in parts], dim=1) for name in parts[0]}
     with autocast(merged["features"].device, precision):
         feature_map = merged["features"].permute(0, 3, 1, 2)
-        foreground = model.unet(feature_map.contiguous(memory_format=torch.channels_last))
+        banded = max_rays is not None and not torch.is_grad_enabled()
+        foreground = _paint(model.unet, feature_map, step if banded else height)
     foreground = foreground.permute(0, 2, 3, 1).float()
     alpha = merged["alpha"].unsqueeze(-1)
     return RenderOutput(rgb=foreground * alpha + background * (1.0 - alpha), **merged)
+
+
+def _paint(unet: SmallUNet, features: Tensor, rows: int) -> Tensor:
+    """[B, C, H, W] to [B, 3, H, W] in bands of about ``rows`` rows."""
+    height = features.shape[2]
+    # Bands begin where pooling windows do, so that theirs are those of the whole picture.
+    rows = -(-rows // unet.STRIDE) * unet.STRIDE
+    bands = []
+    for top in range(0, height, rows):
+        above, below = max(0, top - unet.REACH), min(height, top + rows + unet.REACH)
+        band = features[:, :, above:below].contiguous(memory_format=torch.channels_last)
+        bands.append(unet(band)[:, :, top - above :][:, :, : min(rows, height - top)])
+    return bands[0] if len(bands) == 1 else torch.cat(bands, dim=2)
 
 
 @torch.inference_mode()

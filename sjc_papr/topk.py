@@ -12,6 +12,8 @@ only.
 
 Distances are |v × d|, never sqrt(|v|² - (v·d)²): far from the object the difference of two large
 squares loses the digits that decide (at 1,200 units float32 would miss one neighbour in twenty).
+All of it is in float64: directions in float32 are not of unit length, and at long range that alone
+closes a cone or swaps neighbours. So few pairs are looked at that it costs nothing.
 """
 
 import torch
@@ -19,8 +21,8 @@ from torch import Tensor
 
 from sjc_papr.rays import RayBundle
 
-# Rounding allowance when comparing bounds that were computed in float64 from float32 positions.
-_RELATIVE_SLACK = 1e-6
+# Rounding allowance when comparing bounds, as a share of the distance to the farthest point.
+_RELATIVE_SLACK = 1e-7
 _TILES_PER_BLOCK_EDGE = 4
 
 
@@ -72,7 +74,8 @@ def _nearest_in_window(
 ) -> Tensor:
     height, width, _ = directions.shape
     edge = tile * _TILES_PER_BLOCK_EDGE
-    to_points = positions - origin
+    directions = torch.nn.functional.normalize(directions.double(), dim=-1)
+    to_points = positions.double() - origin.double()
     slack = _RELATIVE_SLACK * to_points.norm(dim=1).max()
     rows = []
     for top in range(0, height, edge):
@@ -140,16 +143,17 @@ def _nearest_in_tiles(
 
 
 def _distance_bounds(tiles: Tensor, to_points: Tensor, distance_to: str) -> tuple[Tensor, Tensor]:
-    """Least and greatest distance from each point to the rays of each tile, [T, P] twice,
-    float64.
+    """Least and greatest distance from each point to the rays of each tile, [T, P] twice.
+
+    Both inputs in float64, rays of unit length.
     """
-    rays, vectors = tiles.double(), to_points.double()
-    axis = rays.mean(dim=1)
-    axis = axis / axis.norm(dim=-1, keepdim=True)
-    cos_a = (rays * axis.unsqueeze(1)).sum(-1).amin(1, keepdim=True).clamp(-1.0, 1.0)
-    sin_a = (1.0 - cos_a.square()).clamp(min=0.0).sqrt()
-    length = vectors.norm(dim=1)
-    cosine = axis @ vectors.T  # |v| cos θ
+    axis = torch.nn.functional.normalize(tiles.mean(dim=1), dim=-1)
+    # From the chord between axis and ray, 2 sin(a / 2): the cosine of a small angle has no digits.
+    chord = (tiles - axis.unsqueeze(1)).norm(dim=-1).amax(1, keepdim=True)
+    cos_a = 1.0 - 0.5 * chord.square()
+    sin_a = chord * (1.0 - 0.25 * chord.square()).clamp(min=0.0).sqrt()
+    length = to_points.norm(dim=1)
+    cosine = axis @ to_points.T  # |v| cos θ
     sine = (length.square() - cosine.square()).clamp_(min=0.0).sqrt_()  # |v| sin θ
     if distance_to == "line":
         cosine = cosine.abs()

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 # What may differ between the start of a run and its continuation. Another device or number of
 # threads changes the last bits of the result, nothing else here does.
-MAY_CHANGE = ("log", "threads", "device", "resume", "output_root")
+MAY_CHANGE = ("log", "threads", "device", "resume", "output_root", "model.search_pairs")
 
 
 def make_model(config: TrainConfig, views: Views) -> Papr:

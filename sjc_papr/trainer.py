@@ -17,7 +17,7 @@ from sjc_papr.model import Papr
 from sjc_papr.patches import PatchSampler
 from sjc_papr.rates import Rates
 from sjc_papr.rays import RayBundle
-from sjc_papr.renderer import RenderOutput, render
+from sjc_papr.renderer import render
 from training_core.checkpoint import (
     Checkpoint,
     CheckpointStore,
@@ -94,9 +94,10 @@ class Trainer:
         """
         self._set_rates(step)
         self.optimizer.zero_grad(set_to_none=True)
-        logged = self._mean(
-            [self._backward(step, rays, target) for rays, target in self.sampler.sample(step)]
-        )
+        batches = [self._backward(rays, target) for rays, target in self.sampler.sample(step)]
+        self._refuse_dead(step, [attended for _, attended in batches])
+        losses = [losses for losses, _ in batches]
+        logged = {name: torch.stack([b[name] for b in losses]).mean() for name in losses[0]}
         logged |= self._clip()
         # Before the step, so that no bad value reaches a weight.
         checked = {"loss": logged["loss/total"], "gradient": logged["gradient_norm"]}
@@ -114,25 +115,24 @@ class Trainer:
             logger.info("step %d: %s", step + 1, said)
         return logged
 
-    def _backward(self, step: int, rays: RayBundle, target: Tensor) -> dict[str, Tensor]:
-        """Add the gradient of one batch of patches; returns its losses."""
+    def _backward(self, rays: RayBundle, target: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Add the gradient of one batch of patches; returns its losses, and whether any point got
+        attention (None where the batch shows no object).
+        """
         rays, target = rays.to(self.device), target.to(self.device)
         output = render(self.model, rays, background=self.background, precision=self.precision)
         loss, terms = self.losses(output.rgb, target)
         for name, (weight, term) in self.model_terms.items():
             terms[name] = weight, term(self.model)
             loss = loss + weight * terms[name][1]
-        self._refuse_dead(step, output, target)
         (loss / self.config.patches.accumulate).backward()
         logged = {"loss/total": loss.detach()}
         for name, (weight, value) in terms.items():
             logged[f"loss/{name}"] = value.detach()
             logged[f"weighted/{name}"] = weight * value.detach()
-        return logged
-
-    @staticmethod
-    def _mean(batches: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-        return {name: torch.stack([b[name] for b in batches]).mean() for name in batches[0]}
+        shows_object = bool((target - self.background).abs().amax() > 0.1)
+        attended = (output.scores != 0.0).any() & (output.alpha.amax() >= _DEAD_ALPHA)
+        return logged, attended if shows_object else None
 
     def _set_rates(self, step: int) -> None:
         for group in self.optimizer.param_groups:
@@ -155,11 +155,12 @@ class Trainer:
         by_group = {f"gradient_norm/{name}": norm for name, norm in norms.items()}
         return {"gradient_norm": total} | by_group
 
-    def _refuse_dead(self, step: int, output: RenderOutput, target: Tensor) -> None:
+    def _refuse_dead(self, step: int, batches: list[Tensor | None]) -> None:
         """Count steps in which an object was to be seen and no point got attention."""
-        shows_object = (target - self.background).abs().amax() > 0.1
-        silent = (output.scores == 0.0).all() | (output.alpha.amax() < _DEAD_ALPHA)
-        self.dead_steps = self.dead_steps + 1 if bool(shows_object & silent) else 0
+        attended = [bool(batch) for batch in batches if batch is not None]
+        if not attended:
+            return
+        self.dead_steps = 0 if any(attended) else self.dead_steps + 1
         if self.dead_steps >= self.config.dead_patience:
             raise TrainingFault(
                 f"step {step}: attention is dead: for {self.dead_steps} steps no point had a score "

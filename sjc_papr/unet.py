@@ -13,6 +13,11 @@ class SmallUNet(nn.Module):
         base: channels of the first level (128 in PAPR); the next have twice and four times as many.
     """
 
+    # Edge of what two poolings make one pixel of, and how far a pixel of the picture looks: one row
+    # for each full-size convolution, two and four for those further down, rounded up to the stride.
+    STRIDE = 4
+    REACH = 16
+
     def __init__(self, inputs: int, base: int) -> None:
         super().__init__()
         self.enter = nn.Conv2d(inputs, base, 3, padding=1)

@@ -63,6 +63,9 @@ def test_ablation_trains_every_variant_once(tmp_path: Path) -> None:
     assert rows[0].startswith("| base |") and "| +0.00 |" in rows[0]
     again = script("ablate_papr.py", *arguments)
     assert again.stdout == first.stdout and "train" not in again.stderr
+    config.write_text(json.dumps(study | {"common": [*common, "seed=1"]}))
+    other = script("ablate_papr.py", *arguments)
+    assert other.returncode == 2 and "another configuration" in other.stderr
 
 
 @pytest.mark.parametrize("variants", ['["no colon"]', '["a: ","a: "]', '["a: modle.neighbours=2"]'])

@@ -1,5 +1,7 @@
 """Values that make no run are refused while the config is read, not by a traceback later."""
 
+from pathlib import Path
+
 import pytest
 
 from animate_papr.config import AnimateConfig
@@ -55,3 +57,13 @@ def test_everything_frozen_is_refused() -> None:
     groups = ("positions", "influence", "features", "attention", "renderer")
     with pytest.raises(ConfigError, match="frozen"):
         load_config(AnimateConfig, None, [f"next.freeze.{group}=true" for group in groups])
+
+
+CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs" / "sjc_papr").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_in_the_repository_is_valid(path: Path) -> None:
+    assert len(CONFIGS) >= 12
+    config = load_config(TrainConfig, path, ["data.path=here"])
+    assert config.optimize.steps >= 1000

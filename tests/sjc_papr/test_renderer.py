@@ -180,3 +180,23 @@ def test_cameras_rendered_together_stay_within_the_ray_budget(
     list(render_cameras(small_model(), cameras(7, (8, 6)), max_rays=100))
     assert max(most) <= 100 and sum(most) == 7 * 8 * 6
     assert len(most) == 4  # two pictures at a time
+
+
+@pytest.mark.parametrize("size", [(21, 90), (24, 64), (9, 33)])
+def test_painting_in_bands_leaves_no_seam(size: tuple[int, int]) -> None:
+    model = small_model()
+    torch.nn.init.normal_(model.unet.down2.bias)  # so that zero padding in a wrong place shows
+    rays = one_view(size)
+    with torch.no_grad():
+        whole = render(model, rays)
+        for max_rays in (1, 8 * size[0], 30 * size[0]):
+            bands = render(model, rays, max_rays=max_rays)
+            assert torch.allclose(bands.rgb, whole.rgb, atol=1e-6)
+
+
+def test_painting_in_bands_never_sees_the_whole_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, heights = small_model(), []
+    model.unet.register_forward_pre_hook(lambda _, inputs: heights.append(inputs[0].shape[2]))
+    with torch.no_grad():
+        render(model, one_view((10, 300)), max_rays=10 * 40)
+    assert max(heights) <= 40 + 2 * 16 and len(heights) == 8

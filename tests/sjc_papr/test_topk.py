@@ -33,12 +33,12 @@ def assert_nearest(rays: RayBundle, positions: Tensor, k: int, found: Tensor, ki
 
 
 def assert_same_sets(rays: RayBundle, positions: Tensor, k: int, found: Tensor, kind: str) -> None:
-    """Exactly the brute force's sets on all rays whose K-th place is no near-tie."""
+    """Exactly the brute force's sets on all rays whose K-th place is no tie in float64."""
     distances = brute_force_distances(rays, positions, kind)
     values, expected = distances.topk(k + 1, largest=False)
     reach = (positions.double() - rays.origins.double()[:1]).norm(dim=-1).max()
-    clear = (values[..., k] - values[..., k - 1]) > 1e-6 * reach
-    assert clear.float().mean() > 0.9
+    clear = (values[..., k] - values[..., k - 1]) > 1e-12 * reach
+    assert clear.float().mean() > 0.99
     same = (found.sort(-1).values == expected[..., :k].sort(-1).values).all(-1)
     assert same[clear].all()
 
@@ -53,8 +53,63 @@ def test_sets_equal_brute_force_at_any_distance(radius: float, kind: str) -> Non
     )
     found = nearest_points(rays, positions, 10, distance_to=kind)
     assert_nearest(rays, positions, 10, found, kind)
-    if radius < 1000.0:  # beyond, most fifth digits are ties in float32
-        assert_same_sets(rays, positions, 10, found, kind)
+    assert_same_sets(rays, positions, 10, found, kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("eye", [(0.0, -1600.0, 0.0), (0.0, -700.0, 0.0), (0.0, -96.0, 28.0)])
+def test_telephoto_along_an_axis(eye: tuple[float, float, float], kind: str) -> None:
+    """Directions so close to an axis that float32 rounds most of them to the same length."""
+    positions = torch.rand(2000, 3) - 0.5
+    rays = bundle(eye, (40, 24), 2 * math.atan(0.6 / math.hypot(*eye)))
+    found = nearest_points(rays, positions, 10, distance_to=kind)
+    assert_same_sets(rays, positions, 10, found, kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_thousands_of_points_over_many_blocks(kind: str) -> None:
+    positions = torch.nn.functional.normalize(torch.randn(5000, 3), dim=1) * 0.5
+    rays = bundle((2.0, -3.0, 1.0), (70, 50), 0.4)
+    assert_same_sets(
+        rays, positions, 20, nearest_points(rays, positions, 20, distance_to=kind), kind
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("angle", [1.7, 3.0])
+def test_tiles_wider_than_a_right_angle(angle: float, kind: str) -> None:
+    """A fisheye of few pixels: one tile's cone holds half of all directions, points cross 90°."""
+    positions = torch.randn(300, 3) * 2.0
+    rays = bundle((0.2, -0.1, 0.3), (4, 4), angle)
+    assert_same_sets(rays, positions, 5, nearest_points(rays, positions, 5, distance_to=kind), kind)
+
+
+def test_more_neighbours_than_points_ahead_of_the_eye() -> None:
+    ahead, behind = torch.rand(3, 3) - 0.5, torch.rand(60, 3) + torch.tensor([-0.5, -9.0, -0.5])
+    positions = torch.cat([ahead, behind])
+    rays = bundle((0.0, -4.0, 0.0), (9, 7), 0.3)
+    found = nearest_points(rays, positions, 8)
+    assert_same_sets(rays, positions, 8, found, "half_line")
+    assert ((found < 3).sum(-1) == 3).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_but_one_point(kind: str) -> None:
+    positions = torch.rand(12, 3) - 0.5
+    rays = bundle((1.5, -2.0, 1.0), (9, 9), 0.5)
+    assert_same_sets(
+        rays, positions, 11, nearest_points(rays, positions, 11, distance_to=kind), kind
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_world_far_from_its_origin_with_one_point_far_away(kind: str) -> None:
+    away = torch.tensor([300.0, -200.0, 100.0])
+    positions = torch.cat([torch.rand(400, 3) - 0.5 + away, torch.tensor([[9e4, 0.0, 0.0]])])
+    eye = (301.5, -202.0, 101.0)
+    camera = Camera.from_angle_x(look_at(eye, target=tuple(away.tolist())), 21, 18, 0.5)
+    rays = camera_rays(camera)
+    assert_same_sets(rays, positions, 6, nearest_points(rays, positions, 6, distance_to=kind), kind)
 
 
 @pytest.mark.parametrize("kind", KINDS)
