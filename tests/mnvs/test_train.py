@@ -287,3 +287,22 @@ def test_full_size_estimates_follow_the_measured_table() -> None:
     pixels = 120 * 80
     assert activation_gib(8 * pixels, False) == pytest.approx(45.8)
     assert activation_gib(14 * pixels, True) == pytest.approx(13.2)
+
+
+def test_animatediff_trains_likewise(
+    tiny: TinyCheckpoint, dots: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = [
+        "model.temporal=animatediff",
+        f"model.temporal_source={tiny.animatediff}",
+        "train.steps=1",
+        "validation.every=1",
+        "train.gradient_checkpointing=true",
+    ]
+    arguments = command(tiny, dots, tmp_path, *more)
+    assert train.main([*arguments, "--dry-run"]) == 0
+    assert "LoRA temporal, rank 2" in capsys.readouterr().out
+    assert train.main(arguments) == 0
+    unet = load_unet(tiny.zero123plus, tiny.animatediff, "animatediff")
+    lora = Lora.load(unet, tmp_path / "mnvs" / "small" / "lora")
+    assert all(".motion_modules." in name for name in lora.modules)
