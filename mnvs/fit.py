@@ -4,6 +4,7 @@ import contextlib
 import resource
 import time
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +17,21 @@ from training_core.run_folder import RunFolder
 from training_core.stopping import Stopped, StopSignals
 
 Validate = Callable[[MetricsLog, int], float]
+
+
+class Elapsed(NamedTuple):
+    """Time of a run, restarts included: on the clock, and of this process on all its threads."""
+
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+
+    @staticmethod
+    def now() -> "Elapsed":
+        return Elapsed(time.monotonic(), time.process_time())
+
+    def since(self, begin: "Elapsed", earlier: "Elapsed") -> "Elapsed":
+        """What lies between ``begin`` and here, plus ``earlier``."""
+        return Elapsed(*(a - b + c for a, b, c in zip(self, begin, earlier, strict=True)))
 
 
 class Fit:
@@ -42,17 +58,17 @@ class Fit:
         self.accelerator = trainer.accelerator
         self.validate, self.validate_every = validate, validate_every
         self.store = CheckpointStore(run.checkpoints, keep_last=log.keep_last)
-        self.first, self.earlier, self.averages = 0, 0.0, Averages()
+        self.first, self.earlier, self.averages = 0, Elapsed(), Averages()
 
-    def __call__(self, description: str) -> float:
-        """Train; returns the seconds it took, restarts included.
+    def __call__(self, description: str) -> Elapsed:
+        """Train; returns the time it took.
 
         Raises:
             Stopped: a signal came to some process; everything is saved.
             TrainingFault: see ``Trainer.step``.
         """
         self._continue()
-        self._begin = time.monotonic()
+        self._begin = Elapsed.now()
         total, main = self.trainer.config.steps, self.accelerator.is_main_process
         with contextlib.ExitStack() as opened:
             out = opened.enter_context(MetricsLog(self.run, self.first)) if main else None
@@ -67,13 +83,13 @@ class Fit:
                 if show:
                     show.set_postfix(loss=loss)
                     show.update()
-        return self._seconds()
+        return self._elapsed()
 
     def _continue(self) -> None:
         saved = self.store.load()
         if saved is not None:
             self.trainer.restore(saved)
-            self.first, self.earlier = saved.step, saved.state["seconds"]
+            self.first, self.earlier = saved.step, Elapsed(**saved.state["elapsed"])
             self.averages = Averages(saved.state["averages"])
         # The first process writes below; the others must have read by then.
         self.accelerator.wait_for_everyone()
@@ -107,15 +123,15 @@ class Fit:
         # A validated state is saved as well: the best must be the one that was measured.
         if self.accelerator.is_main_process and (due or quality is not None):
             tensors, state = self.trainer.tensors()
-            more = {"seconds": self._seconds(), "averages": self.averages.state()}
+            more = {"elapsed": self._elapsed()._asdict(), "averages": self.averages.state()}
             self.store.save(done, tensors, state | more, quality)
         if stopping and not last:
             self.accelerator.wait_for_everyone()
             self.stop.raise_if_requested()
             raise Stopped("another process of this run was stopped")
 
-    def _seconds(self) -> float:
-        return self.earlier + time.monotonic() - self._begin
+    def _elapsed(self) -> Elapsed:
+        return Elapsed.now().since(self._begin, self.earlier)
 
 
 class Averages:

@@ -27,7 +27,7 @@ from mnvs.optimizers import make_optimizer
 from mnvs.pipeline import MNVSPipeline
 from mnvs.plan import describe, estimate
 from mnvs.trainable import Trainable
-from mnvs.trainer import Trainer
+from mnvs.trainer import Trainer, check_batch
 from mnvs.validation import Validation
 from training_core.checkpoint import seed_everything
 from training_core.cli import run_command
@@ -134,6 +134,7 @@ def run(config: TrainConfig) -> None:
         torch.set_num_threads(config.threads)
     accelerator = make_accelerator(config.device, config.precision)
     _refuse_broken_convolution(config, accelerator)
+    check_batch(config.train, accelerator.num_processes)
     # Adapters, and temporal layers without a checkpoint, start at random.
     seed_everything(config.seed)
     pipeline = make_pipeline(config, accelerator)
@@ -141,7 +142,7 @@ def run(config: TrainConfig) -> None:
     trainer = make_trainer(config, accelerator, pipeline, folder.path)
     validation = make_validation(config, pipeline, trainer)
     with StopSignals() as stop:
-        seconds = Fit(
+        elapsed = Fit(
             trainer,
             folder,
             config.log,
@@ -152,9 +153,10 @@ def run(config: TrainConfig) -> None:
     if accelerator.is_main_process:
         scores = validation.final(folder.images, config.train.steps) if validation else {}
         result = export(config, trainer, pipeline, folder.path)
-        figures = {"steps": config.train.steps, "seconds": seconds}
+        figures = {"steps": config.train.steps, **elapsed._asdict()}
         write_final(folder, scores | figures | {"peak_memory_bytes": peak_memory_bytes()})
-        logger.info("PSNR %s dB: %s", scores.get("psnr", "not measured"), result)
+        quality = f"PSNR {scores['psnr']:.2f} dB: " if scores else ""
+        logger.info("%s%s", quality, result)
     accelerator.end_training()
 
 

@@ -65,12 +65,7 @@ class Trainer:
         self.accelerator, self.trainable, self.clips = accelerator, trainable, clips
         self.conditioner, self.schedule, self.config = conditioner, schedule, config
         self.seed, self.fault_folder = seed, fault_folder
-        self.parts = accelerator.num_processes * config.accumulate
-        if config.batch % self.parts:
-            raise ConfigError(
-                f"train.batch={config.batch} is no multiple of {config.accumulate} parts "
-                f"times {accelerator.num_processes} processes"
-            )
+        self.parts = check_batch(config, accelerator.num_processes)
         self.parameters = trainable.parameters()
         optimizer = make_optimizer(config.optimizer, self.parameters.values())
         self.denoiser, self.optimizer = accelerator.prepare(Denoiser(trainable.unet), optimizer)
@@ -201,6 +196,21 @@ class Trainer:
                 f"step {step}: gradients overflowed in {self.skipped} steps in a row; "
                 "use precision=bf16 or fp32, or a smaller rate"
             )
+
+
+def check_batch(config: StepsConfig, processes: int) -> int:
+    """In how many parts a batch is worked off, over all processes.
+
+    Raises:
+        ConfigError: the batch does not divide.
+    """
+    parts = processes * config.accumulate
+    if config.batch % parts:
+        raise ConfigError(
+            f"train.batch={config.batch} is no multiple of {config.accumulate} parts "
+            f"times {processes} processes"
+        )
+    return parts
 
 
 def restore_weights(parameters: dict[str, Any], saved: Checkpoint, kind: str) -> None:

@@ -60,7 +60,7 @@ class Validation:
         log.log(step, {f"val/{name}": value for name, value in means.items()})
         return means["psnr"]
 
-    def final(self, folder: Path, step: int) -> dict[str, object]:
+    def final(self, folder: Path, step: int) -> dict[str, Any]:
         """Scores of every clip after ``step`` steps and their means, with a contact sheet of each
         in ``folder``. What was generated at this step already is not generated again.
         """

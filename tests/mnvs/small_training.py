@@ -10,7 +10,7 @@ from torch import Tensor
 from mnvs.batches import Conditioner
 from mnvs.cache import EncodedClip
 from mnvs.config import ModelConfig, StepsConfig
-from mnvs.devices import make_accelerator
+from mnvs.devices import frozen_dtype, make_accelerator
 from mnvs.draws import mixed_seed
 from mnvs.trainable import Trainable
 from mnvs.trainer import Trainer
@@ -77,9 +77,10 @@ def make_trainer(
 ) -> Trainer:
     config = steps_config(**values)
     torch.manual_seed(seed)  # adapters start at random
+    accelerator = make_accelerator("cpu", precision)
     return Trainer(
-        make_accelerator("cpu", precision),
-        Trainable(small_unet(temporal_start="svd"), config),
+        accelerator,
+        Trainable(small_unet(temporal_start="svd"), config, frozen_dtype(accelerator)),
         clips or MadeUpClips(),
         conditioner(),
         schedule(),

@@ -90,7 +90,7 @@ def weights_of(run: Path) -> dict[str, Tensor]:
 
 def test_what_a_run_leaves_behind(trained: Path) -> None:
     figures = json.loads((trained / "metrics.json").read_text())
-    assert figures["steps"] == 4 and figures["seconds"] > 0
+    assert figures["steps"] == 4 and figures["seconds"] > 0 and figures["cpu_seconds"] > 0
     assert figures["peak_memory_bytes"] > 1 << 20
     assert {"psnr", "ssim", "motion_ratio", "motion_correlation", "psnr_still"} <= figures.keys()
     assert list(figures["clips"]) == ["0_dots_0", "1_dots_1"]

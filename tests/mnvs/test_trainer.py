@@ -204,6 +204,9 @@ def test_bfloat16_steps_keep_single_precision_weights(tmp_path: Path) -> None:
         values = trainer.step(0)
         assert values["loss/total"].dtype == torch.float32
         assert {p.dtype for p in trainer.parameters.values()} == {torch.float32}
+        if parameters == "lora":
+            frozen = trainer.trainable.unet.conv_in.weight
+            assert frozen.dtype == torch.bfloat16 and not frozen.requires_grad
         exact = make_trainer(tmp_path, clips=clips, parameters=parameters).step(0)
         assert float(values["loss/total"]) == pytest.approx(float(exact["loss/total"]), rel=0.02)
         assert any(not torch.equal(before[n], p) for n, p in trainer.parameters.items())
