@@ -4,9 +4,9 @@
         base.data=[data/robot,...] finetune.data=data/fox
 
 trains one small network on the base datasets, then fine-tunes it on another one with every mode and
-objective (further optimizers: with every mode and the first objective), and writes runs/study_mnvs/NAME/{study.json,study.md,study.png}. A second start skips
-what is done and continues what was stopped. All runs of one seed draw the same noise, so that their
-errors of v compare.
+objective (further optimizers: with every mode and the first objective), and writes study.json,
+study.md and study.png to runs/study_mnvs/NAME. A second start skips what is done and continues what
+was stopped. All runs of one seed draw the same noise, so that their errors of v compare.
 """
 
 import itertools
