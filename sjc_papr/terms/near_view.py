@@ -146,8 +146,8 @@ def _pseudo(base: View, near: View, config: NearConfig, object_length: float) ->
     seen = bilinear(seen, pixels)
     there = (depth - seen[..., 3]) / object_length
     with torch.no_grad():
-        mask = near.alpha > config.alpha_threshold
-        mask &= (depth > 0.0) & _inside(pixels, base.camera)
+        mask = (near.alpha > config.alpha_threshold) & (near.depth > 0.0) & (depth > 0.0)
+        mask &= _inside(pixels, base.camera)
         # Every base pixel that is mixed in must show the object.
         mask &= seen[..., 4] > 0.999
         mask &= there.abs() < config.visibility_tolerance
@@ -164,7 +164,8 @@ def reproject(depth: Tensor, camera: Camera, other: Camera) -> tuple[Tensor, Ten
 
     Returns:
         Pixels [H, W, 2] as (x, y), and planar depth [H, W] in the other camera, world units; both
-        differentiable. Where that depth is not positive the pixels mean nothing (but are finite).
+        differentiable. Where either depth is not positive the pixels mean nothing (but are
+        finite).
     """
     height, width = depth.shape
     relative = other.world_to_cam @ camera.cam_to_world
@@ -174,12 +175,13 @@ def reproject(depth: Tensor, camera: Camera, other: Camera) -> tuple[Tensor, Ten
     y, x = np.meshgrid(np.arange(height) + 0.5, np.arange(width) + 0.5, indexing="ij")
     # Rounded, or the noise of the two inversions would keep equal cameras from being equal.
     homography, parallax = homography.round(12), parallax.round(12)
-    far = np.stack([x, y, np.ones_like(x)], axis=-1) @ homography.T
-    scaled = torch.from_numpy(far).to(depth) * depth[..., None]
-    scaled = scaled + torch.from_numpy(parallax).to(depth)
-    other_depth = scaled[..., 2]
-    safe = torch.where(other_depth > 0.0, other_depth, torch.ones_like(other_depth))
-    return scaled[..., :2] / safe[..., None], other_depth
+    far = torch.from_numpy(np.stack([x, y, np.ones_like(x)], axis=-1) @ homography.T).to(depth)
+    in_front = torch.where(depth > 0.0, depth, 1.0)[..., None]
+    # Divided by depth, so that for equal cameras nothing is ever multiplied and divided again.
+    seen = far + torch.from_numpy(parallax).to(depth) / in_front
+    scale = seen[..., 2:]
+    safe = torch.where(scale > 0.0, scale, 1.0)
+    return seen[..., :2] / safe, scale[..., 0] * depth
 
 
 def _to_pixels(camera: Camera) -> np.ndarray:

@@ -1,0 +1,179 @@
+"""The sparse-view task: training pictures of which there are only a few.
+
+Either the six views of one moment of a six-view video, as phase 1 makes them, or a few views of a
+multi-view frame. Validation and test views stay those of ``data.path``.
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from blender_render import dataset_format as fmt
+from blender_render.frames import TOLERANCE
+from blender_render.pictures import resize_rgba
+from blender_render.readers import (
+    Views,
+    list_frames,
+    read_dataset_info,
+    read_sample_info,
+    read_sixview,
+)
+from sjc_papr.config import DataConfig
+from sjc_papr.evaluate import read_split
+from training_core.checks import at_least
+from training_core.config import ConfigError, InputError, option
+
+logger = logging.getLogger(__name__)
+
+# Worlds whose scale and origin differ by less than this, in object lengths, are one world.
+_SAME_WORLD = 1e-3
+
+
+@dataclass
+class SparseConfig:
+    """Which views a model may learn from."""
+
+    kind: str = option(
+        "all",
+        "all = the whole training split, sixview = one moment of a six-view video, "
+        "random and spread = some views of the training split, by lot or far apart",
+        choices=("all", "sixview", "random", "spread"),
+    )
+    count: int = option(6, "random, spread: how many views")
+    seed: int = option(0, "random, spread: draws the views")
+    sixview: str = option("", "sixview: folder or .zip of the six-view video")
+    frame: int = option(0, "sixview: which of its frames, counted from 0")
+    check_world: bool = option(
+        True,
+        "sixview: refuse a video whose world or moment is not that of data.path; false trusts it",
+    )
+
+    def validate(self) -> None:
+        """Raises ValueError on a missing video or counts that give no view."""
+        at_least(1, count=self.count)
+        at_least(0, frame=self.frame)
+        if self.kind == "sixview" and not self.sixview:
+            raise ValueError("sixview is missing: which six-view video?")
+
+
+def sparse_views(config: SparseConfig, data: DataConfig) -> Views:
+    """The training views, at the resolution of ``data`` (both numbers zero = as on disk).
+
+    Raises:
+        ConfigError: more views are asked for than there are.
+        InputError: pictures that cannot be read, or a six-view video of another world.
+    """
+    if config.kind == "sixview":
+        return _six_views(config, data)
+    views = read_split(data, Path(data.path), "train")
+    if config.kind == "all":
+        return views
+    if config.count > len(views):
+        raise ConfigError(
+            f"count: {config.count} views are asked for, but {data.path} has {len(views)} "
+            "training views"
+        )
+    generator = torch.Generator().manual_seed(config.seed)
+    choose = _by_lot if config.kind == "random" else _far_apart
+    chosen = choose(views, config.count, generator)
+    logger.info("%d of %d training views: %s", len(chosen), len(views), chosen)
+    return pick_views(views, chosen)
+
+
+def pick_views(views: Views, indices: list[int]) -> Views:
+    """Some of the views, in the order of ``indices``."""
+    return Views(
+        views.images[indices],
+        tuple(views.cameras[i] for i in indices),
+        None if views.depth is None else views.depth[indices],
+        tuple(views.names[i] for i in indices),
+    )
+
+
+def _by_lot(views: Views, count: int, generator: torch.Generator) -> list[int]:
+    return sorted(torch.randperm(len(views), generator=generator)[:count].tolist())
+
+
+def _far_apart(views: Views, count: int, generator: torch.Generator) -> list[int]:
+    """A first view by lot, then always the one whose direction is farthest from those chosen."""
+    towards = torch.tensor(np.stack([camera.forward for camera in views.cameras]))
+    chosen = [int(torch.randint(len(views), (1,), generator=generator))]
+    closest = towards @ towards[chosen[0]]
+    while len(chosen) < count:
+        closest[chosen] = torch.inf
+        chosen.append(int(closest.argmin()))
+        closest = torch.maximum(closest, towards @ towards[chosen[-1]])
+    return sorted(chosen)
+
+
+def _six_views(config: SparseConfig, data: DataConfig) -> Views:
+    info = read_sample_info(config.sixview)
+    frames = info["num_frames"]
+    if isinstance(frames, int) and config.frame >= frames:
+        raise InputError(
+            f"{config.sixview}: frame {config.frame} is asked for, but the video has {frames}"
+        )
+    if config.check_world and data.path:
+        _refuse_another_world(config, info, Path(data.path))
+    clip = read_sixview(config.sixview, [config.frame])
+    pictures, cameras = clip.views[:, 0].float() / 255.0, clip.cameras
+    if data.width:
+        size = data.width, data.height
+        pictures = torch.stack([resize_rgba(picture, *size) for picture in pictures])
+        cameras = tuple(camera.resized(*size) for camera in cameras)
+    name = fmt.picture_name(config.frame)
+    return Views(pictures, cameras, None, tuple(f"{fmt.view_folder(i)}/{name}" for i in range(6)))
+
+
+def _refuse_another_world(config: SparseConfig, sample: dict[str, Any], frame: Path) -> None:
+    """Pictures and held-out poses must belong to one object, in one world, at one moment."""
+    hint = "; sparse.check_world=false trusts that they belong together"
+    video, folder = f"{config.sixview}/{fmt.SAMPLE_FILE}", f"{frame.parent}/{fmt.DATASET_FILE}"
+    try:
+        dataset = read_dataset_info(frame.parent)
+        ours, theirs = _world(sample, video), _world(dataset, folder)
+    except InputError as error:
+        raise InputError(f"{error}{hint}") from None
+    if sample.get("asset_sha256") != dataset.get("asset_sha256"):
+        raise InputError(f"{video}: another asset than {folder}{hint}")
+    apart = np.abs(ours - theirs).max() / theirs[0]
+    if apart > _SAME_WORLD:
+        raise InputError(
+            f"{video}: another world than {folder}: 'world_to_asset' differs by {apart:.3g} "
+            f"object lengths; render both with the same frames{hint}"
+        )
+    shown, held_out = _moment(sample, config.frame), _moment(dataset, _position(frame))
+    if shown is not None and held_out is not None and abs(shown - held_out) > TOLERANCE:
+        raise InputError(
+            f"{video}: frame {config.frame} shows animation frame {shown:g}, but {frame} shows "
+            f"{held_out:g}{hint}"
+        )
+
+
+def _world(info: dict[str, Any], where: str) -> np.ndarray:
+    """Scale and offset of ``world_to_asset``, [4], in the asset's units."""
+    entry = info.get("world_to_asset")
+    try:
+        world = np.array([entry["scale"], *entry["offset"]], dtype=np.float64)  # type: ignore[index]
+    except (KeyError, TypeError, ValueError):
+        world = np.empty(0)
+    if world.shape != (4,) or not np.isfinite(world).all() or world[0] <= 0.0:
+        raise InputError(f"{where}: 'world_to_asset' with 'scale' and 'offset' [3] is missing")
+    return world
+
+
+def _position(frame: Path) -> int:
+    """Place of a frame folder among those of its dataset."""
+    return [Path(name).name for name in list_frames(frame.parent)].index(frame.name)
+
+
+def _moment(info: dict[str, Any], index: int) -> float | None:
+    """Animation frame of a dataset's ``index``-th moment; None where it is not said."""
+    times = info.get("frames")
+    if not isinstance(times, list) or index >= len(times):
+        return None
+    return float(times[index]) if isinstance(times[index], int | float) else None
