@@ -32,9 +32,15 @@ class ModelConfig:
     noise_augmentation: float = option(0.02, "SVD's noise augmentation, said in every step")
 
     def validate(self) -> None:
-        """Raises ValueError on two starts at once, and on numbers outside SVD's ranges."""
+        """Raises ValueError on two starts at once, on options that the start leaves without a
+        meaning, and on numbers outside SVD's ranges.
+        """
         if self.pipeline and (self.zero123plus or self.temporal_source):
             raise ValueError("give pipeline, or zero123plus and temporal_source, not both")
+        for name in ("temporal", "temporal_start"):
+            default = type(self).__dataclass_fields__[name].default
+            if self.pipeline and getattr(self, name) != default:
+                raise ValueError(f"{name} goes with zero123plus; a pipeline has its own")
         if not 0 <= self.motion_bucket <= 255:
             raise ValueError(f"motion_bucket must be in 0..255, is {self.motion_bucket}")
         at_least(0, noise_augmentation=self.noise_augmentation)
@@ -53,7 +59,11 @@ class DataConfig:
         choices=("image", "video"),
     )
     condition_size: int = option(320, "height of the input picture in pixels")
-    rig: str = option("v1.2", "whose six views the checkpoint makes", choices=("v1.1", "v1.2"))
+    rig: str = option(
+        "",
+        "whose six views the checkpoint makes; empty = the pipeline's own, v1.2 with zero123plus",
+        choices=("", "v1.1", "v1.2"),
+    )
     cache: str = option("", "folder for encoded frames, made once and kept; empty = in memory")
 
     def validate(self) -> None:
@@ -196,3 +206,8 @@ class TrainConfig:
     train: StepsConfig = section(StepsConfig, "how it learns")
     validation: ValidationConfig = section(ValidationConfig, "looking at it on the way")
     log: LogConfig = section(LogConfig, "how often what is written")
+
+    def validate(self) -> None:
+        """Raises ValueError on a rig for a pipeline, which has one."""
+        if self.model.pipeline and self.data.rig:
+            raise ValueError("data.rig goes with model.zero123plus; a pipeline has its own")

@@ -41,11 +41,6 @@ class Ema:
         """Give the network the averaged weights for good."""
         self._assign(self.averages)
 
-    def restore(self, averages: Mapping[str, Tensor]) -> None:
-        """Continue from saved ``averages``."""
-        for name, average in self.averages.items():
-            average.copy_(averages[name])
-
     @torch.no_grad()
     def _assign(self, values: Mapping[str, Tensor]) -> None:
         for name, parameter in self.parameters.items():

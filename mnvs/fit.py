@@ -12,7 +12,7 @@ from torch import Tensor
 from mnvs.config import LogConfig
 from mnvs.trainer import Trainer
 from training_core.checkpoint import CheckpointStore
-from training_core.metrics_log import MetricsLog, progress
+from training_core.metrics_log import MetricsLog, Progress, progress
 from training_core.run_folder import RunFolder
 from training_core.stopping import Stopped, StopSignals
 
@@ -74,8 +74,7 @@ class Fit:
             out = opened.enter_context(MetricsLog(self.run, self.first)) if main else None
             if self.first == 0:
                 self._look(out, 0)
-            bar = progress(total, initial=self.first, description=description)
-            show = opened.enter_context(bar) if main else None
+            show = self._progress(opened, description) if main else None
             for step in range(self.first, total):
                 loss = self._step(step, out)
                 quality = self._look(out, step + 1)
@@ -84,6 +83,11 @@ class Fit:
                     show.set_postfix(loss=loss)
                     show.update()
         return self._elapsed()
+
+    def _progress(self, opened: contextlib.ExitStack, description: str) -> Progress:
+        """A bar shows itself when it is made, so only one process may make one."""
+        total = self.trainer.config.steps
+        return opened.enter_context(progress(total, initial=self.first, description=description))
 
     def _continue(self) -> None:
         saved = self.store.load()

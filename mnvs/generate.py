@@ -24,7 +24,7 @@ from mnvs.generate_plan import describe, make_plan
 from mnvs.input_pictures import resize, square_rgba
 from mnvs.lora import Lora
 from mnvs.matte import matte_from_grey
-from mnvs.pipeline import MNVSOutput, MNVSPipeline
+from mnvs.pipeline import DEFAULT_RIG, MNVSOutput, MNVSPipeline
 from mnvs.sixview_writer import write_sixview_dataset
 from mnvs.videos import write_mp4
 from training_core import atomic
@@ -54,7 +54,7 @@ def load_pipeline(source: Source, config: GenerateConfig) -> MNVSPipeline:
             source.temporal_source or None,
             kind=source.temporal,
             temporal_start=source.temporal_start,
-            rig=source.rig or "v1.2",
+            rig=source.rig or DEFAULT_RIG,
             dtype=dtype,
             variant=variant,
         )

@@ -209,6 +209,8 @@ class GenerateConfig:
             motion_bucket=_unless(model.motion_bucket, trained.model.motion_bucket),
             noise_augmentation=_unless(model.noise_augmentation, trained.model.noise_augmentation),
         )
+        if model.rig and trained.model.pipeline:
+            raise ConfigError(f"model.run={folder}: started from a pipeline, whose rig counts")
         if full.is_dir():
             if model.rig or model.lora_scale != 1.0:
                 raise ConfigError(

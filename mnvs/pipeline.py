@@ -27,14 +27,14 @@ from mnvs.input_pictures import prepare_condition, to_rgba
 from mnvs.loading import load_saved_unet, load_unet
 from mnvs.preprocessing import CONFIG_FILE, Preprocessing
 from mnvs.prompt import EmptyPrompt, check_ramp, read_index
-from mnvs.sampling import Sampling, Told, sample_latents
+from mnvs.sampling import SamplerConditions, Sampling, sample_latents
 from mnvs.schedulers import load_scheduler
 from mnvs.tiles import COLUMNS, ROWS, unpack_tile
 from mnvs.weights import checkpoint_folder
 from training_core.atomic import write_json
 from training_core.config import InputError
 
-DEFAULT_FRAMES = 8
+DEFAULT_FRAMES, DEFAULT_RIG = 8, "v1.2"
 Pictures = Tensor | Image.Image | Sequence[Image.Image]
 
 
@@ -242,13 +242,13 @@ class MNVSPipeline(DiffusionPipeline):
             spatial_only,
         )
         ids = torch.tensor([[fps - 1.0, float(motion_bucket), noise_augmentation]], device=device)
-        told = self.tell(condition[None], ids, generator)
+        conditions = self.encode_conditions(condition[None], ids, generator)
         bar: Any = nullcontext() if on_step else self.progress_bar(total=num_inference_steps)
         with bar as shown:
             latents = sample_latents(
                 self.unet,
                 self.scheduler,
-                told,
+                conditions,
                 shape,
                 sampling,
                 generator,
@@ -258,14 +258,16 @@ class MNVSPipeline(DiffusionPipeline):
         self.maybe_free_model_hooks()
         return MNVSOutput(tiles, unpack_tile(tiles), condition, latents.cpu())
 
-    def tell(self, condition: Tensor, ids: Tensor, generator: torch.Generator | None) -> Told:
-        """What the sampler is told: input pictures [B, Tc, 3, S, S] encoded. ``generator`` draws
-        from the VAE's posterior, as the official pipeline does; None = its mean.
+    def encode_conditions(
+        self, condition: Tensor, ids: Tensor, generator: torch.Generator | None
+    ) -> SamplerConditions:
+        """Input pictures [B, Tc, 3, S, S] encoded for the sampler. ``generator`` draws from the
+        VAE's posterior, as the official pipeline does; None = its mean, as in training.
         """
-        self.encoders.place = self._execution_device
         encoders = self.encoders
+        encoders.place = self._execution_device
         token = encoders.embed_image(condition)
-        return Told(
+        return SamplerConditions(
             condition=encoders.encode_condition(condition, generator).float(),
             no_condition=encoders.encode_no_condition(*condition.shape[-2:]).float(),
             prompt=encoders.prompts(token),

@@ -16,15 +16,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from mnvs.conditioning import Conditioning
 from mnvs.config import TrainConfig
 from mnvs.denoiser import Denoiser
-from mnvs.loading import VideoUNet, new_unet
+from mnvs.loading import VideoUNet, new_unet, saved_unet_on_meta
 from mnvs.motion_unet import MNVSMotionUNet
+from mnvs.schedulers import load_scheduler
 from mnvs.trainable import Trainable
-from mnvs.unet import MNVSUNet
-from mnvs.weights import find_folder, read_config
-from training_core.config import InputError
+from mnvs.weights import checkpoint_folder, find_folder, is_hub_name, read_config
+from training_core.config import ConfigError, InputError
 
 _GIB = 2.0**30
-_TOKENS = 77
+_TOKENS, _LEVELS = 77, 1000
 # Zero123++ v1.2's UNet, as far as it differs from diffusers' defaults.
 _PUBLISHED = {
     "cross_attention_dim": 1024,
@@ -80,29 +80,29 @@ class Estimate:
     mix_factors: int
     latent: tuple[int, int]
     weights_gib: float
+    encoders_gib: float
     training_gib: float
     activations_gib: float
     operations: float
 
     @property
     def total_gib(self) -> float:
-        """All of it, encoders and CUDA included."""
-        parts = (self.weights_gib, self.training_gib, self.activations_gib)
-        return sum(parts) + _ENCODERS_GIB + _CUDA_GIB
+        """All of it, CUDA included."""
+        parts = (self.weights_gib, self.encoders_gib, self.training_gib, self.activations_gib)
+        return sum(parts) + _CUDA_GIB
 
 
 def meta_unet(config: TrainConfig) -> tuple[VideoUNet, str]:
     """The network without its weights, and where its sizes come from.
 
-    Checkpoints that are not on this machine count as the published ones.
+    Checkpoints on the hub that are not on this machine count as the published ones.
+
+    Raises:
+        InputError: a folder that is not there, or no checkpoint of this kind.
     """
     model = config.model
     if model.pipeline:
-        settings = read_config(find_folder(model.pipeline))
-        motion = settings.get("_class_name") == MNVSMotionUNet.__name__
-        with torch.device("meta"):
-            saved = (MNVSMotionUNet if motion else MNVSUNet).from_config(settings)
-        return saved, model.pipeline
+        return saved_unet_on_meta(model.pipeline), model.pipeline
     spatial, source = _config_of(model.zero123plus, "Zero123++")
     temporal, other = _config_of(model.temporal_source, model.temporal)
     spatial = _PUBLISHED if spatial is None else spatial
@@ -140,6 +140,8 @@ def estimate(config: TrainConfig, processes: int = 1) -> Estimate:
         latent=(height, width),
         # Full training keeps float32 weights (counted below) and autocast's copies of them.
         weights_gib=(0 if full and per_weight == 4 else parameters * per_weight) / _GIB,
+        # In full training they are read in float32, as they are saved again.
+        encoders_gib=_ENCODERS_GIB * (2.0 if full or per_weight == 4 else 1.0),
         training_gib=training / _GIB,
         activations_gib=activations * (2.0 if per_weight == 4 else 1.0),
         operations=operations * passes * train.batch / processes,
@@ -149,11 +151,38 @@ def estimate(config: TrainConfig, processes: int = 1) -> Estimate:
 def vae_factor(config: TrainConfig) -> int:
     """Pixels per latent in each direction; 8 where the checkpoint is not on this machine."""
     try:
-        unet = find_folder(config.model.pipeline or config.model.zero123plus)
-        levels = read_config(unet.parent / "vae")["block_out_channels"]
+        folder = checkpoint_folder(config.model.pipeline or config.model.zero123plus)
+        levels = read_config(folder / "vae")["block_out_channels"]
     except (InputError, KeyError):
         return 8
     return int(2 ** (len(levels) - 1))
+
+
+def noise_levels(config: TrainConfig) -> int:
+    """Training steps of the schedule; Zero123++'s where the checkpoint is not on this machine."""
+    try:
+        folder = checkpoint_folder(config.model.pipeline or config.model.zero123plus)
+        return len(load_scheduler(folder / "scheduler").alphas_cumprod)
+    except InputError:
+        return _LEVELS
+
+
+def refuse_impossible(config: TrainConfig) -> None:
+    """Clips that the networks cannot train on or generate, from checkpoints' settings alone.
+
+    Raises:
+        ConfigError: naming the option. InputError: see ``meta_unet``.
+    """
+    unet, _ = meta_unet(config)
+    factor, size, frames = vae_factor(config), config.data.view_size, config.data.frames
+    if size % factor:
+        raise ConfigError(f"data.view_size={size} is no multiple of the VAE's {factor}")
+    if isinstance(unet, MNVSMotionUNet) and frames > unet.config.motion_max_seq_length:
+        most = unet.config.motion_max_seq_length
+        raise ConfigError(f"data.frames={frames}: the motion modules take {most}")
+    levels = noise_levels(config)
+    if config.validation.every and config.validation.steps > levels:
+        raise ConfigError(f"validation.steps={config.validation.steps}: there are {levels} levels")
 
 
 def activation_gib(pixels: int, checkpointing: bool) -> float:
@@ -173,7 +202,7 @@ def forward_operations(
     side = config.data.condition_size // vae_factor(config)
     pictures = frames if config.data.condition == "video" else 1
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        told = Conditioning(
+        conditioning = Conditioning(
             torch.zeros(1, _TOKENS, width),
             torch.zeros(1, 1, width),
             torch.zeros(1),
@@ -183,7 +212,7 @@ def forward_operations(
             torch.zeros(1, frames, 4, *latent),
             torch.zeros(1, pictures, 4, side, side),
             torch.zeros(1, dtype=torch.long),
-            told,
+            conditioning,
         )
     return float(counter.get_total_flops())
 
@@ -212,7 +241,7 @@ def describe(config: TrainConfig, e: Estimate) -> str:
     lines += [
         f"memory per GPU at {e.videos} video(s) at once: weights {e.weights_gib:.1f} "
         f"+ training {e.training_gib:.1f} + activations {e.activations_gib:.1f} "
-        f"+ encoders {_ENCODERS_GIB:.1f} + CUDA {_CUDA_GIB:.1f} = {e.total_gib:.1f} GiB",
+        f"+ encoders {e.encoders_gib:.1f} + CUDA {_CUDA_GIB:.1f} = {e.total_gib:.1f} GiB",
         "device               fits  at an assumed  time",
     ]
     for gpu in GPUS:
@@ -226,9 +255,12 @@ def _config_of(source: str, published: str) -> tuple[dict[str, Any] | None, str]
     if not source:
         return None, f"{published} (published sizes)"
     try:
-        return read_config(find_folder(source)), source
+        folder = find_folder(source)
     except InputError:
+        if not is_hub_name(source):
+            raise
         return None, f"{published} (published sizes; {source} is not on this machine)"
+    return read_config(folder), source
 
 
 def _time(seconds: float, steps: int) -> str:

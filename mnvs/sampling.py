@@ -1,6 +1,6 @@
 """From noise to latents of T frames: the sampler around the network, without pictures.
 
-Classifier-free guidance as Zero123++ has it: the unconditional branch is told the empty prompt, no
+Classifier-free guidance as Zero123++ has it: the unconditional branch gets the empty prompt, no
 image token, and the latents of a grey picture, which it reads by reference attention like the other
 branch reads the input (facts: its pipeline; issue 66 for the raw condition latents).
 """
@@ -43,8 +43,8 @@ class Sampling:
 
 
 @dataclass(frozen=True, eq=False)
-class Told:
-    """What the sampler is told about B videos; all on the network's device.
+class SamplerConditions:
+    """Everything that conditions the sampling of B videos; all on the network's device.
 
     Attributes:
         condition: [B, Tc, 4, h', w'], raw latents of the input pictures, Tc = 1 or T.
@@ -62,8 +62,8 @@ class Told:
     image_token: Tensor
     added_time_ids: Tensor
 
-    def unconditional(self) -> "Told":
-        """The same videos as the other branch of guidance is told about them."""
+    def unconditional(self) -> "SamplerConditions":
+        """Those of the unconditional branch of guidance, for the same videos."""
         return replace(
             self,
             condition=self.no_condition.expand_as(self.condition),
@@ -81,13 +81,13 @@ class Told:
 def sample_latents(
     unet: Any,
     scheduler: Any,
-    told: Told,
+    conditions: SamplerConditions,
     shape: tuple[int, int, int, int],
     sampling: Sampling,
     generator: torch.Generator,
     on_step: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Scaled latents [B, T, 4, h, w], float32, on the device of ``told``.
+    """Scaled latents [B, T, 4, h, w], float32, on the device of ``conditions``.
 
     Everything random comes from ``generator`` (on any device), in one order whatever ``batched``.
 
@@ -99,23 +99,23 @@ def sample_latents(
     """
     scheduler = copy.deepcopy(scheduler)
     schedule = NoiseSchedule.from_scheduler(scheduler)
-    device, videos = told.condition.device, len(told.condition)
+    device, videos = conditions.condition.device, len(conditions.condition)
     scheduler.set_timesteps(sampling.steps, device=device)
     draw = _Draw(generator, device)
     latents = draw((videos, 1 if sampling.shared_noise else shape[0], *shape[1:]))
     latents = latents.expand(-1, shape[0], -1, -1, -1) * scheduler.init_noise_sigma
-    branches = [told.unconditional(), told] if sampling.guidance > 1.0 else [told]
+    branches = [conditions.unconditional(), conditions] if sampling.guidance > 1.0 else [conditions]
     step_noise = _step_generators(sampling, generator, videos, shape[0])
     for number, time in enumerate(scheduler.timesteps):
         times = time.to(device).expand(videos)
         noisy = scheduler.scale_model_input(latents, time).to(unet.dtype)
-        conditions = [
+        noised = [
             schedule.add_noise(branch.condition, draw(branch.condition.shape), times).to(unet.dtype)
             for branch in branches
         ]
         clock = schedule.c_noise(times)
-        told_now = [b.conditioning(clock).to(device, unet.dtype) for b in branches]
-        outputs = _evaluate(unet, noisy, times, told_now, conditions, sampling)
+        conditionings = [b.conditioning(clock).to(device, unet.dtype) for b in branches]
+        outputs = _evaluate(unet, noisy, times, conditionings, noised, sampling)
         velocity = outputs[-1]
         if len(outputs) == 2:
             velocity = outputs[0] + sampling.guidance * (outputs[1] - outputs[0])
@@ -129,16 +129,16 @@ def _evaluate(
     unet: Any,
     noisy: Tensor,
     times: Tensor,
-    told: list[Conditioning],
+    conditionings: list[Conditioning],
     conditions: list[Tensor],
     sampling: Sampling,
 ) -> list[Tensor]:
     """v of each branch, [B, T, 4, h, w] float32: write pass, then read pass."""
-    count = len(told)
+    count = len(conditionings)
     if sampling.batched:
-        groups = [(Conditioning.cat(told), torch.cat(conditions))]
+        groups = [(Conditioning.cat(conditionings), torch.cat(conditions))]
     else:
-        groups = list(zip(told, conditions, strict=True))
+        groups = list(zip(conditionings, conditions, strict=True))
     outputs: list[Tensor] = []
     for conditioning, condition in groups:
         share = len(condition) // len(noisy)

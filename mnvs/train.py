@@ -24,8 +24,8 @@ from mnvs.devices import frozen_dtype, make_accelerator
 from mnvs.fit import Fit, peak_memory_bytes
 from mnvs.noise import NoiseSchedule
 from mnvs.optimizers import make_optimizer
-from mnvs.pipeline import MNVSPipeline
-from mnvs.plan import describe, estimate
+from mnvs.pipeline import DEFAULT_RIG, MNVSPipeline
+from mnvs.plan import describe, estimate, refuse_impossible
 from mnvs.trainable import Trainable
 from mnvs.trainer import Trainer, check_batch
 from mnvs.validation import Validation
@@ -66,22 +66,24 @@ def make_dataset(config: DataConfig, paths: Sequence[str], batch: int, seed: int
 def make_pipeline(config: TrainConfig, accelerator: Accelerator) -> MNVSPipeline:
     """The networks as the checkpoints have them, on their device.
 
+    What is trained in full is read in float32, for its weights are masters from the start, and so
+    are the encoders that are saved beside it.
+
     Raises:
-        ConfigError: no checkpoint is named. InputError: one is not there or does not fit.
+        InputError: a checkpoint is not there or does not fit.
     """
-    model, dtype = config.model, frozen_dtype(accelerator)
+    model, full = config.model, config.train.parameters == "full"
+    dtype = torch.float32 if full else frozen_dtype(accelerator)
     variant = model.variant or None
     if model.pipeline:
         saved = MNVSPipeline.from_pretrained(model.pipeline, dtype=dtype, variant=variant)
         return saved.to(accelerator.device)
-    if not model.zero123plus:
-        raise ConfigError("model.zero123plus is missing: which checkpoint?")
     pipeline = MNVSPipeline.from_sources(
         model.zero123plus,
         model.temporal_source or None,
         kind=model.temporal,
         temporal_start=model.temporal_start,
-        rig=config.data.rig,
+        rig=config.data.rig or DEFAULT_RIG,
         dtype=dtype,
         variant=variant,
     )
@@ -130,6 +132,7 @@ def make_validation(
 def run(config: TrainConfig) -> None:
     """Train, then generate the validation clips, write the final figures and the result."""
     _check(config)
+    refuse_impossible(config)
     if config.threads:
         torch.set_num_threads(config.threads)
     accelerator = make_accelerator(config.device, config.precision)
@@ -196,6 +199,7 @@ def open_run(config: TrainConfig, accelerator: Accelerator) -> RunFolder:
 
 def plan(config: TrainConfig) -> str:
     """What ``--dry-run`` prints; datasets are checked where given, checkpoints need not be here."""
+    refuse_impossible(config)
     counts = _check(config) if config.data.paths else []
     videos = f"{len(counts)} videos, {sum(counts)} frames" if counts else "no data.paths given yet"
     processes = int(os.environ.get("WORLD_SIZE", "1"))
@@ -212,6 +216,8 @@ def _check(config: TrainConfig) -> list[int]:
     """
     if not config.data.paths:
         raise ConfigError("data.paths is missing: which datasets?")
+    if not (config.model.pipeline or config.model.zero123plus):
+        raise ConfigError("model.zero123plus is missing: which checkpoint?")
     make_optimizer(config.train.optimizer, [torch.nn.Parameter(torch.zeros(1))])
     if config.validation.every and config.validation.paths:
         make_dataset(config.data, config.validation.paths, 1, config.seed)

@@ -20,7 +20,8 @@ class Trainable:
 
     Args:
         config: adapters or the whole network; gradient checkpointing.
-        frozen_dtype: of the weights that do not train.
+        frozen_dtype: of the weights under adapters. What full training leaves alone (it has no
+            influence on the result) stays as exact as the rest, for both are saved together.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Trainable:
             parameter.requires_grad_(name in trained)
             if name in trained:
                 parameter.data = parameter.data.float()
-            elif "mix_factor" not in name:
+            elif self.lora and "mix_factor" not in name:
                 parameter.data = parameter.data.to(frozen_dtype)
         if config.gradient_checkpointing:
             unet.enable_gradient_checkpointing()

@@ -147,7 +147,7 @@ class Trainer:
         """
         restore_weights(self.parameters, saved, "trained")
         if self.ema:
-            self.ema.restore({n: saved.tensors[f"ema.{n}"] for n in self.parameters})
+            restore_weights(self.ema.averages, saved, "ema")
         state = saved.state
         restore_optimizer(self.optimizer.optimizer, "optimizer", saved.tensors, state["optimizer"])
         restore_rng(saved.tensors, state["rng"])
@@ -219,12 +219,15 @@ def restore_weights(parameters: dict[str, Any], saved: Checkpoint, kind: str) ->
     Raises:
         InputError: they are of other parameters.
     """
-    found = {n.removeprefix(f"{kind}."): t for n, t in saved.tensors.items() if n.startswith(kind)}
+    tensors, prefix = saved.tensors.items(), f"{kind}."
+    found = {n.removeprefix(prefix): t for n, t in tensors if n.startswith(prefix)}
     for name in [*parameters, *found]:
         if name not in found or name not in parameters:
-            raise InputError(f"checkpoint of step {saved.step} does not fit: {name}")
+            raise InputError(f"checkpoint of step {saved.step} does not fit: {prefix}{name}")
         if parameters[name].shape != found[name].shape:
-            raise InputError(f"checkpoint of step {saved.step} does not fit: shape of {name}")
+            raise InputError(
+                f"checkpoint of step {saved.step} does not fit: shape of {prefix}{name}"
+            )
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(found[name])

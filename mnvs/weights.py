@@ -136,10 +136,9 @@ def checkpoint_folder(source: str | Path) -> Path:
     """
     if Path(source).is_dir():
         return Path(source)
-    repository, _, revision = str(source).partition("@")
-    owner, _, name = repository.partition("/")
-    if not owner or not name or "/" in name or owner.startswith((".", "~")):
+    if not is_hub_name(source):
         raise InputError(f"{source}: no such folder")
+    repository, _, revision = str(source).partition("@")
     try:
         # Only looks into the cache; downloading is a decision of its own (scripts, login nodes).
         return Path(snapshot_download(repository, revision=revision or None, local_files_only=True))
@@ -148,6 +147,13 @@ def checkpoint_folder(source: str | Path) -> Path:
             f"{source}: neither a folder nor a model in the hub's cache; "
             f"fetch it first: hf download {repository}"
         ) from error
+
+
+def is_hub_name(source: str | Path) -> bool:
+    """Whether ``source`` has the form OWNER/NAME[@REVISION] and is no folder."""
+    owner, _, name = str(source).partition("@")[0].partition("/")
+    named = bool(owner and name) and "/" not in name and not owner.startswith((".", "~"))
+    return named and not Path(source).is_dir()
 
 
 def _what_is_there(folder: Path) -> str:

@@ -32,7 +32,7 @@ from mnvs.loading import VideoUNet
 from mnvs.lora_modes import MODES
 from mnvs.noise import NoiseSchedule
 from mnvs.plan import estimate
-from mnvs.sampling import Sampling, Told, sample_latents
+from mnvs.sampling import SamplerConditions, Sampling, sample_latents
 from mnvs.tiny import SCHEDULER, TOKENS, new_vae
 from mnvs.trainable import Trainable
 from mnvs.trainer import Trainer
@@ -128,8 +128,8 @@ def make_unet(config: BenchConfig, kind: type, dtype: torch.dtype, device: torch
         return kind(**(settings | more)).to(device, dtype)
 
 
-def steps_config(config: BenchConfig) -> StepsConfig:
-    lora = LoraConfig(mode=config.mode, rank=config.rank, alpha=float(config.rank))
+def steps_config(config: BenchConfig, mix_factors: bool = True) -> StepsConfig:
+    lora = LoraConfig(config.mode, config.rank, float(config.rank), mix_factors=mix_factors)
     steps = config.warmup + config.steps
     return StepsConfig(
         parameters=config.parameters,
@@ -174,9 +174,10 @@ def fused_step(config: BenchConfig, accelerator: Accelerator, frames: int) -> di
 
 def plain_step(config: BenchConfig, accelerator: Accelerator, frames: int) -> dict:
     """The same with diffusers' network, no reference attention, its own checkpointing."""
-    size, steps, dtype = SIZES[config.size], steps_config(config), frozen_dtype(accelerator)
+    size, dtype = SIZES[config.size], frozen_dtype(accelerator)
     unet = make_unet(config, PlainSVD, dtype, accelerator.device)
-    trainable = Trainable(unet, steps, dtype)
+    # Without its 38 mix factors: peft before 0.20 cannot wrap them as diffusers calls them.
+    trainable = Trainable(unet, steps_config(config, mix_factors=False), dtype)
     parameters = list(trainable.parameters().values())
     optimizer = torch.optim.AdamW(parameters, lr=1e-6, fused=True)
     n, device = size.latent, accelerator.device
@@ -207,7 +208,7 @@ def generation(config: BenchConfig, accelerator: Accelerator, frames: int) -> di
     def draw(*shape: int) -> Tensor:
         return torch.randn(shape, device=device)
 
-    told = Told(
+    conditions = SamplerConditions(
         condition=draw(1, 1, 4, n, n),
         no_condition=draw(4, n, n),
         prompt=draw(1, 1, TOKENS, width),
@@ -222,7 +223,7 @@ def generation(config: BenchConfig, accelerator: Accelerator, frames: int) -> di
     sampling = Sampling(config.generate, config.guidance)
     scheduler = EulerAncestralDiscreteScheduler(**SCHEDULER)
     shape, generator = (frames, 4, 3 * n, 2 * n), torch.Generator().manual_seed(0)
-    latents = sample_latents(unet, scheduler, told, shape, sampling, generator)
+    latents = sample_latents(unet, scheduler, conditions, shape, sampling, generator)
     decode_target(vae, latents.to(dtype), chunk=1)
     _wait(device)
     seconds = time.perf_counter() - begin

@@ -129,6 +129,7 @@ def finetune_overrides(config: StudyConfig, combination: Combination) -> list[st
     return [
         'model.zero123plus=""',
         'model.temporal_source=""',
+        "model.temporal_start=gated",
         f"model.pipeline={start}",
         *config.finetune.options,
         f"data.paths=[{config.finetune.data}]",

@@ -11,7 +11,7 @@ from blender_render.pictures import encode_rgba
 
 def colour(dataset: int, view: int, frame: int) -> tuple[int, int, int]:
     """Of the dot in view 0 … 5 or, as view 6, the input."""
-    return 40 * dataset + 20, 30 * view + 20, 12 * frame + 20
+    return 40 * dataset + 20, 30 * view + 20, (12 * frame + 20) % 256
 
 
 def picture(dataset: int, view: int, frame: int, size: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from mnvs.config import LogConfig
 from mnvs.fit import Averages, Fit
 from training_core.checkpoint import CheckpointStore
 from training_core.config import InputError
-from training_core.metrics_log import MetricsLog
+from training_core.metrics_log import MetricsLog, Progress, progress
 from training_core.run_folder import RunFolder
 from training_core.stopping import Stopped, StopSignals
 
@@ -117,6 +117,24 @@ def test_validation_comes_first_and_keeps_the_best(tmp_path: Path) -> None:
     wanted = {"loss/total", "loss/v", "gradient_norm", "rate", "seconds_per_step"}
     assert wanted | {"peak_memory_bytes"} <= lines[0].keys()
     assert lines[0]["peak_memory_bytes"] > 1 << 20
+
+
+@pytest.mark.parametrize("main", [True, False])
+def test_one_process_alone_shows_progress(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, main: bool
+) -> None:
+    """tqdm prints a bar as soon as it is made."""
+    made: list[str] = []
+
+    def counted(*arguments: Any, **more: Any) -> Progress:
+        made.append(more["description"])
+        return progress(*arguments, **more)
+
+    monkeypatch.setattr("mnvs.fit.progress", counted)
+    trainer = make_trainer(tmp_path, steps=1)
+    monkeypatch.setattr(type(trainer.accelerator), "is_main_process", main)
+    Fit(trainer, open_run(tmp_path), LogConfig(every=1), StopSignals())("shown")
+    assert made == ["shown"] * main
 
 
 def test_a_checkpoint_of_other_parameters_is_refused(tmp_path: Path) -> None:

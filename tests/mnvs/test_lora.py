@@ -9,29 +9,14 @@ import torch
 from accelerate import Accelerator
 from peft import PeftModel
 from safetensors import safe_open
-from small_unet import call, small_motion_unet, small_unet
+from small_lora import ADAPTABLE, disturb, settings
+from small_unet import call, small_unet
 from torch import nn
 
-from mnvs.config import StepsConfig
 from mnvs.lora import Lora, LoraSettings
 from mnvs.lora_modes import DEAD, LEFT_OUT, MODES, module_names
-from mnvs.trainable import Trainable
 from mnvs.unet import MNVSUNet
 from training_core.config import InputError
-
-ADAPTABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-
-
-def settings(mode: str, **more: object) -> LoraSettings:
-    return LoraSettings(mode, rank=3, alpha=6.0, **more)  # type: ignore[arg-type]
-
-
-def disturb(lora: Lora) -> None:
-    """Numbers in every trained tensor, as after training; B starts at zero otherwise."""
-    generator = torch.Generator().manual_seed(5)
-    for parameter in lora.parameters():
-        noise = torch.randn(parameter.shape, generator=generator)
-        parameter.data += 0.1 * noise
 
 
 @pytest.fixture
@@ -245,47 +230,3 @@ def test_parameters_at_full_size() -> None:
     assert sum("mix_factor" in name for name in names) == 38
     matrices = sum(p.numel() for name, p in names.items() if "mix_factor" not in name)
     assert matrices == pytest.approx(12.8e6, rel=5e-3)
-
-
-def test_modes_on_motion_modules() -> None:
-    """AnimateDiff's second attention is self-attention over time as well, queries and all."""
-    unet = small_motion_unet()
-    every = [name for name, module in unet.named_modules() if isinstance(module, ADAPTABLE)]
-    assert module_names(unet, "full", live=False) == every
-    closed = set(every) - set(module_names(unet, "full"))
-    assert closed and all(re.fullmatch(r".*motion_modules\.\d\.proj_(in|out)", n) for n in closed)
-    chosen = {mode: set(module_names(unet, mode)) for mode in MODES}
-    motion = {name for name in every if ".motion_modules." in name}
-    assert {name for name in motion if ".attn" in name} <= chosen["selfattn"] & chosen["temporal"]
-    assert chosen["temporal"] < motion and not chosen["xattn"] & motion
-    assert chosen["kq"] & motion
-
-
-@pytest.mark.parametrize("mode", ["temporal", "full"])
-def test_adapters_of_motion_modules(mode: str, tmp_path: Path) -> None:
-    unet = small_motion_unet()
-    lora = Lora(unet, settings(mode))
-    disturb(lora)
-    output = call(unet)
-    output.square().mean().backward()
-    for name, parameter in lora.named_parameters().items():
-        assert parameter.grad is not None and parameter.grad.abs().max() > 0.0, name
-    lora.save(tmp_path)
-    other = small_motion_unet()
-    loaded = Lora.load(other, tmp_path)
-    torch.testing.assert_close(call(other), output, rtol=0, atol=0)
-    loaded.fold()
-    torch.testing.assert_close(call(other), output, rtol=0, atol=1e-5)
-
-
-def test_saturated_mixing_does_not_train() -> None:
-    for parameters in ("lora", "full"):
-        config = StepsConfig(parameters=parameters, gradient_checkpointing=False)
-        for start in ("gated", "svd"):
-            unet = small_motion_unet(start)
-            trainable = Trainable(unet, config)
-            assert any("mix_factor" in n for n in trainable.parameters()) == (start == "gated")
-            call(unet).square().mean().backward()
-            for name, parameter in trainable.parameters().items():
-                zero = parameters == "lora" and "lora_A" in name  # B is zero at the start
-                assert zero or (parameter.grad is not None and parameter.grad.any()), name

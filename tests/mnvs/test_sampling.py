@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mnvs.conditioning import Conditioning
 from mnvs.noise import NoiseSchedule
-from mnvs.sampling import Sampling, Told, sample_latents
+from mnvs.sampling import SamplerConditions, Sampling, sample_latents
 from mnvs.tiny import SCHEDULER
 
 FRAMES, SHAPE = 3, (3, 4, 6, 4)
@@ -63,13 +63,13 @@ def scheduler() -> EulerAncestralDiscreteScheduler:
     return EulerAncestralDiscreteScheduler(**SCHEDULER)
 
 
-def told(videos: int = 1, conditions: int = 1) -> Told:
+def told(videos: int = 1, conditions: int = 1) -> SamplerConditions:
     generator = torch.Generator().manual_seed(7)
 
     def randn(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator)
 
-    return Told(
+    return SamplerConditions(
         condition=5 * randn(videos, conditions, 4, 3, 3),
         no_condition=randn(4, 3, 3),
         prompt=randn(videos, conditions, 77, 8),
@@ -83,7 +83,7 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def slow_sampler(unet: FakeUNet, told: Told, sampling: Sampling, seed: int) -> Tensor:
+def slow_sampler(unet: FakeUNet, told: SamplerConditions, sampling: Sampling, seed: int) -> Tensor:
     """Euler-ancestral sampling as in Karras et al. 2022 (k-diffusion), sigma by sigma, in the
     variance-exploding x, with v prediction.
     """

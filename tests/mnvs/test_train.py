@@ -13,10 +13,12 @@ import pytest
 import torch
 from moving_dots import write_dots
 from PIL import Image
+from small_command import SIZES, command
 from torch import Tensor
 
 from mnvs import train
 from mnvs.config import TrainConfig
+from mnvs.devices import make_accelerator
 from mnvs.loading import load_unet
 from mnvs.lora import Lora
 from mnvs.pipeline import MNVSPipeline
@@ -27,7 +29,6 @@ from training_core.cli import EXIT_STOPPED
 from training_core.config import load_config
 
 ROOT = Path(__file__).parents[2]
-SIZES = {"unet_channels": [32, 32], "heads": [2, 2], "width": 32, "view_size": 16}
 
 
 @pytest.fixture(scope="module")
@@ -39,33 +40,6 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyCheckpoint:
 def dots(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("dots")
     return [write_dots(folder / f"dots_{i}", frames=5, dataset=i) for i in range(2)]
-
-
-def command(tiny: TinyCheckpoint, dots: list[Path], output: Path, *more: str) -> list[str]:
-    return [
-        f"data.paths=[{','.join(map(str, dots))}]",
-        f"model.zero123plus={tiny.zero123plus}",
-        f"model.temporal_source={tiny.svd}",
-        f"output_root={output}",
-        "name=small",
-        "device=cpu",
-        "threads=1",
-        "data.frames=3",
-        "data.view_size=16",
-        "data.condition_size=16",
-        "train.steps=4",
-        "train.batch=2",
-        "train.lora.rank=2",
-        "train.optimizer.rate=1e-3",
-        "train.optimizer.warmup=1",
-        "train.gradient_checkpointing=false",
-        "validation.every=2",
-        "validation.steps=2",
-        "validation.guidance=2",
-        "log.every=1",
-        "log.checkpoint_every=2",
-        *more,
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -200,49 +174,30 @@ def test_full_training_writes_a_pipeline(
     Lora.load(pipeline.unet, tmp_path / "mnvs" / "again" / "lora")
 
 
-@pytest.mark.parametrize(
-    ("override", "said"),
-    [
-        ("train.step=3", "train.steps"),
-        ("train.lora.mode=crossattn", "noxattn"),
-        ("train.steps=many", "train.steps"),
-        ("model.temporal_start=off", "temporal_start"),
-        ("data.paths=[]", "data.paths"),
-        ("data.paths=[/nowhere/at/all]", "/nowhere/at/all"),
-        ("validation.paths=[/nowhere/else]", "/nowhere/else"),
-        ("data.frames=9", "has 5 frames"),
-        ("model.zero123plus=/no/such/checkpoint", "/no/such/checkpoint"),
-        ('model.zero123plus=""', "which checkpoint"),
-        ("train.batch=3", "accumulate"),
-        ("precision=fp16", "fp16"),
-        ("model.pipeline=/some/where", "not both"),
-        ("train.optimizer.kind=adamw8bit", "bitsandbytes"),
-    ],
-)
-def test_wrong_values_end_before_any_work(
-    tiny: TinyCheckpoint,
-    dots: list[Path],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    override: str,
-    said: str,
+def test_full_training_starts_from_the_weights_as_they_are(
+    tiny: TinyCheckpoint, dots: list[Path], tmp_path: Path
 ) -> None:
-    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
-    monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
-    more = ["train.accumulate=2"] if override == "train.batch=3" else []
-    assert train.main(command(tiny, dots, tmp_path, *more, override)) == 2
-    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1 and said in errors[0]
-    assert not any(tmp_path.iterdir())
-
-
-def test_two_frames_in_bfloat16_on_a_cpu_are_refused(
-    tiny: TinyCheckpoint, dots: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    more = ("precision=bf16", "data.frames=2")
-    assert train.main(command(tiny, dots, tmp_path, *more)) == 2
-    assert "two frames" in capsys.readouterr().err
+    """In bfloat16 too: a rounded master would stay rounded."""
+    more = ["train.parameters=full", "precision=bf16", "model.temporal_start=svd"]
+    config = load_config(TrainConfig, None, command(tiny, dots, tmp_path, *more))
+    accelerator = make_accelerator(config.device, config.precision)
+    pipeline = train.make_pipeline(config, accelerator)
+    trainer = train.make_trainer(config, accelerator, pipeline, tmp_path)
+    source = MNVSPipeline.from_sources(tiny.zero123plus, tiny.svd, temporal_start="svd")
+    exact = source.unet.state_dict()
+    assert trainer.parameters and not all(
+        torch.equal(exact[n], exact[n].bfloat16().float()) for n in trainer.parameters
+    )
+    saved = train.export(config, trainer, pipeline, tmp_path)
+    again = MNVSPipeline.from_pretrained(saved)
+    for part in ("unet", "vae", "vision_encoder", "empty_prompt"):
+        wanted, found = (getattr(p, part).state_dict() for p in (source, again))
+        assert wanted.keys() == found.keys()
+        for name, tensor in wanted.items():
+            assert found[name].dtype == tensor.dtype and torch.equal(found[name], tensor), name
+    # The first step is in bfloat16 all the same, and trains in single precision.
+    assert trainer.step(0)["loss/total"].isfinite()
+    assert {p.dtype for p in pipeline.unet.parameters()} == {torch.float32}
 
 
 def test_another_config_does_not_continue_a_run(

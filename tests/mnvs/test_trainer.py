@@ -1,13 +1,11 @@
 """The training step: its loss written out slowly, its gradients however they are computed."""
 
-import json
+import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from accelerate.optimizer import AcceleratedOptimizer
 from small_training import MadeUpClips, conditioner, gradients, make_trainer, prompts
 from small_unet import schedule
 from torch import Tensor
@@ -15,9 +13,8 @@ from torch import Tensor
 from mnvs.batches import Batch, add_noise
 from mnvs.config import ModelConfig, ObjectiveConfig
 from mnvs.draws import draw
-from mnvs.trainer import Trainer
 from training_core.checkpoint import Checkpoint
-from training_core.config import ConfigError
+from training_core.config import ConfigError, InputError
 from training_core.guards import TrainingFault
 
 SHAPES = ((2, 4, 6, 4), (1, 4, 4, 4))
@@ -225,6 +222,26 @@ def test_a_bad_latent_ends_the_run_and_names_itself(tmp_path: Path) -> None:
     assert all(torch.equal(before[n], p) for n, p in trainer.parameters.items())
 
 
+def test_a_checkpoint_without_its_averages_is_refused(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, ema=0.9)
+    for step in range(2):
+        trainer.step(step)
+    assert trainer.ema is not None
+    tensors, state = trainer.tensors()
+    kept = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+    other = make_trainer(tmp_path, ema=0.9, seed=1)
+    other.restore(Checkpoint(2, kept, state))
+    assert other.ema is not None
+    for name, average in trainer.ema.averages.items():
+        assert torch.equal(other.ema.averages[name], average), name
+    lost = next(name for name in kept if name.startswith("ema."))
+    with pytest.raises(InputError, match=re.escape(f"does not fit: {lost}")):
+        other.restore(Checkpoint(2, {n: t for n, t in kept.items() if n != lost}, state))
+    none = {n: t for n, t in kept.items() if not n.startswith("ema.")}
+    with pytest.raises(InputError, match=r"does not fit: ema\."):
+        other.restore(Checkpoint(2, none, state))
+
+
 def test_clipping_limits_the_step(tmp_path: Path) -> None:
     free = make_trainer(tmp_path, optimizer__clip=0.0).step(0)["gradient_norm"]
     trainer = make_trainer(tmp_path, optimizer__clip=float(free) / 10)
@@ -251,52 +268,3 @@ def test_rates_warm_up_and_fall(tmp_path: Path) -> None:
     rates = [float(trainer.step(step)["rate"]) for step in range(6)]
     assert rates[:2] == pytest.approx([5e-3, 1e-2])
     assert rates[1:] == sorted(rates[1:], reverse=True) and rates[-1] == pytest.approx(1e-3)
-
-
-def with_scaler(trainer: Trainer, scale: float) -> Trainer:
-    """As fp16 on a GPU has it: the loss is scaled, overflowing steps are skipped."""
-    scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=100)
-    accelerator: Any = trainer.accelerator
-    trainer.optimizer = AcceleratedOptimizer(trainer.optimizer.optimizer, scaler=scaler)
-    accelerator.scaler, accelerator._optimizers = scaler, [trainer.optimizer]
-    accelerator.native_amp = True
-    accelerator.state._mixed_precision = "fp16"
-    return trainer
-
-
-def test_scaled_losses_give_the_same_step(tmp_path: Path) -> None:
-    plain, scaled = make_trainer(tmp_path), with_scaler(make_trainer(tmp_path), 2.0**10)
-    a, b = plain.step(0), scaled.step(0)
-    assert float(a["gradient_norm"]) == pytest.approx(float(b["gradient_norm"]), rel=1e-5)
-    for name, parameter in plain.parameters.items():
-        torch.testing.assert_close(scaled.parameters[name], parameter, rtol=1e-5, atol=1e-7)
-
-
-def test_steps_that_overflow_are_skipped_and_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Large(MadeUpClips):
-        def sample(self, step: int, index: int):  # type: ignore[no-untyped-def]
-            clip = super().sample(step, index)
-            return replace(clip, latents=100.0 * clip.latents)
-
-    trainer = with_scaler(make_trainer(tmp_path, steps=60, clips=Large()), 3e38)
-    before = {n: p.detach().clone() for n, p in trainer.parameters.items()}
-    trainer.step(0)
-    assert trainer.skipped == 1
-    assert all(torch.equal(before[n], p) for n, p in trainer.parameters.items())
-    scaler: Any = trainer.accelerator.scaler
-    assert scaler.get_scale() == pytest.approx(1.5e38)
-
-    # Scale and count travel with a checkpoint.
-    tensors, state = trainer.tensors()
-    other = with_scaler(make_trainer(tmp_path, steps=60), 1.0)
-    other.restore(Checkpoint(1, dict(tensors), json.loads(json.dumps(state))))
-    restored: Any = other.accelerator.scaler
-    assert restored.get_scale() == pytest.approx(1.5e38) and other.skipped == 1
-
-    monkeypatch.setattr("mnvs.trainer._MOST_SKIPPED", 3)
-    with pytest.raises(TrainingFault, match="gradients overflowed in 3 steps in a row"):
-        for step in range(1, 5):
-            scaler.update(3e38)
-            trainer.step(step)

@@ -1,0 +1,111 @@
+"""What the training command refuses, before any work and in one line."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from moving_dots import write_dots
+from small_command import SIZES, command
+
+from mnvs import train
+from mnvs.tiny import TinyCheckpoint, build_tiny
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyCheckpoint:
+    return build_tiny(tmp_path_factory.mktemp("tiny") / "made", **SIZES)
+
+
+@pytest.fixture(scope="module")
+def dots(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("dots")
+    return [write_dots(folder / f"dots_{i}", frames=5, dataset=i) for i in range(2)]
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]], ids=["run", "dry run"])
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["data.view_size=18"], "data.view_size=18 is no multiple of the VAE's 4"),
+        (["validation.steps=2000"], "validation.steps=2000: there are 1000 levels"),
+        (["animatediff", "data.frames=33"], "data.frames=33: the motion modules take 32"),
+        (["pipeline={tiny}"], "'UNet2DConditionModel' is not one of: MNVSUNet"),
+        (["pipeline=/no/where"], "/no/where: no such folder"),
+        (["pipeline=p", "model.temporal=animatediff"], "temporal goes with zero123plus"),
+        (["pipeline=p", "model.temporal_start=svd"], "temporal_start goes with zero123plus"),
+        (["pipeline=p", "data.rig=v1.2"], "data.rig goes with model.zero123plus"),
+        (["model.temporal_source=./nowhere"], "./nowhere: no such folder"),
+        (["model.temporal_source={dots}"], "no config.json here nor in unet/"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else " ".join(value).split("/")[0],
+)
+def test_runs_that_cannot_be_are_refused_in_one_line(
+    tiny: TinyCheckpoint,
+    dots: list[Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    overrides: list[str],
+    said: str,
+    dry: list[str],
+) -> None:
+    more = []
+    for override in overrides:
+        filled = override.format(tiny=tiny.zero123plus, dots=dots[0])
+        if filled == "animatediff":
+            source = f"model.temporal_source={tiny.animatediff}"
+            long = write_dots(tmp_path / "data" / "long", frames=33)
+            more += ["model.temporal=animatediff", source, f"data.paths=[{long}]"]
+        elif filled.startswith("pipeline="):
+            more += [f"model.{filled}", 'model.zero123plus=""', 'model.temporal_source=""']
+        else:
+            more.append(filled)
+    runs = tmp_path / "runs"
+    assert train.main([*command(tiny, dots, runs, *more), *dry]) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and said in errors[0]
+    assert not runs.exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("train.step=3", "train.steps"),
+        ("train.lora.mode=crossattn", "noxattn"),
+        ("train.steps=many", "train.steps"),
+        ("model.temporal_start=off", "temporal_start"),
+        ("data.paths=[]", "data.paths"),
+        ("data.paths=[/nowhere/at/all]", "/nowhere/at/all"),
+        ("validation.paths=[/nowhere/else]", "/nowhere/else"),
+        ("data.frames=9", "has 5 frames"),
+        ("model.zero123plus=/no/such/checkpoint", "/no/such/checkpoint"),
+        ('model.zero123plus=""', "which checkpoint"),
+        ("train.batch=3", "accumulate"),
+        ("precision=fp16", "fp16"),
+        ("model.pipeline=/some/where", "not both"),
+        ("train.optimizer.kind=adamw8bit", "bitsandbytes"),
+    ],
+)
+def test_wrong_values_end_before_any_work(
+    tiny: TinyCheckpoint,
+    dots: list[Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    override: str,
+    said: str,
+) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
+    more = ["train.accumulate=2"] if override == "train.batch=3" else []
+    assert train.main(command(tiny, dots, tmp_path, *more, override)) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and said in errors[0]
+    assert not any(tmp_path.iterdir())
+
+
+def test_two_frames_in_bfloat16_on_a_cpu_are_refused(
+    tiny: TinyCheckpoint, dots: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ("precision=bf16", "data.frames=2")
+    assert train.main(command(tiny, dots, tmp_path, *more)) == 2
+    assert "two frames" in capsys.readouterr().err
