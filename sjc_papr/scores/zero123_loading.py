@@ -1,0 +1,277 @@
+"""Zero123's networks from local files, component by component; no pipeline class, no remote code.
+
+Three layouts are read:
+
+* folders ``unet``, ``vae``, ``image_encoder``, ``clip_camera_projection`` with tensors ``proj.*``
+  (bennyguo and ashawkey, zero123-xl-diffusers);
+* the same with ``cc_projection`` and ``projection.*`` (kxic, zero123-xl and others);
+* an original checkpoint of cvlab-columbia/zero123, whose averaged UNet is preferred.
+"""
+
+import json
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from sjc_papr.scores import zero123_original as original
+from sjc_papr.scores.contract import NoiseLevels
+from sjc_papr.scores.zero123_config import Zero123Config
+from sjc_papr.scores.zero123_files import WeightFile
+from sjc_papr.scores.zero123_names import (
+    IGNORED,
+    Source,
+    projection_sources,
+    unet_sources,
+    vae_sources,
+    vision_sources,
+)
+from training_core.config import ConfigError, InputError
+
+logger = logging.getLogger(__name__)
+
+_PROJECTIONS = {"clip_camera_projection": "proj.", "cc_projection": "projection."}
+_WEIGHTS = {"unet": "diffusion_pytorch_model", "image_encoder": "model"}
+# Older diffusers named the VAE's attention otherwise; older transformers stored a list of numbers.
+_OLD_ATTENTION = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+_NOT_WEIGHTS = re.compile(r"^vision_model\.embeddings\.position_ids$")
+_CLIP_POSITIONS = "position_ids"
+
+
+@dataclass(frozen=True, eq=False)
+class Zero123Networks:
+    """The frozen networks, in eval mode.
+
+    Attributes:
+        unet: 8 channels in (the noised latent, then the condition's), 4 out.
+        vae: its config's ``scaling_factor`` is that of noised latents.
+        vision: CLIP's image encoder with projection.
+        projection: of [embedding, camera vector] to a token.
+        levels: the noise schedule.
+    """
+
+    unet: Any
+    vae: Any
+    vision: Any
+    projection: nn.Linear
+    levels: NoiseLevels
+
+    def parts(self) -> tuple[nn.Module, ...]:
+        """All networks."""
+        return self.unet, self.vae, self.vision, self.projection
+
+
+def load_networks(config: Zero123Config, device: torch.device) -> Zero123Networks:
+    """Read the networks onto ``device`` in the formats of the config.
+
+    Raises:
+        ConfigError: no path, or the libraries are not installed.
+        InputError: a file is missing, damaged, or has tensors missing, unknown or misshapen; the
+            message names the file and the tensors.
+    """
+    classes = _classes()
+    found = _find(config.path)
+    if found.is_dir():
+        networks = _from_folder(found, config, classes, device)
+    else:
+        networks = _from_original(found, config, classes, device)
+    for part in networks.parts():
+        part.eval().requires_grad_(False)
+    sizes = [sum(p.numel() for p in part.parameters()) / 1e6 for part in networks.parts()]
+    logger.info(
+        "%s: UNet %.1f M, VAE %.1f M, CLIP %.1f M, projection %.1f M parameters", found, *sizes
+    )
+    return networks
+
+
+def build_networks(settings: dict[str, dict[str, Any]], classes: Any) -> tuple[nn.Module, ...]:
+    """UNet, VAE, vision encoder and projection on the meta device, without values."""
+    with torch.device("meta"):
+        unet = classes.unet.from_config(settings["unet"])
+        vae = classes.vae.from_config(settings["vae"])
+        vision_config = classes.vision_config.from_dict(settings["image_encoder"])
+        vision = classes.vision(vision_config)
+        width = vision_config.projection_dim
+        projection = nn.Linear(width + 4, unet.config.cross_attention_dim)
+    return unet, vae, vision, projection
+
+
+@dataclass(frozen=True)
+class _Classes:
+    unet: Any
+    vae: Any
+    vision: Any
+    vision_config: Any
+
+
+def _classes() -> _Classes:
+    try:
+        from diffusers import AutoencoderKL, UNet2DConditionModel
+        from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+    except ImportError as error:
+        raise ConfigError(f"Zero123 needs the extra 'mnvs': {error}") from error
+    return _Classes(
+        UNet2DConditionModel, AutoencoderKL, CLIPVisionModelWithProjection, CLIPVisionConfig
+    )
+
+
+def _find(path: str) -> Path:
+    """The folder or file; a snapshot of a hub repository if there is no such path here."""
+    if not path:
+        raise ConfigError("zero123.path: give the folder, file or hub name of the weights")
+    found = Path(path).expanduser()
+    if not found.exists():
+        found = _in_hub_cache(path)
+    if found.is_dir() and not (found / "unet").is_dir():
+        checkpoints = sorted(found.glob("*.ckpt"))
+        if len(checkpoints) == 1:
+            return checkpoints[0]
+        names = ", ".join(file.name for file in checkpoints)
+        there = f"several checkpoints ({names}): name one" if checkpoints else "no unet/, no .ckpt"
+        raise InputError(f"{found}: {there}")
+    return found
+
+
+def _in_hub_cache(name: str) -> Path:
+    repository, _, revision = name.partition("@")
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", repository):
+        raise InputError(f"{name}: no such file or folder")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(repository, revision=revision or None, local_files_only=True))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{name}: neither here nor in the hub's cache; fetch it first: hf download {repository}"
+        ) from error
+
+
+def _from_folder(
+    folder: Path, config: Zero123Config, classes: _Classes, device: torch.device
+) -> Zero123Networks:
+    parts = ("unet", "vae", "image_encoder")
+    settings = {part: _read_json(folder / part / "config.json") for part in parts}
+    levels = _schedule(folder / "scheduler" / "scheduler_config.json")
+    unet, vae, vision, projection = build_networks(settings, classes)
+    dtype, vae_dtype = config.compute_dtype(device), config.picture_dtype()
+    for part, network, kind in (
+        ("unet", unet, dtype),
+        ("vae", vae, vae_dtype),
+        ("image_encoder", vision, dtype),
+    ):
+        file = _weights(folder / part, config.variant)
+        file.place(network, _same_names(network, file), kind, device)
+        file.refuse_rest(_NOT_WEIGHTS)
+    name = next((n for n in _PROJECTIONS if (folder / n).is_dir()), None)
+    if name is None:
+        raise InputError(f"{folder}: neither {' nor '.join(_PROJECTIONS)} is there")
+    file = _weights(folder / name, config.variant)
+    file.place(projection, projection_sources(_PROJECTIONS[name]), dtype, device)
+    file.refuse_rest(_NOT_WEIGHTS)
+    return _finish(unet, vae, vision, projection, levels, device)
+
+
+def _from_original(
+    path: Path, config: Zero123Config, classes: _Classes, device: torch.device
+) -> Zero123Networks:
+    file = WeightFile(path)
+    settings, levels = original.settings(file, config.original_config)
+    unet, vae, vision, projection = build_networks(settings, classes)
+    names = unet.state_dict()
+    layers = settings["unet"]["layers_per_block"]
+    averaged = unet_sources(names, layers, averaged=True)
+    plain = unet_sources(names, layers, averaged=False)
+    use_average = any(source.name in file.shapes for source in averaged.values())
+    logger.info("%s: taking the %s UNet", path, "averaged" if use_average else "last")
+    dtype = config.compute_dtype(device)
+    file.place(unet, averaged if use_average else plain, dtype, device)
+    levels_of_vae = len(settings["vae"]["block_out_channels"])
+    sources = vae_sources(vae.state_dict(), levels_of_vae)
+    file.place(vae, sources, config.picture_dtype(), device)
+    file.place(vision, vision_sources(vision.state_dict()), dtype, device)
+    file.place(projection, projection_sources(), dtype, device)
+    # The UNet of the last step beside the average is the one thing left on purpose.
+    spare = [re.escape(source.name) for source in plain.values()] if use_average else []
+    file.refuse_rest(re.compile("|".join((IGNORED.pattern, *(f"^{n}$" for n in spare)))))
+    return _finish(unet, vae, vision, projection, levels, device)
+
+
+def _finish(
+    unet: Any, vae: Any, vision: Any, projection: Any, levels: NoiseLevels, device: torch.device
+) -> Zero123Networks:
+    if (unet.config.in_channels, unet.config.out_channels) != (8, 4):
+        raise InputError(
+            f"the UNet has {unet.config.in_channels} channels in and {unet.config.out_channels} "
+            "out; Zero123's has 8 and 4"
+        )
+    # Not stored, so still without values.
+    embeddings = vision.vision_model.embeddings
+    count = embeddings.position_embedding.num_embeddings
+    embeddings.register_buffer(
+        _CLIP_POSITIONS, torch.arange(count, device=device)[None], persistent=False
+    )
+    networks = Zero123Networks(unet, vae, vision, projection, levels)
+    for part in networks.parts():
+        empty = [n for n, t in (*part.named_parameters(), *part.named_buffers()) if t.is_meta]
+        if empty:
+            raise RuntimeError(f"{type(part).__name__} has values nowhere for {empty}")
+    return networks
+
+
+def _same_names(network: nn.Module, file: WeightFile) -> dict[str, Source]:
+    """Every tensor under its own name, or under that of an older diffusers."""
+    sources = {}
+    for name in network.state_dict():
+        old = name
+        for new, former in _OLD_ATTENTION.items():
+            old = old.replace(f".attentions.0.{new}.", f".attentions.0.{former}.")
+        sources[name] = Source(old if name not in file.shapes and old in file.shapes else name)
+    return sources
+
+
+def _weights(folder: Path, variant: str) -> WeightFile:
+    """A component's weight file: the variant's where there is one, safetensors before pickles."""
+    stem = _WEIGHTS.get(folder.name, "diffusion_pytorch_model")
+    stems = (stem, "pytorch_model") if stem == "model" else (stem,)
+    middles = (f".{variant}", "") if variant else ("",)
+    tried = [
+        folder / f"{name}{middle}{suffix}"
+        for middle in middles
+        for suffix, names in ((".safetensors", stems[:1]), (".bin", stems[-1:]))
+        for name in names
+    ]
+    for path in tried:
+        if path.is_file():
+            return WeightFile(path)
+    raise InputError(f"{folder}: none of {', '.join(path.name for path in tried)} is there")
+
+
+def _schedule(path: Path) -> NoiseLevels:
+    """The noise schedule of a folder; Zero123's own where the folder says nothing."""
+    if not path.is_file():
+        return NoiseLevels.scaled_linear()
+    values = _read_json(path)
+    for key, expected in (("beta_schedule", "scaled_linear"), ("prediction_type", "epsilon")):
+        if values.get(key, expected) != expected:
+            raise InputError(f"{path}: {key} is {values[key]!r}; Zero123's is {expected!r}")
+    return NoiseLevels.scaled_linear(
+        values.get("num_train_timesteps", 1000),
+        values.get("beta_start", 0.00085),
+        values.get("beta_end", 0.012),
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: a JSON object was expected")
+    return value

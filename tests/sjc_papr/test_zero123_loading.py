@@ -1,0 +1,439 @@
+"""Zero123 from disk: three layouts, one network; anything that does not fit is named."""
+
+import json
+import os
+import re
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+pytest.importorskip("diffusers")
+from diffusers.loaders.single_file_utils import (
+    convert_ldm_unet_checkpoint,
+    convert_ldm_vae_checkpoint,
+)
+from tiny_zero123 import LAYOUTS, original_state, tiny_networks, write, write_original
+
+from sjc_papr.scores import zero123_original
+from sjc_papr.scores.contract import NoiseLevels
+from sjc_papr.scores.zero123_config import Zero123Config
+from sjc_papr.scores.zero123_files import WeightFile
+from sjc_papr.scores.zero123_loading import (
+    Zero123Networks,
+    _classes,
+    build_networks,
+    load_networks,
+)
+from sjc_papr.scores.zero123_names import IGNORED, unet_sources, vae_sources, vision_sources
+from training_core.config import ConfigError, InputError
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def networks() -> Zero123Networks:
+    return tiny_networks()
+
+
+@pytest.fixture(scope="module")
+def folder(networks: Zero123Networks, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder per layout; for reading only."""
+    made = tmp_path_factory.mktemp("zero123")
+    for layout in LAYOUTS:
+        write(networks, layout, made / layout)
+    return made
+
+
+def config_for(path: Path, **values: Any) -> Zero123Config:
+    """Of anything that ``write`` makes."""
+    yaml_file = (path if path.is_dir() else path.parent) / "zero123.yaml"
+    own = str(yaml_file) if yaml_file.exists() else ""
+    return Zero123Config(path=str(path), original_config=own, **values)
+
+
+def load(path: Path, **values: Any) -> Zero123Networks:
+    return load_networks(config_for(path, **values), CPU)
+
+
+def assert_same(loaded: Zero123Networks, expected: Zero123Networks) -> None:
+    for ours, theirs in zip(loaded.parts(), expected.parts(), strict=True):
+        state, wanted = ours.state_dict(), theirs.state_dict()
+        assert state.keys() == wanted.keys()
+        assert all(torch.equal(state[name], wanted[name]) for name in wanted)
+    assert torch.equal(loaded.levels.alphas_cumprod, expected.levels.alphas_cumprod)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_gives_the_same_network(
+    layout: str, folder: Path, networks: Zero123Networks
+) -> None:
+    loaded = load(folder / layout)
+    assert_same(loaded, networks)
+    assert not any(p.requires_grad for part in loaded.parts() for p in part.parameters())
+    assert not any(part.training for part in loaded.parts())
+    picture = torch.rand(1, 3, 28, 28)
+    embeds = [n.vision(picture).image_embeds for n in (loaded, networks)]
+    assert torch.equal(*embeds)  # its positions are no weights, and yet there
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_number_formats(dtype: str, folder: Path, networks: Zero123Networks) -> None:
+    loaded = load(folder / "cc_projection", dtype=dtype, vae_dtype="bfloat16")
+    wanted = getattr(torch, dtype)
+    formats = [{p.dtype for p in part.parameters()} for part in loaded.parts()]
+    assert formats == [{wanted}, {torch.bfloat16}, {wanted}, {wanted}]
+    weight = networks.unet.conv_in.weight
+    assert torch.equal(loaded.unet.conv_in.weight, weight.to(wanted))
+
+
+def test_auto_is_half_precision_on_a_gpu_only() -> None:
+    config = Zero123Config()
+    assert config.compute_dtype(CPU) == torch.float32
+    assert config.compute_dtype(torch.device("cuda")) == torch.float16
+
+
+def test_the_averaged_unet_is_preferred_and_not_needed(
+    networks: Zero123Networks, tmp_path: Path
+) -> None:
+    both = torch.load(write_original(networks, tmp_path / "both"), weights_only=True)["state_dict"]
+    name = "model.diffusion_model.input_blocks.0.0.weight"
+    assert not torch.equal(both[name], networks.unet.conv_in.weight)
+    assert_same(load(tmp_path / "both" / "zero123.ckpt"), networks)
+    plain = write_original(networks, tmp_path / "plain", averaged=False)
+    assert not any(n.startswith("model_ema") for n in WeightFile(plain).shapes)
+    assert_same(load(plain), networks)
+
+
+def test_an_original_as_safetensors_and_in_a_folder(
+    networks: Zero123Networks, tmp_path: Path
+) -> None:
+    checkpoint = write_original(networks, tmp_path / "zero123")
+    assert_same(load(checkpoint.parent), networks)
+    (tmp_path / "other").mkdir()
+    other = tmp_path / "other" / "stable.safetensors"
+    save_file(original_state(networks, averaged=False), other)
+    config = config_for(checkpoint)
+    config.path = str(other)
+    assert_same(load_networks(config, CPU), networks)
+
+
+def test_pickled_weights_variants_and_old_names(
+    networks: Zero123Networks, folder: Path, tmp_path: Path
+) -> None:
+    """What older uploads look like: .bin files, the VAE's attention named otherwise."""
+    made = write(networks, "cc_projection", tmp_path / "old")
+    names = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    for part, stem, pickled in (
+        ("unet", "diffusion_pytorch_model", "diffusion_pytorch_model"),
+        ("vae", "diffusion_pytorch_model", "diffusion_pytorch_model"),
+        ("image_encoder", "model", "pytorch_model"),
+    ):
+        path = made / part / f"{stem}.safetensors"
+        state = load_file(path)
+        if part == "vae":
+            for new, old in names.items():
+                change = (f"attentions.0.{new}.", f"attentions.0.{old}.")
+                state = {name.replace(*change): t for name, t in state.items()}
+            assert any(".query." in name for name in state)
+        if part == "image_encoder":
+            state["vision_model.embeddings.position_ids"] = torch.arange(17)[None]
+        torch.save(OrderedDict(state), path.with_name(f"{pickled}.bin"))
+        path.unlink()
+    assert_same(load(made), networks)
+    half = {n: t.half() for n, t in networks.unet.state_dict().items()}
+    save_file(half, made / "unet" / "diffusion_pytorch_model.fp16.safetensors")
+    loaded = load(made, variant="fp16")
+    assert torch.equal(loaded.unet.conv_in.weight, networks.unet.conv_in.weight.half().float())
+
+
+class _Command:
+    """Pickles as a call of a shell command."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (self.command,)
+
+
+def test_no_code_of_a_checkpoint_runs(networks: Zero123Networks, tmp_path: Path) -> None:
+    """Training states hold objects of other libraries; they are passed over, not rebuilt."""
+    mark = tmp_path / "ran"
+    beside = {"callbacks": {"a": _Command(f"touch {mark}")}, "path": Path("x"), "lr": [1, 2.0]}
+    path = write_original(networks, tmp_path / "bad", beside=beside)
+    assert_same(load(path), networks)
+    assert not mark.exists()
+    torch.load(path, weights_only=False)
+    assert mark.exists()  # so the file was what it should be
+
+
+def change(path: Path, **changes: Tensor | None) -> None:
+    """Change tensors of a weight file; None takes one away, `__` stands for a dot."""
+    state = load_file(path)
+    for name, tensor in changes.items():
+        key = name.replace("__", ".")
+        if tensor is None:
+            del state[key]
+        else:
+            state[key] = tensor
+    save_file(state, path)
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "message"),
+    [
+        ("unet", {"conv_in__weight": None}, r"1 tensors missing: conv_in\.weight"),
+        ("unet", {"conv_more__weight": torch.zeros(1)}, r"1 unknown tensors: conv_more\.weight"),
+        (
+            "vae",
+            {"quant_conv__bias": torch.zeros(3)},
+            r"1 wrong shapes: quant_conv\.bias is \[3\], expected \[8\]",
+        ),
+        ("cc_projection", {"projection__bias": None}, r"1 tensors missing: projection\.bias"),
+    ],
+)
+def test_tensors_that_do_not_fit_a_folder_are_named(
+    part: str,
+    changes: dict[str, Tensor | None],
+    message: str,
+    networks: Zero123Networks,
+    tmp_path: Path,
+) -> None:
+    made = write(networks, "cc_projection", tmp_path / "z")
+    file = made / part / "diffusion_pytorch_model.safetensors"
+    change(file, **changes)
+    with pytest.raises(InputError, match=re.escape(str(file)) + ": " + message):
+        load(made)
+
+
+def test_tensors_that_do_not_fit_an_original_are_named(
+    networks: Zero123Networks, tmp_path: Path
+) -> None:
+    def refusal(name: str, **changes: Tensor | None) -> str:
+        path = write_original(networks, tmp_path / name)
+        saved = torch.load(path, weights_only=True)
+        for key, tensor in changes.items():
+            saved["state_dict"][key] = tensor
+        saved["state_dict"] = {k: t for k, t in saved["state_dict"].items() if t is not None}
+        torch.save(saved, path)
+        with pytest.raises(InputError) as error:
+            load(path)
+        return str(error.value)
+
+    joint = "cond_stage_model.model.visual.transformer.resblocks.1.attn.in_proj_weight"
+    assert f"1 tensors missing: {joint}" in refusal("a", **{joint: None})
+    average = "model_ema.diffusion_modelinput_blocks00weight"
+    assert f"1 tensors missing: {average}" in refusal("b", **{average: None})
+    wrong = {"cc_projection.weight": torch.zeros(16, 16)}
+    assert "cc_projection.weight is [16, 16], expected [16, 20]" in refusal("c", **wrong)
+    more = {"model.control_model.weight": torch.zeros(1)}
+    assert "1 unknown tensors: model.control_model.weight" in refusal("d", **more)
+    linear = {"alphas_cumprod": torch.linspace(0.99, 0.01, 1000)}
+    assert "alphas_cumprod is not Zero123's schedule" in refusal("e", **linear)
+
+
+def test_other_schedules_and_networks_are_refused(
+    networks: Zero123Networks, tmp_path: Path
+) -> None:
+    made = write(networks, "cc_projection", tmp_path / "z")
+    schedule = made / "scheduler" / "scheduler_config.json"
+    values = json.loads(schedule.read_text())
+    for key, value in (("beta_schedule", "linear"), ("prediction_type", "v_prediction")):
+        schedule.write_text(json.dumps(values | {key: value}))
+        with pytest.raises(InputError, match=f"{key} is '{value}'"):
+            load(made)
+    schedule.unlink()  # not every upload has one
+    expected = NoiseLevels.scaled_linear().alphas_cumprod
+    assert torch.equal(load(made).levels.alphas_cumprod, expected)
+    settings = made / "unet" / "config.json"
+    values = json.loads(settings.read_text())
+    settings.write_text(json.dumps(values | {"in_channels": 4}))
+    change(
+        made / "unet" / "diffusion_pytorch_model.safetensors",
+        conv_in__weight=torch.zeros(32, 4, 3, 3),
+    )
+    with pytest.raises(InputError, match="4 channels in"):
+        load(made)
+
+
+def test_paths_that_lead_nowhere(tmp_path: Path, networks: Zero123Networks) -> None:
+    def refusal(path: object) -> str:
+        with pytest.raises((ConfigError, InputError)) as error:
+            load_networks(Zero123Config(path=str(path)), CPU)
+        return str(error.value)
+
+    assert "zero123.path" in refusal("")
+    assert "no such file or folder" in refusal(tmp_path / "nothing")
+    assert "fetch it first" in refusal("nobody-has/this-model")
+    assert "no unet/, no .ckpt" in refusal(tmp_path)
+    for name in ("a.ckpt", "b.ckpt"):
+        (tmp_path / name).write_bytes(b"not a checkpoint")
+    assert "a.ckpt, b.ckpt" in refusal(tmp_path)
+    assert "a.ckpt: not a readable checkpoint" in refusal(tmp_path / "a.ckpt")
+    made = write(networks, "cc_projection", tmp_path / "z")
+    (made / "vae" / "diffusion_pytorch_model.safetensors").unlink()
+    assert "diffusion_pytorch_model.safetensors, diffusion_pytorch_model.bin" in refusal(made)
+
+
+class _PlainClip(nn.Module):
+    """OpenAI's vision transformer, with its tensors' names, in as few words as possible."""
+
+    def __init__(self, state: dict[str, Tensor]) -> None:
+        super().__init__()
+        prefix = "cond_stage_model.model.visual."
+        self.w = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
+
+    def norm(self, x: Tensor, name: str) -> Tensor:
+        return nn.functional.layer_norm(
+            x, x.shape[-1:], self.w[f"{name}.weight"], self.w[f"{name}.bias"], 1e-5
+        )
+
+    def forward(self, picture: Tensor) -> Tensor:
+        w = self.w
+        patch = w["conv1.weight"].shape[-1]
+        x = nn.functional.conv2d(picture, w["conv1.weight"], stride=patch).flatten(2).mT
+        x = torch.cat([w["class_embedding"].expand(len(x), 1, -1), x], 1)
+        x = self.norm(x + w["positional_embedding"], "ln_pre")
+        width, blocks = x.shape[-1], "transformer.resblocks"
+        for i in range(sum(n.endswith("ln_1.weight") for n in w)):
+            attention = nn.MultiheadAttention(width, width // 64, batch_first=True)
+            start = f"{blocks}.{i}.attn."
+            own = {n.removeprefix(start): t for n, t in w.items() if n.startswith(start)}
+            attention.load_state_dict(own)
+            y = self.norm(x, f"{blocks}.{i}.ln_1")
+            x = x + attention(y, y, y, need_weights=False)[0]
+            y = self.norm(x, f"{blocks}.{i}.ln_2")
+            mlp = f"{blocks}.{i}.mlp"
+            y = nn.functional.linear(y, w[f"{mlp}.c_fc.weight"], w[f"{mlp}.c_fc.bias"])
+            y = y * torch.sigmoid(1.702 * y)
+            x = x + nn.functional.linear(y, w[f"{mlp}.c_proj.weight"], w[f"{mlp}.c_proj.bias"])
+        return self.norm(x[:, 0], "ln_post") @ w["proj"]
+
+
+@torch.no_grad()
+def test_clip_computes_what_openai_s_does(networks: Zero123Networks, folder: Path) -> None:
+    """Queries, keys and values out of one matrix, the transposed projection, the activation."""
+    state = original_state(networks, averaged=False)
+    picture = torch.randn(2, 3, 28, 28)
+    loaded = load(folder / "original" / "zero123.ckpt")
+    torch.testing.assert_close(
+        loaded.vision(picture).image_embeds, _PlainClip(state)(picture), atol=1e-5, rtol=1e-4
+    )
+
+
+@pytest.fixture(scope="module")
+def full_size() -> tuple[nn.Module, ...]:
+    """The published architecture on the meta device: UNet, VAE, CLIP ViT-L/14, projection."""
+    clip = "cond_stage_model.model.visual."
+    shapes = {
+        f"{clip}conv1.weight": (1024, 3, 14, 14),
+        f"{clip}positional_embedding": (257, 1024),
+        f"{clip}proj": (1024, 768),
+        **{f"{clip}transformer.resblocks.{i}.mlp.c_fc.weight": (4096, 1024) for i in range(24)},
+    }
+    file = WeightFile.__new__(WeightFile)
+    file.path, file.shapes = Path("published.ckpt"), shapes
+    settings, _ = zero123_original.settings(file, "")
+    return build_networks(settings, _classes())
+
+
+def parameters(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+def test_full_size_is_zero123_s(full_size: tuple[nn.Module, ...]) -> None:
+    unet, vae, vision, projection = full_size
+    assert parameters(unet) == 859_532_484  # SD 1's 859,520,964 and four more channels in
+    assert parameters(vae) == 83_653_863
+    assert round(parameters(vision) / 1e6) == 304
+    assert tuple(projection.weight.shape) == (768, 772)
+
+
+def test_full_size_unet_names(full_size: tuple[nn.Module, ...]) -> None:
+    """All 686 tensors, against diffusers' own conversion of Stable Diffusion checkpoints."""
+    unet: Any = full_size[0]
+    names = unet.state_dict()
+    sources = unet_sources(names, 2, averaged=False)
+    assert len({source.name for source in sources.values()}) == len(names) == 686
+    original = {source.name: names[ours] for ours, source in sources.items()}
+    for known, shape in (
+        ("time_embed.2.bias", (1280,)),
+        ("input_blocks.3.0.op.weight", (320, 320, 3, 3)),
+        ("input_blocks.4.0.skip_connection.weight", (640, 320, 1, 1)),
+        ("middle_block.1.transformer_blocks.0.attn2.to_k.weight", (1280, 768)),
+        ("output_blocks.2.1.conv.weight", (1280, 1280, 3, 3)),
+        ("output_blocks.5.2.conv.weight", (1280, 1280, 3, 3)),
+        ("output_blocks.11.1.proj_out.weight", (320, 320, 1, 1)),
+        ("out.2.weight", (4, 320, 3, 3)),
+    ):
+        assert tuple(original[f"model.diffusion_model.{known}"].shape) == shape
+    converted = convert_ldm_unet_checkpoint(dict(original), dict(unet.config))
+    assert {n: id(t) for n, t in converted.items()} == {n: id(t) for n, t in names.items()}
+
+
+def test_full_size_averaged_unet_names(full_size: tuple[nn.Module, ...]) -> None:
+    """Names without dots are still one each, and are the plain ones but for the dots."""
+    names = full_size[0].state_dict()
+    averaged = unet_sources(names, 2, averaged=True)
+    plain = unet_sources(names, 2, averaged=False)
+    assert len({source.name for source in averaged.values()}) == 686
+    for ours, source in averaged.items():
+        joined = plain[ours].name.removeprefix("model.").replace(".", "")
+        assert source.name == f"model_ema.{joined}"
+
+
+def test_full_size_vae_names(full_size: tuple[nn.Module, ...]) -> None:
+    """All 248 tensors, against diffusers' conversion."""
+    vae: Any = full_size[1]
+    names = vae.state_dict()
+    sources = vae_sources(names, 4)
+    assert len({source.name for source in sources.values()}) == len(names) == 248
+    original = {
+        source.name: torch.empty(source.stored_shape(names[ours].shape), device="meta")
+        for ours, source in sources.items()
+    }
+    assert tuple(original["first_stage_model.encoder.mid.attn_1.q.weight"].shape) == (
+        512,
+        512,
+        1,
+        1,
+    )
+    assert "first_stage_model.decoder.up.3.upsample.conv.weight" in original
+    converted = convert_ldm_vae_checkpoint(dict(original), dict(vae.config))
+    assert converted.keys() == names.keys()
+    for ours, source in sources.items():
+        theirs = converted[ours]
+        # Convolution kernels of one pixel are flattened, which makes another tensor of them.
+        assert theirs is original[source.name] or source.kernel
+        assert theirs.shape == names[ours].shape
+
+
+def test_full_size_clip_names(full_size: tuple[nn.Module, ...]) -> None:
+    """Our 392 tensors take the 296 of OpenAI's ViT-L/14, all of them, each third once."""
+    names = full_size[2].state_dict()
+    sources = vision_sources(names)
+    assert len(names) == len(set(sources.values())) == 392
+    block = [
+        f"{n}.{w}"
+        for n in ("ln_1", "ln_2", "mlp.c_fc", "mlp.c_proj", "attn.out_proj")
+        for w in ("weight", "bias")
+    ]
+    block += ["attn.in_proj_weight", "attn.in_proj_bias"]
+    ends = ["class_embedding", "positional_embedding", "proj", "conv1.weight"]
+    ends += [f"ln_{end}.{w}" for end in ("pre", "post") for w in ("weight", "bias")]
+    expected = {f"transformer.resblocks.{i}.{n}" for i in range(24) for n in block} | set(ends)
+    assert len(expected) == 296
+    prefix = "cond_stage_model.model.visual."
+    assert {source.name.removeprefix(prefix) for source in sources.values()} == expected
+
+
+def test_what_is_ignored_is_no_network_s() -> None:
+    for name in ("betas", "sqrt_recipm1_alphas_cumprod", "posterior_mean_coef2", "model_ema.decay"):
+        assert IGNORED.search(name)
+    for name in ("cc_projection.weight", "model.diffusion_model.out.0.bias", "control.betas"):
+        assert not IGNORED.search(name)
