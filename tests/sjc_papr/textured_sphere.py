@@ -1,0 +1,65 @@
+"""Exact pictures of smoothly coloured spheres, as views of ``sjc_papr.terms.near_view``."""
+
+import numpy as np
+import torch
+from tiny_scene import ORIGIN, RADIUS, Centre, draw_sphere
+from torch import Tensor
+
+from blender_render.cameras import Camera
+from sjc_papr.rays import RayBundle, camera_rays
+from sjc_papr.terms.near_view import View
+
+# Of the colour over space: three directions, one wave in about 0.4 units.
+_WAVES = np.array([[14.0, 3.0, -5.0], [-4.0, 12.0, 6.0], [5.0, -6.0, 13.0]])
+
+
+def colour_at(points: np.ndarray) -> np.ndarray:
+    """A smooth colour [..., 3] in [0, 1] at points [..., 3]."""
+    return 0.5 + 0.4 * np.sin(points @ _WAVES.T)
+
+
+def surface_points(camera: Camera, depth: np.ndarray) -> np.ndarray:
+    """World points [H, W, 3] of planar depth [H, W]."""
+    x, y = np.meshgrid(np.arange(camera.width) + 0.5, np.arange(camera.height) + 0.5)
+    pixels = np.stack([x.ravel(), y.ravel()], axis=1)
+    return camera.unproject(pixels, depth.ravel()).reshape(*depth.shape, 3)
+
+
+def draw_view(
+    camera: Camera, centres: tuple[Centre, ...] = (ORIGIN,), background: float = 1.0
+) -> View:
+    """Spheres as a perfect renderer would give them, in float64; the background's depth is 9."""
+    depth = np.full((camera.height, camera.width), np.inf)
+    for centre in centres:
+        drawn = draw_sphere(camera, centre)[1]
+        depth = np.where((drawn > 0.0) & (drawn < depth), drawn, depth)
+    alpha = np.isfinite(depth)
+    depth = np.where(alpha, depth, 9.0)
+    colour = np.where(alpha[..., None], colour_at(surface_points(camera, depth)), background)
+    return View(camera, *(torch.tensor(x, dtype=torch.float64) for x in (colour, depth, alpha)))
+
+
+def sees(eye: np.ndarray, points: np.ndarray, centres: tuple[Centre, ...]) -> np.ndarray:
+    """Bool [N]: nothing of the spheres lies between an eye and points [N, 3], by 2000 samples."""
+    clear = np.ones(len(points), dtype=bool)
+    for share in np.linspace(0.0, 0.995, 2000):
+        between = eye + share * (points - eye)
+        for centre in centres:
+            clear &= np.linalg.norm(between - np.asarray(centre), axis=-1) > RADIUS * 0.999
+    return clear
+
+
+def doubled(rays: RayBundle) -> RayBundle:
+    """Rays in float64."""
+    return RayBundle(rays.origins.double(), rays.directions.double(), rays.forward.double())
+
+
+def exact_rays(camera: Camera) -> RayBundle:
+    """Rays of a camera in float64."""
+    return doubled(camera_rays(camera))
+
+
+def leaf(view: View) -> View:
+    """The same view with tensors that collect gradients."""
+    tensors: list[Tensor] = [t.detach().clone().requires_grad_(True) for t in view[1:]]
+    return View(view.camera, *tensors)
