@@ -27,7 +27,7 @@ _CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 class Zero123:
     """See ``contract.ScoreModel``. The networks are frozen; only ``encode`` passes gradients on.
 
-    Target views must be those of ``target_camera``: Zero123 knows one field of view.
+    Zero123 knows one field of view: renders go through ``view``, or are made by ``target_camera``.
 
     Attributes:
         networks: the frozen networks, moved to the device where they compute.
@@ -76,6 +76,21 @@ class Zero123:
         """
         return self.cameras.camera(camera, size or self.picture_size)
 
+    def view(self, picture: Tensor, camera: Camera) -> tuple[Tensor, Camera]:
+        """What Zero123 would see of a view on white, and its camera; differentiable.
+
+        Padded or cropped to its field of view, which is exact as long as what is cropped is seen
+        and what is padded is white.
+
+        Args:
+            picture: [3, H, W] in [0, 1], any size and lens. camera: of it.
+
+        Returns:
+            [3, S, S] for ``encode``, and the camera for ``predict_noise``.
+        """
+        wanted = self.target_camera(camera)
+        return seen_by(picture.to(self.device).float(), camera, wanted), wanted
+
     def encode(self, pictures: Tensor) -> Tensor:
         """Pictures [B, 3, S, S] in [0, 1] → scaled latents [B, 4, S/8, S/8], float32.
 
@@ -116,7 +131,7 @@ class Zero123:
                 self.config.radius,
             )
             self._warned = True
-        seen = seen_by(picture.to(self.device).float(), camera, self.target_camera(camera))
+        seen, _ = self.view(picture, camera)
         latent = self._posterior(seen[None]).chunk(2, dim=1)[0][0]
         return Condition(
             camera, {"latent": latent, "embedding": self._embed(seen), "picture": seen}

@@ -331,6 +331,27 @@ def test_views_it_cannot_judge_are_refused(networks: Zero123Networks) -> None:
         score.encode(torch.rand(1, 3, 16, 16))
 
 
+def test_renders_of_any_lens_become_views_it_can_judge(networks: Zero123Networks) -> None:
+    """Through ``view``, a wide render gives what its middle gives, gradient included."""
+    score = model(networks)
+    step = Step(score)
+    pose = step.targets[0].cam_to_world
+    focal = 0.5 * SIDE / HALF_TAN
+    wide = Camera(pose, SIDE + 16, SIDE + 8, focal, focal, SIDE / 2 + 8, SIDE / 2 + 4)
+    render = torch.rand(3, SIDE + 8, SIDE + 16, requires_grad=True)
+    seen, at = score.view(render, wide)
+    middle = render[:, 4 : SIDE + 4, 8 : SIDE + 8]
+    torch.testing.assert_close(seen, middle, atol=1e-5, rtol=0)
+    noise = score.predict_noise(step.noisy[:1], step.t[:1], step.condition, [at])
+    torch.testing.assert_close(noise, step.predict(score)[:1], atol=1e-5, rtol=1e-4)
+    weights = torch.randn(1, *LATENT)
+    gradients = [
+        torch.autograd.grad((score.encode(picture[None]) * weights).sum(), render)[0]
+        for picture in (seen, middle)
+    ]
+    torch.testing.assert_close(gradients[0], gradients[1], atol=1e-4, rtol=1e-3)
+
+
 def test_distances_outside_its_training_are_said_once(
     networks: Zero123Networks, caplog: pytest.LogCaptureFixture
 ) -> None:
