@@ -5,10 +5,17 @@ import torch
 from tiny_scene import ORIGIN, RADIUS, Centre, draw_sphere
 from torch import Tensor
 
-from blender_render.cameras import Camera
+from blender_render.cameras import Camera, look_at
 from sjc_papr.rays import RayBundle, camera_rays
-from sjc_papr.terms.near_view import View
+from sjc_papr.terms.config_geometry import NearConfig
+from sjc_papr.terms.near_view import View, near_camera
 
+LENGTH = 2.0 * RADIUS
+# Past the origin, principal points and focal lengths all their own, pictures not square.
+ODD = (
+    Camera(look_at((2.1, -1.2, 0.9), target=(0.2, 0.1, -0.1)), 11, 8, 17.0, 15.0, 4.3, 5.1),
+    Camera(look_at((2.3, -0.9, 0.7), target=(-0.1, 0.2, 0.1)), 9, 10, 14.0, 16.0, 5.2, 4.4),
+)
 # Of the colour over space: three directions, one wave in about 0.4 units.
 _WAVES = np.array([[14.0, 3.0, -5.0], [-4.0, 12.0, 6.0], [5.0, -6.0, 13.0]])
 
@@ -49,14 +56,22 @@ def sees(eye: np.ndarray, points: np.ndarray, centres: tuple[Centre, ...]) -> np
     return clear
 
 
-def doubled(rays: RayBundle) -> RayBundle:
-    """Rays in float64."""
+def exact_rays(camera: Camera) -> RayBundle:
+    """Rays of a camera in float64."""
+    rays = camera_rays(camera)
     return RayBundle(rays.origins.double(), rays.directions.double(), rays.forward.double())
 
 
-def exact_rays(camera: Camera) -> RayBundle:
-    """Rays of a camera in float64."""
-    return doubled(camera_rays(camera))
+def neighbour(camera: Camera, seed: int = 0) -> Camera:
+    """A near camera of the spheres' world, 0.05 object lengths away."""
+    return near_camera(camera, NearConfig(), LENGTH, torch.Generator().manual_seed(seed))
+
+
+def random_view(camera: Camera, dtype: torch.dtype = torch.float64) -> View:
+    """Noise, with depth between 2 and 3."""
+    size = (camera.height, camera.width)
+    depth = 2.0 + torch.rand(size, dtype=dtype)
+    return View(camera, torch.rand(*size, 3, dtype=dtype), depth, torch.rand(size, dtype=dtype))
 
 
 def leaf(view: View) -> View:
