@@ -26,13 +26,14 @@ from sjc_papr.config import OptimizeConfig
 from sjc_papr.cost import describe_step
 from sjc_papr.device import pick_device, prepare_cpu
 from sjc_papr.evaluate import evaluate_views, mean_scores, peak_memory_bytes, read_split
+from sjc_papr.fitting import fit
 from sjc_papr.initialise import initial_points
 from sjc_papr.losses import Losses
 from sjc_papr.model import Papr
 from sjc_papr.patches import PatchSampler
 from sjc_papr.rates import Rates, Stage, peaks_of, single_stage
 from sjc_papr.train import MAY_CHANGE
-from sjc_papr.trainer import Trainer, fit
+from sjc_papr.trainer import Trainer
 from sjc_papr.validation import Validation
 from training_core import atomic
 from training_core.checkpoint import CheckpointStore, seed_everything

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from sjc_papr.sparse_config import SparseConfig
+from sjc_papr.terms.config import NovelConfig
 from training_core.checks import at_least, in_unit_interval, positive
 from training_core.config import option, section
 
@@ -126,6 +128,7 @@ class RateConfig:
     features: float = option(1e-2, "learning rate of point features")
     attention: float = option(2e-3, "learning rate of the attention networks")
     renderer: float = option(1e-3, "learning rate of the UNet")
+    factor: float = option(1.0, "multiplies all of these rates (zvict/papr's lr_factor)")
     warmup: float = option(0.01, "share of the steps over which rates rise from zero")
     final: float = option(0.02, "share of each rate left at the last step (cosine in between)")
 
@@ -242,4 +245,6 @@ class RunConfig:
 class TrainConfig(RunConfig):
     """A run of ``sjc_papr.train``."""
 
+    sparse: SparseConfig = section(SparseConfig, "which training views it may see")
     optimize: OptimizeConfig = section(OptimizeConfig, "how it learns")
+    novel: NovelConfig = section(NovelConfig, "losses on views without a picture")

@@ -55,7 +55,7 @@ class Rates:
 
 def peaks_of(config: RateConfig) -> dict[str, float]:
     """The configured rate of every group."""
-    return {group: getattr(config, group) for group in GROUPS}
+    return {group: config.factor * getattr(config, group) for group in GROUPS}
 
 
 def single_stage(config: RateConfig, steps: int) -> Rates:

@@ -5,7 +5,6 @@ multi-view frame. Validation and test views stay those of ``data.path``.
 """
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,40 +23,13 @@ from blender_render.readers import (
 )
 from sjc_papr.config import DataConfig
 from sjc_papr.evaluate import read_split
-from training_core.checks import at_least
-from training_core.config import ConfigError, InputError, option
+from sjc_papr.sparse_config import SparseConfig
+from training_core.config import ConfigError, InputError
 
 logger = logging.getLogger(__name__)
 
 # Worlds whose scale and origin differ by less than this, in object lengths, are one world.
 _SAME_WORLD = 1e-3
-
-
-@dataclass
-class SparseConfig:
-    """Which views a model may learn from."""
-
-    kind: str = option(
-        "all",
-        "all = the whole training split, sixview = one moment of a six-view video, "
-        "random and spread = some views of the training split, by lot or far apart",
-        choices=("all", "sixview", "random", "spread"),
-    )
-    count: int = option(6, "random, spread: how many views")
-    seed: int = option(0, "random, spread: draws the views")
-    sixview: str = option("", "sixview: folder or .zip of the six-view video")
-    frame: int = option(0, "sixview: which of its frames, counted from 0")
-    check_world: bool = option(
-        True,
-        "sixview: refuse a video whose world or moment is not that of data.path; false trusts it",
-    )
-
-    def validate(self) -> None:
-        """Raises ValueError on a missing video or counts that give no view."""
-        at_least(1, count=self.count)
-        at_least(0, frame=self.frame)
-        if self.kind == "sixview" and not self.sixview:
-            raise ValueError("sixview is missing: which six-view video?")
 
 
 def sparse_views(config: SparseConfig, data: DataConfig) -> Views:

@@ -13,12 +13,18 @@ from sjc_papr.config import TrainConfig
 from sjc_papr.cost import describe_step
 from sjc_papr.device import pick_device, prepare_cpu
 from sjc_papr.evaluate import evaluate_views, mean_scores, peak_memory_bytes, read_split
+from sjc_papr.fitting import fit
 from sjc_papr.initialise import initial_points
 from sjc_papr.losses import Losses
 from sjc_papr.model import Papr
 from sjc_papr.patches import PatchSampler
 from sjc_papr.rates import single_stage
-from sjc_papr.trainer import Trainer, fit
+from sjc_papr.scores.load import check_score, load_score
+from sjc_papr.sparse import sparse_views
+from sjc_papr.terms.novel import NovelViews
+from sjc_papr.terms.pictures import NovelPictures
+from sjc_papr.terms.watch import DivergenceWatch
+from sjc_papr.trainer import Trainer
 from sjc_papr.validation import Validation
 from training_core.checkpoint import seed_everything
 from training_core.cli import run_command
@@ -43,7 +49,19 @@ def make_model(config: TrainConfig, views: Views) -> Papr:
 
 def make_trainer(config: TrainConfig, model: Papr, views: Views, folder: Path) -> Trainer:
     """Everything a step needs, all groups training."""
-    optimize = config.optimize
+    optimize, novel = config.optimize, None
+    if config.novel.on:
+        novel = NovelViews(
+            model,
+            config.novel,
+            views,
+            load_score(config.novel, model.points.positions.device),
+            background=config.data.background,
+            precision=config.precision,
+            steps=optimize.steps,
+            seed=config.seed,
+        )
+    watched = config.novel.watch.restarts > 0
     return Trainer(
         model,
         PatchSampler(views, config.data.background, optimize.patches, config.seed),
@@ -53,6 +71,8 @@ def make_trainer(config: TrainConfig, model: Papr, views: Views, folder: Path) -
         precision=config.precision,
         seed=config.seed,
         fault_folder=folder,
+        novel=novel,
+        watch=DivergenceWatch(config.novel.watch, optimize.steps) if watched else None,
     )
 
 
@@ -65,8 +85,9 @@ def read_inputs(config: TrainConfig) -> tuple[Views, Views, Views | None]:
     if not config.data.path:
         raise ConfigError("data.path is missing: which pictures?")
     Losses(config.optimize.losses)
+    check_score(config.novel)
     data = Path(config.data.path)
-    train, test = read_split(config.data, data, "train"), read_split(config.data, data, "test")
+    train, test = sparse_views(config.sparse, config.data), read_split(config.data, data, "test")
     return train, test, read_split(config.data, data, "val") if config.log.validate_every else None
 
 
@@ -88,6 +109,7 @@ def run(config: TrainConfig) -> None:
             stop,
             description=f"train {config.name}",
             validate=validation,
+            look=NovelPictures(trainer.novel) if trainer.novel else None,
         )
     scores = evaluate_views(
         model,

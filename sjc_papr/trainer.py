@@ -1,42 +1,39 @@
-"""One optimisation step of PAPR, and the loop around it. Phases 2 and 3 share both."""
+"""One optimisation step of PAPR. Phases 2 and 3 share it."""
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from sjc_papr.config import LogConfig, OptimizeConfig
+from sjc_papr.config import OptimizeConfig
 from sjc_papr.density import change_density
+from sjc_papr.fitting import Diverged
 from sjc_papr.losses import Losses
 from sjc_papr.model import Papr
 from sjc_papr.patches import PatchSampler
 from sjc_papr.rates import Rates
 from sjc_papr.rays import RayBundle
 from sjc_papr.renderer import render
+from sjc_papr.terms.novel import NovelViews
+from sjc_papr.terms.watch import DivergenceWatch
 from training_core.checkpoint import (
     Checkpoint,
-    CheckpointStore,
     capture_optimizer,
     capture_rng,
     restore_optimizer,
     restore_rng,
 )
 from training_core.guards import TrainingFault, check_finite
-from training_core.metrics_log import MetricsLog, progress
-from training_core.run_folder import RunFolder
-from training_core.stopping import StopSignals
 
 logger = logging.getLogger(__name__)
 
 # Below this, the background has taken every ray and gradients to the points have vanished.
 _DEAD_ALPHA = 1e-3
 
-Validate = Callable[[MetricsLog, int], float]
 # A loss on the model itself rather than on its pictures: weight and term.
 ModelTerm = tuple[float, Callable[[Papr], Tensor]]
 
@@ -54,6 +51,9 @@ class Trainer:
         seed: of the points added on the way.
         model_terms: further losses by name, on the model itself.
         fault_folder: where the state is written should a loss stop being finite.
+        novel: losses on views without pictures; None where none has a weight, and then no step
+            knows of them.
+        watch: sees divergence; ``sjc_papr.fitting.fit`` then starts over.
     """
 
     def __init__(
@@ -68,8 +68,11 @@ class Trainer:
         seed: int,
         fault_folder: Path,
         model_terms: Mapping[str, ModelTerm] | None = None,
+        novel: NovelViews | None = None,
+        watch: DivergenceWatch | None = None,
     ) -> None:
         self.model_terms = model_terms or {}
+        self.novel, self.watch = novel, watch
         self.fault_folder = fault_folder
         self.model, self.sampler, self.config, self.rates = model, sampler, config, rates
         self.background, self.precision, self.seed = background, precision, seed
@@ -86,10 +89,14 @@ class Trainer:
         )
         self.dead_steps = 0
 
-    def step(self, step: int) -> dict[str, Tensor]:
+    def step(self, step: int, *, measure: bool = False) -> dict[str, Tensor]:
         """Run step number ``step`` (from 0); returns what is worth logging.
 
+        Args:
+            measure: also measure what costs time and is only worth having when it is logged.
+
         Raises:
+            Diverged: the watch saw loss or gradients explode; nothing was changed by this step.
             TrainingFault: a loss is not finite, or attention is dead.
         """
         self._set_rates(step)
@@ -98,7 +105,13 @@ class Trainer:
         self._refuse_dead(step, [attended for _, attended in batches])
         losses = [losses for losses, _ in batches]
         logged = {name: torch.stack([b[name] for b in losses]).mean() for name in losses[0]}
+        if self.novel and self.novel.due(step):
+            self.novel.balance.see("photometric", float(logged["picture_gradient/photometric"]))
+            logged |= self.novel.backward(step, measure=measure)
         logged |= self._clip()
+        if self.watch:
+            loss, norm = float(logged["loss/total"]), float(logged["gradient_norm"])
+            self.watch.judge(step, loss, norm)
         # Before the step, so that no bad value reaches a weight.
         checked = {"loss": logged["loss/total"], "gradient": logged["gradient_norm"]}
         check_finite(step, checked, self.fault_folder, self.model.state_dict)
@@ -121,12 +134,17 @@ class Trainer:
         """
         rays, target = rays.to(self.device), target.to(self.device)
         output = render(self.model, rays, background=self.background, precision=self.precision)
+        if self.novel:
+            output.rgb.retain_grad()
         loss, terms = self.losses(output.rgb, target)
         for name, (weight, term) in self.model_terms.items():
             terms[name] = weight, term(self.model)
             loss = loss + weight * terms[name][1]
         (loss / self.config.patches.accumulate).backward()
         logged = {"loss/total": loss.detach()}
+        if self.novel:
+            assert output.rgb.grad is not None
+            logged["picture_gradient/photometric"] = output.rgb.grad.norm()
         for name, (weight, value) in terms.items():
             logged[f"loss/{name}"] = value.detach()
             logged[f"weighted/{name}"] = weight * value.detach()
@@ -174,7 +192,21 @@ class Trainer:
         optimizer, optimizer_state = capture_optimizer(self.optimizer, "optimizer")
         rng, rng_state = capture_rng()
         state = {"optimizer": optimizer_state, "rng": rng_state, "dead_steps": self.dead_steps}
+        if self.novel:
+            state["balance"] = dict(self.novel.balance.means)
+        if self.watch:
+            state["watch"] = self.watch.save()
         return tensors | optimizer | rng, state
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return self.config.steps
+
+    def facts(self) -> dict[str, float]:
+        """What is logged beside the losses: learning rates and the number of points."""
+        rates = {f"rate/{g['name']}": g["lr"] for g in self.optimizer.param_groups}
+        return rates | {"points": float(len(self.model.points))}
 
     def restore(self, saved: Checkpoint) -> None:
         """Continue from a checkpoint, bit for bit."""
@@ -183,6 +215,23 @@ class Trainer:
         restore_optimizer(self.optimizer, "optimizer", saved.tensors, state["optimizer"])
         restore_rng(saved.tensors, state["rng"])
         self.dead_steps = state["dead_steps"]
+        if self.novel:
+            self.novel.balance.means = dict(state["balance"])
+        if self.watch:
+            self.watch.load(state["watch"])
+            self._scale_sjc()
+
+    def start_over(self, fault: Diverged, saved: Checkpoint) -> None:
+        """Back to a checkpoint, with less SJC than before; raises ``fault`` after enough tries."""
+        if self.watch is None:
+            raise fault
+        self.watch.start_over(fault)
+        self.restore(saved)
+        logger.warning("SJC's weight is now %.3g of the configured one", self.watch.scale)
+
+    def _scale_sjc(self) -> None:
+        if self.novel and self.watch:
+            self.novel.sjc_scale = self.watch.scale
 
 
 def model_tensors(saved: Checkpoint) -> dict[str, Tensor]:
@@ -192,75 +241,3 @@ def model_tensors(saved: Checkpoint) -> dict[str, Tensor]:
         for name, tensor in saved.tensors.items()
         if name.startswith("model.")
     }
-
-
-class Elapsed(NamedTuple):
-    """Time spent training, restarts included: on the clock, and of all CPU threads together."""
-
-    seconds: float
-    cpu_seconds: float
-
-    @staticmethod
-    def now() -> "Elapsed":
-        return Elapsed(time.monotonic(), time.process_time())
-
-    def since(self, begin: "Elapsed", earlier: "Elapsed") -> "Elapsed":
-        """What lies between ``begin`` and here, plus ``earlier``."""
-        return Elapsed(*(a - b + c for a, b, c in zip(self, begin, earlier, strict=True)))
-
-
-def fit(
-    trainer: Trainer,
-    run: RunFolder,
-    log: LogConfig,
-    stop: StopSignals,
-    *,
-    description: str,
-    validate: Validate | None = None,
-) -> Elapsed:
-    """Train to the end, from the run's latest checkpoint if it has one.
-
-    Args:
-        validate: called every ``log.validate_every`` steps; returns the PSNR by which the best is
-            kept.
-
-    Returns:
-        Time spent training, that before a restart included.
-
-    Raises:
-        Stopped: a signal came; everything is saved. TrainingFault: see ``Trainer.step``.
-    """
-    store = CheckpointStore(run.checkpoints, keep_last=log.keep_last)
-    saved = store.load()
-    total, first, earlier = trainer.config.steps, 0, Elapsed(0.0, 0.0)
-    if saved is not None:
-        trainer.restore(saved)
-        first, earlier = saved.step, Elapsed(**saved.state["elapsed"])
-    begin = Elapsed.now()
-
-    with (
-        MetricsLog(run, first) as metrics,
-        progress(total, initial=first, description=description) as bar,
-    ):
-        for step in range(first, total):
-            values = trainer.step(step)
-            done, quality = step + 1, None
-            if done % log.every == 0 or done == total:
-                metrics.log(done, {k: float(v) for k, v in values.items()} | _facts(trainer, done))
-                bar.set_postfix(loss=float(values["loss/total"]))
-            if validate and log.validate_every and done % log.validate_every == 0:
-                quality = validate(metrics, done)
-            due = done % log.checkpoint_every == 0 or done == total or stop.requested
-            # A validated state is saved as well: the best must be the one that was measured.
-            if due or quality is not None:
-                tensors, state = trainer.tensors()
-                elapsed = Elapsed.now().since(begin, earlier)
-                store.save(done, tensors, state | {"elapsed": elapsed._asdict()}, quality)
-                stop.raise_if_requested()
-            bar.update()
-    return Elapsed.now().since(begin, earlier)
-
-
-def _facts(trainer: Trainer, step: int) -> dict[str, float]:
-    facts = {f"rate/{g['name']}": g["lr"] for g in trainer.optimizer.param_groups}
-    return facts | {"points": float(len(trainer.model.points))}

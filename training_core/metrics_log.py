@@ -63,6 +63,13 @@ class MetricsLog:
         with atomic.naming(self._path):
             self._board.add_mesh(tag, vertices, colors=colours, global_step=step)
 
+    def rewind(self, step: int) -> None:
+        """Drop the lines after `step`, because training goes on from there once more."""
+        with atomic.naming(self._path):
+            self._file.close()
+            _drop_after(self._path, step)
+            self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115
+
     def close(self) -> None:
         """Write out what is still in memory."""
         with atomic.naming(self._path):

@@ -182,7 +182,10 @@ def _compare(config_file: Path, config: Any, may_change: Collection[str]) -> Non
         old = dict(_flatten(OmegaConf.to_container(OmegaConf.load(config_file)), ""))
     except Exception as error:
         raise ConfigError(f"{config_file} cannot be read: {str(error).splitlines()[0]}") from error
-    new = dict(_flatten(OmegaConf.to_container(OmegaConf.create(to_yaml(config))), ""))
+    new = _flat(config)
+    # A key that came after the run began is no difference as long as it has its default.
+    defaults = _flat(type(config)())
+    old = {key: value for key, value in defaults.items() if key in new} | old
     for key in [*new, *(key for key in old if key not in new)]:
         free = any(key == k or key.startswith(f"{k}.") for k in may_change)
         if not free and (key not in old or key not in new or old[key] != new[key]):
@@ -191,6 +194,11 @@ def _compare(config_file: Path, config: Any, may_change: Collection[str]) -> Non
                 f"{config_file.parent} was started with {key}={before}, now {key}={now}; "
                 "keep the value, choose another name, or start anew with resume=never"
             )
+
+
+def _flat(config: Any) -> dict[str, Any]:
+    """Values by their dotted keys, as they would be read back from a file."""
+    return dict(_flatten(OmegaConf.to_container(OmegaConf.create(to_yaml(config))), ""))
 
 
 def _flatten(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:

@@ -37,13 +37,17 @@ class NoiseLevels:
         return len(self.alphas_cumprod)
 
     @staticmethod
-    def scaled_linear(steps: int = 1000, start: float = 0.00085, end: float = 0.012) -> "NoiseLevels":
+    def scaled_linear(
+        steps: int = 1000, start: float = 0.00085, end: float = 0.012
+    ) -> "NoiseLevels":
         """Stable Diffusion's and Zero123's: betas whose square roots are evenly spaced."""
         betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64).square()
         return NoiseLevels(torch.cumprod(1.0 - betas, 0))
 
     @staticmethod
-    def cosine(steps: int = 1000, offset: float = 0.008, largest_beta: float = 0.999) -> "NoiseLevels":
+    def cosine(
+        steps: int = 1000, offset: float = 0.008, largest_beta: float = 0.999
+    ) -> "NoiseLevels":
         """Nichol and Dhariwal 2021, Eq. (17): gentler than the above on small pictures."""
         t = torch.arange(steps + 1, dtype=torch.float64) / steps
         signal = torch.cos((t + offset) / (1.0 + offset) * torch.pi / 2.0).square()

@@ -88,6 +88,18 @@ def load_networks(config: Zero123Config, device: torch.device) -> Zero123Network
     return networks
 
 
+def random_networks(config: Zero123Config, device: torch.device) -> Zero123Networks:
+    """The published architecture with random weights: to be timed, not believed."""
+    unet, vae, vision, projection = parts = build_networks(original.published(), _classes())
+    for part in parts:
+        dtype = config.picture_dtype() if part is vae else config.compute_dtype(device)
+        nn.Module.to(part, dtype)  # diffusers' own warns of layers that these have not
+        part.to_empty(device=device).eval().requires_grad_(False)
+        for parameter in part.parameters():
+            parameter.normal_(std=0.02)
+    return _finish(unet, vae, vision, projection, NoiseLevels.scaled_linear(), device)
+
+
 def build_networks(settings: dict[str, dict[str, Any]], classes: Any) -> tuple[nn.Module, ...]:
     """UNet, VAE, vision encoder and projection on the meta device, without values."""
     with torch.device("meta"):

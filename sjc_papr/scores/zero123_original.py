@@ -57,7 +57,25 @@ PUBLISHED: dict[str, Any] = {
     },
 }
 
+# OpenAI's ViT-L/14.
+VISION: dict[str, Any] = {
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "projection_dim": 768,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "patch_size": 14,
+    "image_size": 224,
+    "hidden_act": "quick_gelu",
+}
+
 Settings = dict[str, dict[str, Any]]
+
+
+def published() -> Settings:
+    """Configs by component of the published checkpoints."""
+    unet = _unet(PUBLISHED["unet_config"]["params"])
+    return {"unet": unet, "vae": _vae(PUBLISHED), "image_encoder": VISION}
 
 
 def settings(file: WeightFile, yaml_path: str) -> tuple[Settings, NoiseLevels]:

@@ -1,0 +1,158 @@
+"""The loop around a step: logging, validation, checkpoints, stopping, and starting over from the
+last good state.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from torch import Tensor
+
+from sjc_papr.config import LogConfig
+from training_core.checkpoint import Checkpoint, CheckpointStore
+from training_core.guards import TrainingFault
+from training_core.metrics_log import MetricsLog, progress
+from training_core.run_folder import RunFolder
+from training_core.stopping import StopSignals
+
+logger = logging.getLogger(__name__)
+
+Validate = Callable[[MetricsLog, int], float]
+
+
+class Diverged(TrainingFault):
+    """A step found that training has left the road; the state of before may be tried again."""
+
+
+class Steps(Protocol):
+    """Something that is trained a step at a time."""
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        ...
+
+    def step(self, step: int, *, measure: bool = False) -> Mapping[str, Tensor]:
+        """Run a step; its values hold ``loss/total``. ``measure``: this step's are logged."""
+        ...
+
+    def facts(self) -> Mapping[str, float]:
+        """What is logged beside the losses."""
+        ...
+
+    def tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything a checkpoint holds."""
+        ...
+
+    def restore(self, saved: Checkpoint) -> None:
+        """Continue from a checkpoint, bit for bit."""
+        ...
+
+
+class Restarts(Protocol):
+    """Something that can be tried again, more carefully, after it diverged."""
+
+    def start_over(self, fault: Diverged, saved: Checkpoint) -> None:
+        """Restore ``saved`` and be more careful from there; raises ``fault`` when that was tried
+        often enough.
+        """
+        ...
+
+
+class Elapsed(NamedTuple):
+    """Time spent training, restarts included: on the clock, and of all CPU threads together."""
+
+    seconds: float
+    cpu_seconds: float
+
+    @staticmethod
+    def now() -> "Elapsed":
+        return Elapsed(time.monotonic(), time.process_time())
+
+    def since(self, begin: "Elapsed", earlier: "Elapsed") -> "Elapsed":
+        """What lies between ``begin`` and here, plus ``earlier``."""
+        return Elapsed(*(a - b + c for a, b, c in zip(self, begin, earlier, strict=True)))
+
+
+def fit(
+    trainer: Steps,
+    run: RunFolder,
+    log: LogConfig,
+    stop: StopSignals,
+    *,
+    description: str,
+    validate: Validate | None = None,
+    look: Callable[[MetricsLog, int], None] | None = None,
+) -> Elapsed:
+    """Train to the end, from the run's latest checkpoint if it has one.
+
+    Args:
+        trainer: where it is ``Restarts`` too, a step that diverged leads back to the latest
+            checkpoint instead of ending the run.
+        validate: called every ``log.validate_every`` steps; returns the PSNR by which the best is
+            kept.
+        look: called at the same steps, to show pictures.
+
+    Returns:
+        Time spent training, that before a restart included.
+
+    Raises:
+        Stopped: a signal came; everything is saved. TrainingFault: see the trainer's ``step``.
+    """
+    store = CheckpointStore(run.checkpoints, keep_last=log.keep_last)
+    saved = store.load()
+    total, step, earlier = trainer.steps, 0, Elapsed(0.0, 0.0)
+    if saved is not None:
+        trainer.restore(saved)
+        step, earlier = saved.step, Elapsed(**saved.state["elapsed"])
+    begin = Elapsed.now()
+
+    def save(done: int, quality: float | None) -> None:
+        tensors, state = trainer.tensors()
+        elapsed = Elapsed.now().since(begin, earlier)
+        store.save(done, tensors, state | {"elapsed": elapsed._asdict()}, quality)
+
+    if saved is None and hasattr(trainer, "start_over"):
+        save(0, None)  # somewhere to go back to
+    with (
+        MetricsLog(run, step) as metrics,
+        progress(total, initial=step, description=description) as bar,
+    ):
+        while step < total:
+            done, quality = step + 1, None
+            logged = done % log.every == 0 or done == total
+            try:
+                values = trainer.step(step, measure=logged)
+            except Diverged as fault:
+                step = _start_over(trainer, store, fault, metrics)
+                continue
+            if logged:
+                numbers = {name: float(value) for name, value in values.items()}
+                metrics.log(done, numbers | dict(trainer.facts()))
+                bar.set_postfix(loss=numbers["loss/total"])
+            if log.validate_every and done % log.validate_every == 0:
+                if look:
+                    look(metrics, done)
+                quality = validate(metrics, done) if validate else None
+            due = done % log.checkpoint_every == 0 or done == total or stop.requested
+            # A validated state is saved as well: the best must be the one that was measured.
+            if due or quality is not None:
+                save(done, quality)
+                stop.raise_if_requested()
+            bar.update()
+            step = done
+    return Elapsed.now().since(begin, earlier)
+
+
+def _start_over(
+    trainer: Steps, store: CheckpointStore, fault: Diverged, metrics: MetricsLog
+) -> int:
+    """Back to the latest checkpoint; returns its step."""
+    saved = store.load()
+    if saved is None or not hasattr(trainer, "start_over"):
+        raise fault
+    logger.warning("%s; back to step %d", fault, saved.step)
+    trainer.start_over(fault, saved)
+    metrics.rewind(saved.step)
+    return saved.step

@@ -1,0 +1,66 @@
+"""Settings of ``sjc_papr.train_prior``."""
+
+from dataclasses import dataclass
+
+from sjc_papr.config import LogConfig
+from sjc_papr.scores.prior_network import PriorNetworkConfig
+from training_core.checks import at_least, in_unit_interval, positive
+from training_core.config import option, section
+
+
+@dataclass
+class PriorDataConfig:
+    paths: list[str] = option([], "multi-view datasets (folders of frame folders) or frame folders")
+    skip_frames: list[int] = option(
+        [], "frames of every dataset that are left out, by number; those to be reconstructed later"
+    )
+    zoom_min: float = option(0.8, "smallest random factor on the focal length (more surroundings)")
+    zoom_max: float = option(1.1, "largest such factor (less)")
+
+    def validate(self) -> None:
+        """Raises ValueError on an empty range."""
+        positive(zoom_min=self.zoom_min)
+        if self.zoom_max < self.zoom_min:
+            raise ValueError("zoom_max must not be below zoom_min")
+
+
+@dataclass
+class PriorOptimizeConfig:
+    steps: int = option(8000, "optimizer steps")
+    batch: int = option(16, "pairs of views per step")
+    rate: float = option(6e-4, "largest learning rate (AdamW)")
+    warmup: float = option(0.02, "share of the steps over which it rises from zero")
+    final: float = option(0.05, "share of it left at the last step (cosine in between)")
+    weight_decay: float = option(0.01, "AdamW's")
+    clip_gradient: float = option(1.0, "largest gradient norm; 0 = no limit")
+    drop_condition: float = option(0.1, "share of pairs trained without condition, for guidance")
+    ema_decay: float = option(0.998, "of the averaged weights, which are the ones saved")
+
+    def validate(self) -> None:
+        """Raises ValueError on numbers that train nothing."""
+        at_least(1, steps=self.steps, batch=self.batch)
+        at_least(0, weight_decay=self.weight_decay, clip_gradient=self.clip_gradient)
+        positive(rate=self.rate)
+        in_unit_interval(warmup=self.warmup, final=self.final, ema_decay=self.ema_decay)
+        in_unit_interval(drop_condition=self.drop_condition)
+
+
+@dataclass
+class TrainPriorConfig:
+    name: str = option("prior", "name of the run's folder")
+    output_root: str = option("runs", "where run folders are made")
+    resume: str = option(
+        "auto", "auto = continue a run of this name, never = new folder", choices=("auto", "never")
+    )
+    seed: int = option(0, "seed of everything random")
+    device: str = option("auto", "auto, cpu or cuda", choices=("auto", "cpu", "cuda"))
+    threads: int = option(0, "CPU threads; 0 = leave to PyTorch")
+    precision: str = option(
+        "auto",
+        "auto = bfloat16 where the hardware has it",
+        choices=("auto", "float32", "bfloat16"),
+    )
+    data: PriorDataConfig = section(PriorDataConfig, "the pictures")
+    network: PriorNetworkConfig = section(PriorNetworkConfig, "the denoiser")
+    optimize: PriorOptimizeConfig = section(PriorOptimizeConfig, "how it learns")
+    log: LogConfig = section(LogConfig, "how often what is written")

@@ -1,0 +1,126 @@
+"""Pairs of views for the prior: a pure function of seed and step, so resuming needs no state."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from blender_render.cameras import Camera
+from blender_render.readers import Views, list_frames, read_views
+from sjc_papr.prior_config import PriorDataConfig
+from sjc_papr.scores.prior import prior_rays
+from sjc_papr.scores.prior_network import PriorNetworkConfig
+from training_core.config import ConfigError
+
+
+class PriorBatch(NamedTuple):
+    """Pairs of views as the network takes them; see ``PriorNetwork.forward``."""
+
+    target: Tensor
+    picture: Tensor
+    rays: Tensor
+    picture_rays: Tensor
+    eyes: Tensor
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One split of one frame of one object: pictures [N, 3, S, S] in [0, 1] and their cameras."""
+
+    name: str
+    pictures: Tensor
+    cameras: tuple[Camera, ...]
+
+
+def read_moments(config: PriorDataConfig, size: int, split: str) -> list[Moment]:
+    """Every frame of every dataset but those to be skipped, on white.
+
+    Raises:
+        ConfigError: nothing is left. InputError: see ``blender_render.readers.read_views``.
+    """
+    moments = []
+    for folder in frame_folders(config):
+        views = read_views(folder, split, resolution=(size, size), with_depth=False)
+        moments.append(_moment(str(folder), views))
+    return moments
+
+
+def frame_folders(config: PriorDataConfig) -> list[Path]:
+    """The frame folders that ``paths`` and ``skip_frames`` leave.
+
+    Raises:
+        ConfigError: none, or a path that does not exist.
+    """
+    folders: list[Path] = []
+    for path in map(Path, config.paths):
+        if not path.is_dir():
+            raise ConfigError(f"data.paths: no folder {path}")
+        if any(path.glob("transforms_*.json")):
+            folders.append(path)
+            continue
+        names = list_frames(path)
+        folders += [path / n for n in names if int(n.rsplit("_", 1)[1]) not in config.skip_frames]
+    if not folders:
+        raise ConfigError("data.paths names no frames to train on")
+    return folders
+
+
+def _moment(name: str, views: Views) -> Moment:
+    return Moment(name, views.composite(1.0).permute(0, 3, 1, 2).contiguous(), views.cameras)
+
+
+class PairSampler:
+    """Draws a moment, then two of its views; each is zoomed a little, its camera with it."""
+
+    def __init__(
+        self,
+        moments: Sequence[Moment],
+        config: PriorDataConfig,
+        network: PriorNetworkConfig,
+        seed: int,
+    ) -> None:
+        self.moments, self.config, self.network, self.seed = moments, config, network, seed
+
+    def sample(self, step: int, batch: int) -> PriorBatch:
+        """``batch`` pairs of step number ``step``."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        pairs = [self._pair(generator) for _ in range(batch)]
+        return PriorBatch(*map(torch.stack, zip(*pairs, strict=True)))
+
+    def _pair(self, generator: torch.Generator) -> tuple[Tensor, ...]:
+        moment = self.moments[int(torch.randint(len(self.moments), (), generator=generator))]
+        chosen = torch.randint(len(moment.cameras), (2,), generator=generator).tolist()
+        low, high = self.config.zoom_min, self.config.zoom_max
+        zooms = (low + (high - low) * torch.rand(2, generator=generator)).tolist()
+        (target, target_camera), (picture, camera) = (
+            zoomed(moment.pictures[view], moment.cameras[view], zoom)
+            for view, zoom in zip(chosen, zooms, strict=True)
+        )
+        rays = prior_rays(camera, target_camera, self.network, 1.0)
+        return target * 2.0 - 1.0, picture * 2.0 - 1.0, *rays
+
+
+def zoomed(picture: Tensor, camera: Camera, factor: float) -> tuple[Tensor, Camera]:
+    """The view a lens of ``factor`` times the focal length would give, white where it saw nothing.
+
+    Args:
+        picture: [3, S, S] in [0, 1], its principal point in the middle.
+    """
+    theta = torch.tensor([[[1.0 / factor, 0.0, 0.0], [0.0, 1.0 / factor, 0.0]]])
+    grid = F.affine_grid(theta, [1, *picture.shape], align_corners=False)
+    # Ink instead of paper, so that the zeros outside come out white.
+    ink = F.grid_sample(1.0 - picture[None], grid, align_corners=False)[0]
+    longer = Camera(
+        camera.cam_to_world,
+        camera.width,
+        camera.height,
+        camera.fl_x * factor,
+        camera.fl_y * factor,
+        camera.cx,
+        camera.cy,
+    )
+    return 1.0 - ink, longer

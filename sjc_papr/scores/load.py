@@ -1,0 +1,46 @@
+"""From settings to a score model."""
+
+import torch
+
+from sjc_papr.scores.contract import ScoreModel
+from sjc_papr.scores.prior import PixelPrior, read_network_config
+from sjc_papr.terms.config import NovelConfig
+from training_core.config import ConfigError
+
+
+def check_score(config: NovelConfig) -> None:
+    """Raises ConfigError where SJC is asked for and its model is not there."""
+    if not config.sjc.weight:
+        return
+    score = config.sjc.score
+    if score.model == "prior":
+        if not score.prior:
+            raise ConfigError(
+                "novel.sjc.score.prior is missing: which prior? (sjc_papr.train_prior makes one)"
+            )
+        read_network_config(score.prior)
+    elif not score.zero123.path:
+        raise ConfigError("novel.sjc.score.zero123.path is missing: where are its weights?")
+
+
+def load_score(config: NovelConfig, device: torch.device) -> ScoreModel | None:
+    """The score model that SJC needs, None where SJC has no weight.
+
+    Raises:
+        ConfigError: it is not there. InputError: its files are damaged.
+    """
+    check_score(config)
+    if not config.sjc.weight:
+        return None
+    score = config.sjc.score
+    if score.model == "prior":
+        return PixelPrior.load(
+            score.prior,
+            object_length=config.object_length,
+            device=device,
+            precision=score.precision,
+        )
+    # Needs diffusers and transformers, which the rest of this package does without.
+    from sjc_papr.scores.zero123 import Zero123
+
+    return Zero123.load(score.zero123, device=device, object_length=config.object_length)

@@ -1,0 +1,182 @@
+"""The small prior as a score model, and its file format.
+
+A prior is a folder: ``prior.json`` (network, noise levels, what it was trained on) and
+``prior.safetensors`` (averaged weights). ``python -m sjc_papr.train_prior`` makes one.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor
+
+from blender_render.cameras import Camera
+from sjc_papr.precision import autocast
+from sjc_papr.rays import camera_rays
+from sjc_papr.scores.contract import Condition, NoiseLevels
+from sjc_papr.scores.prior_network import PriorNetwork, PriorNetworkConfig
+from training_core import atomic
+from training_core.config import ConfigError, InputError, load_config, to_plain
+from training_core.json_files import read_json
+
+FACTS_FILE, WEIGHTS_FILE = "prior.json", "prior.safetensors"
+
+
+class PixelPrior:
+    """A ``ScoreModel`` on pixels: what is noised is the picture itself, scaled to [-1, 1].
+
+    Args:
+        network: frozen here. object_length: see ``ScoreModel``; the prior was trained on objects
+            about one long. precision: see ``sjc_papr.precision``.
+    """
+
+    def __init__(
+        self, network: PriorNetwork, *, object_length: float = 1.0, precision: str = "float32"
+    ) -> None:
+        self.network = network.eval().requires_grad_(False)
+        self.levels = NoiseLevels.cosine()
+        self.picture_size = network.config.size
+        self.object_length, self.precision = object_length, precision
+
+    @staticmethod
+    def load(
+        folder: str | Path,
+        *,
+        object_length: float = 1.0,
+        device: torch.device | str = "cpu",
+        precision: str = "float32",
+    ) -> "PixelPrior":
+        """Read a prior.
+
+        Raises:
+            ConfigError: there is none in ``folder``. InputError: its files do not fit together.
+        """
+        network = PriorNetwork(read_network_config(folder))
+        weights = Path(folder) / WEIGHTS_FILE
+        try:
+            network.load_state_dict(load_file(weights))
+        except (OSError, RuntimeError, ValueError) as error:
+            raise InputError(
+                f"{weights}: not the weights of {FACTS_FILE} beside it: {error}"
+            ) from None
+        network = network.to(device, memory_format=torch.channels_last)
+        return PixelPrior(network, object_length=object_length, precision=precision)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        """[B, 3, S, S] in [0, 1] → the same in [-1, 1]."""
+        return pictures * 2.0 - 1.0
+
+    def decode(self, clean: Tensor) -> Tensor:
+        """The inverse of ``encode``, clamped."""
+        return (clean.detach() * 0.5 + 0.5).clamp(0.0, 1.0)
+
+    def condition(self, picture: Tensor, camera: Camera) -> Condition:
+        """Shrink a view to the prior's size; its rays follow."""
+        size = self.picture_size
+        small = F.interpolate(picture[None].to(self.device), (size, size), mode="area")
+        return Condition(camera.resized(size, size), {"picture": self.encode(small)})
+
+    @torch.no_grad()
+    def predict_noise(
+        self,
+        noisy: Tensor,
+        t: Tensor,
+        condition: Condition,
+        targets: Sequence[Camera],
+        guidance: float = 1.0,
+    ) -> Tensor:
+        """See ``ScoreModel``; both halves of guidance run as one batch."""
+        batch = len(targets)
+        cameras = [
+            prior_rays(condition.camera, camera, self.network.config, self.object_length)
+            for camera in targets
+        ]
+        rays, picture_rays, eyes = (
+            torch.stack(part).to(noisy.device) for part in zip(*cameras, strict=True)
+        )
+        inputs = [
+            noisy,
+            condition.tensors["picture"].expand(batch, -1, -1, -1),
+            rays,
+            picture_rays,
+            eyes,
+        ]
+        abar = self.levels.abar(t)
+        time = torch.logit(abar.flatten())
+        if guidance in (0.0, 1.0):
+            v = self._v(inputs, time, torch.full_like(time, guidance))
+        else:
+            twice = [torch.cat([x, x]) for x in inputs]
+            given = torch.cat([torch.zeros_like(time), torch.ones_like(time)])
+            without, with_ = self._v(twice, torch.cat([time, time]), given).chunk(2)
+            v = without + guidance * (with_ - without)
+        return abar.sqrt() * v + (1.0 - abar).sqrt() * noisy
+
+    def _v(self, inputs: list[Tensor], time: Tensor, given: Tensor) -> Tensor:
+        noisy, picture, rays, picture_rays, eyes = inputs
+        with autocast(noisy.device, self.precision):
+            v = self.network(noisy, time, picture, rays, picture_rays, eyes, given)
+        return v.float()
+
+
+def prior_rays(
+    condition: Camera, target: Camera, config: PriorNetworkConfig, object_length: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What the network is told of two cameras, in the frame of the condition's azimuth.
+
+    Returns:
+        Plücker coordinates (direction, moment) of the target's and of the condition's rays,
+        [6, h, h] with h = size / patch, and both camera centres, [6], in object lengths.
+    """
+    x, y = condition.position[:2]
+    turn = -math.atan2(x, -y)
+    cos, sin = math.cos(turn), math.sin(turn)
+    to_frame = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
+    frame = torch.tensor(to_frame, dtype=torch.float32)
+    side = config.size // config.patch
+    planes, eyes = [], []
+    for camera in (target, condition):
+        bundle = camera_rays(camera.resized(side, side))
+        eye = frame @ bundle.origins[0] / object_length
+        directions = bundle.directions[0] @ frame.T
+        moments = torch.linalg.cross(eye.expand_as(directions), directions)
+        planes.append(torch.cat([directions, moments], dim=-1).permute(2, 0, 1))
+        eyes.append(eye)
+    return planes[0], planes[1], torch.cat(eyes)
+
+
+def save_prior(folder: Path, network: PriorNetwork, weights: dict[str, Tensor], facts: Any) -> None:
+    """Write averaged ``weights`` and what is worth knowing about them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    plain = {name: tensor.detach().float().cpu().contiguous() for name, tensor in weights.items()}
+    atomic.write_tensors(folder / WEIGHTS_FILE, plain)
+    atomic.write_json(folder / FACTS_FILE, {"network": to_plain(network.config), "training": facts})
+
+
+def read_network_config(folder: str | Path) -> PriorNetworkConfig:
+    """The network's sizes.
+
+    Raises:
+        ConfigError: the folder holds no prior. InputError: ``prior.json`` is damaged.
+    """
+    path = Path(folder) / FACTS_FILE
+    if not path.is_file():
+        raise ConfigError(
+            f"{folder}: no prior there ({FACTS_FILE} is missing); see sjc_papr.train_prior"
+        )
+    network = read_json(path).get("network")
+    if not isinstance(network, dict):
+        raise InputError(f"{path}: key 'network' is missing")
+    try:
+        return load_config(PriorNetworkConfig, None, [f"{k}={v}" for k, v in network.items()])
+    except ConfigError as error:
+        raise InputError(f"{path}: {error}") from None

@@ -1,0 +1,33 @@
+"""Which views a model may learn from; see ``sjc_papr.sparse``."""
+
+from dataclasses import dataclass
+
+from training_core.checks import at_least
+from training_core.config import option
+
+
+@dataclass
+class SparseConfig:
+    """Which views a model may learn from."""
+
+    kind: str = option(
+        "all",
+        "all = the whole training split, sixview = one moment of a six-view video, "
+        "random and spread = some views of the training split, by lot or far apart",
+        choices=("all", "sixview", "random", "spread"),
+    )
+    count: int = option(6, "random, spread: how many views")
+    seed: int = option(0, "random, spread: draws the views")
+    sixview: str = option("", "sixview: folder or .zip of the six-view video")
+    frame: int = option(0, "sixview: which of its frames, counted from 0")
+    check_world: bool = option(
+        True,
+        "sixview: refuse a video whose world or moment is not that of data.path; false trusts it",
+    )
+
+    def validate(self) -> None:
+        """Raises ValueError on a missing video or counts that give no view."""
+        at_least(1, count=self.count)
+        at_least(0, frame=self.frame)
+        if self.kind == "sixview" and not self.sixview:
+            raise ValueError("sixview is missing: which six-view video?")

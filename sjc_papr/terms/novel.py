@@ -1,0 +1,269 @@
+"""One step's losses on views without a picture: rendering, gradients, balance.
+
+Every view is rendered once. The losses see it through leaves of their own, so that each term's
+gradient at the picture is known by itself (its norm is logged, SJC is balanced by it) and PAPR's
+backward pass runs once a view, with their sum. The score model's graph is gone by then, and a near
+view is rendered after the base view's graph is gone too (unless ``paired_l1`` sends gradients to
+both), so that the memory is one view's.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from blender_render.cameras import Camera
+from blender_render.pictures import resize_rgba
+from blender_render.readers import Views, composite
+from sjc_papr.model import Papr
+from sjc_papr.rays import camera_rays
+from sjc_papr.renderer import RenderOutput, render
+from sjc_papr.scores.contract import ScoreModel
+from sjc_papr.terms.balance import Balance
+from sjc_papr.terms.config import NovelConfig
+from sjc_papr.terms.near_view import View, ground_truth_loss, near_camera, near_view_loss
+from sjc_papr.terms.sjc import Sjc
+from sjc_papr.terms.smoothing import depth_smoothing
+from sjc_papr.terms.target_cameras import TargetCameras, nearest_views
+from training_core.schedules import progress_of
+
+Leaves = tuple[Tensor, Tensor, Tensor]
+
+
+class _Rendered(NamedTuple):
+    """A render, and the leaves through which losses see it."""
+
+    output: RenderOutput
+    leaves: Leaves
+    view: View
+
+
+class _Term(NamedTuple):
+    """A term on a render: weight, raw value, gradient at the leaves."""
+
+    weight: float
+    value: Tensor
+    gradient: list[Tensor]
+
+
+class NovelViews:
+    """The terms with a weight above zero.
+
+    Args:
+        model: rendered here; gradients are added to its parameters.
+        train: the views with pictures.
+        score: needed where SJC has a weight.
+        background: grey level behind the object. precision: see ``sjc_papr.precision``.
+        steps: of the whole run. seed: with the step, it decides cameras, levels and noise.
+    """
+
+    def __init__(
+        self,
+        model: Papr,
+        config: NovelConfig,
+        train: Views,
+        score: ScoreModel | None,
+        *,
+        background: float,
+        precision: str,
+        steps: int,
+        seed: int,
+    ) -> None:
+        self.model, self.config, self.train = model, config, train
+        self.background, self.precision, self.steps, self.seed = background, precision, steps, seed
+        self.device = model.points.positions.device
+        self.targets = TargetCameras(train.cameras, config.targets, config.object_length)
+        self.balance = Balance(config.balance)
+        self.sjc_scale = 1.0
+        self.sjc: Sjc | None = None
+        if config.sjc.weight:
+            assert score is not None, "SJC without a score model"
+            self.sjc = Sjc(score, config.sjc, train.composite(1.0), train.cameras)
+        # What the last step saw, for TensorBoard.
+        self.pictures: dict[str, Tensor] = {}
+
+    def due(self, step: int) -> bool:
+        """Whether this step renders novel views."""
+        return step % self.config.every == 0
+
+    def backward(self, step: int, *, measure: bool) -> dict[str, Tensor]:
+        """Render this step's novel views and add their gradients; returns what is worth logging.
+
+        Args:
+            measure: also find each term's gradient norm at every parameter group, which costs a
+                backward pass a term.
+        """
+        generator = torch.Generator().manual_seed(self.seed * 1_000_033 + step)
+        progress = progress_of(step, self.steps)
+        base = self._render(self._target(progress, generator))
+        terms = {}
+        if self._sjc_due(step):
+            terms["sjc"] = self._sjc_term(base, progress, generator)
+        if self.config.smooth.weight:
+            terms["smooth"] = self._smooth_term(base)
+        near = self.config.near
+        if not near.weight:
+            return self._deliver(base, terms, measure)
+        if near.mode == "paired_l1" and near.stop_gradient == "none":
+            other = self._render(
+                near_camera(base.view.camera, near, self.config.object_length, generator)
+            )
+            loss = near_view_loss(base.view, other.view, near, self.config.object_length)
+            terms["near"] = self._term(near.weight, loss.loss, base.leaves)
+            theirs = {"near": self._term(near.weight, loss.loss, other.leaves)}
+            self._keep_near(other.view, loss.warped, loss.mask)
+            return self._deliver(other, theirs, False) | self._deliver(base, terms, measure)
+        seen = base.view.detach()
+        logged = self._deliver(base, terms, measure)
+        del base
+        for other_view, part in self._near_terms(seen, generator):
+            logged |= self._deliver(other_view, {"near": part}, measure)
+        return logged
+
+    def _near_terms(self, base: View, generator: torch.Generator):
+        """(render, term) of every near view, one at a time."""
+        near, length = self.config.near, self.config.object_length
+        if near.mode != "eq1_gt":
+            other = self._render(near_camera(base.camera, near, length, generator))
+            loss = near_view_loss(base, other.view, near, length)
+            self._keep_near(other.view, loss.warped, loss.mask)
+            yield other, self._term(near.weight, loss.loss, other.leaves)
+            return
+        for index in nearest_views(self.train.cameras, base.camera, near.neighbours):
+            camera, picture, depth = self._dataset_view(index, base.camera)
+            other = self._render(camera)
+            loss = ground_truth_loss(other.view, picture, depth, near, length)
+            self._keep_near(other.view, loss.warped, loss.mask)
+            yield other, self._term(near.weight, loss.loss, other.leaves)
+
+    def _dataset_view(self, index: int, like: Camera) -> tuple[Camera, Tensor, Tensor | None]:
+        """A training view shrunk to about the size of a novel one."""
+        camera = self.train.cameras[index]
+        scale = max(like.width, like.height) / max(camera.width, camera.height)
+        size = max(8, round(camera.width * scale)), max(8, round(camera.height * scale))
+        picture = composite(resize_rgba(self.train.images[index], *size), self.background)
+        depth = self.train.depth
+        small = None
+        if depth is not None:
+            rows = (torch.arange(size[1]) + 0.5) * camera.height / size[1]
+            columns = (torch.arange(size[0]) + 0.5) * camera.width / size[0]
+            small = depth[index][rows.long()][:, columns.long()].to(self.device)
+        return camera.resized(*size), picture.to(self.device), small
+
+    def _target(self, progress: float, generator: torch.Generator) -> Camera:
+        sides = self.config.resolutions
+        side = sides[min(int(progress * len(sides)), len(sides) - 1)]
+        camera = self.train.cameras[0]
+        scale = side / max(camera.width, camera.height)
+        size = max(8, round(camera.width * scale)), max(8, round(camera.height * scale))
+        return self.targets.sample(generator, 1, size)[0]
+
+    def _render(self, camera: Camera) -> _Rendered:
+        output = render(
+            self.model,
+            camera_rays(camera).to(self.device),
+            background=self.background,
+            precision=self.precision,
+        )
+        parts = (output.rgb, output.depth, output.alpha)
+        rgb, depth, alpha = leaves = tuple(part.detach().requires_grad_() for part in parts)
+        return _Rendered(output, leaves, View(camera, rgb[0], depth[0], alpha[0]))
+
+    def _sjc_due(self, step: int) -> bool:
+        config = self.config.sjc
+        begun = progress_of(step, self.steps) >= config.from_share
+        return self.sjc is not None and begun and step // self.config.every % config.every == 0
+
+    def _sjc_term(self, base: _Rendered, progress: float, generator: torch.Generator) -> _Term:
+        assert self.sjc is not None
+        view, config = base.view, self.config.sjc
+        # Score models know objects on white.
+        on_white = view.rgb + (1.0 - view.alpha)[..., None] * (1.0 - self.background)
+        result = self.sjc(on_white, view.camera, progress, generator)
+        term = self._term(1.0, result.loss, base.leaves)
+        self.balance.see("sjc", float(_norm(term.gradient)))
+        ramp = 1.0
+        if config.ramp_share:
+            ramp = min(1.0, (progress - config.from_share + 1.0 / self.steps) / config.ramp_share)
+        weight = config.weight * ramp * self.balance.factor() * self.sjc_scale
+        self.pictures |= {
+            "render": view.rgb.detach(),
+            "denoised": self.sjc.model.decode(result.denoised)[0].permute(1, 2, 0),
+            "sjc_residual": result.residual,
+            "sjc_level": result.t.float().mean(),
+        }
+        return _Term(weight, term.value, term.gradient)
+
+    def _smooth_term(self, base: _Rendered) -> _Term:
+        rgb, depth, alpha = base.leaves
+        config = self.config.smooth
+        loss = depth_smoothing(depth, alpha, rgb, config, self.config.object_length)
+        return self._term(config.weight, loss, base.leaves)
+
+    @staticmethod
+    def _term(weight: float, loss: Tensor, leaves: Leaves) -> _Term:
+        gradient = torch.autograd.grad(
+            loss, leaves, allow_unused=True, materialize_grads=True, retain_graph=True
+        )
+        return _Term(weight, loss.detach(), list(gradient))
+
+    def _keep_near(self, view: View, warped: Tensor, mask: Tensor) -> None:
+        shown = mask[..., None].float().expand_as(warped)
+        self.pictures |= {"near": view.rgb.detach(), "near_warped": warped, "near_mask": shown}
+
+    def _deliver(
+        self, rendered: _Rendered, terms: dict[str, _Term], measure: bool
+    ) -> dict[str, Tensor]:
+        """Send the terms' gradients on to the parameters."""
+        output, view = rendered.output, rendered.view
+        self.pictures |= {"depth": view.depth.detach(), "alpha": view.alpha.detach()}
+        if not terms:
+            return {}
+        parts = [output.rgb, output.depth, output.alpha]
+        logged: dict[str, Tensor] = {}
+        for name, term in terms.items():
+            weighted = [term.weight * gradient for gradient in term.gradient]
+            logged[f"loss/{name}"] = term.value
+            logged[f"weighted/{name}"] = term.weight * term.value
+            logged[f"picture_gradient/{name}"] = _norm(weighted)
+            if measure:
+                logged |= self._group_norms(name, parts, weighted)
+        if "sjc" in terms:
+            logged["sjc/residual"] = self.pictures["sjc_residual"]
+            logged["sjc/level"] = self.pictures["sjc_level"]
+            logged["sjc/weight"] = torch.tensor(terms["sjc"].weight)
+        total = [
+            torch.stack([term.weight * term.gradient[i] for term in terms.values()]).sum(0)
+            for i in range(len(parts))
+        ]
+        torch.autograd.backward(parts, total)
+        return logged
+
+    def _group_norms(
+        self, name: str, parts: Sequence[Tensor], gradients: Sequence[Tensor]
+    ) -> dict[str, Tensor]:
+        groups = {
+            group: [p for p in parameters if p.requires_grad]
+            for group, parameters in self.model.groups().items()
+        }
+        trained = [p for group in groups.values() for p in group]
+        found = torch.autograd.grad(
+            list(parts),
+            trained,
+            list(gradients),
+            retain_graph=True,
+            allow_unused=True,
+            materialize_grads=True,
+        )
+        by_parameter = dict(zip(map(id, trained), found, strict=True))
+        return {
+            f"parameter_gradient/{name}/{group}": _norm([by_parameter[id(p)] for p in parameters])
+            for group, parameters in groups.items()
+            if parameters
+        }
+
+
+def _norm(tensors: Sequence[Tensor]) -> Tensor:
+    """Euclidean norm of all of them together."""
+    return torch.stack([tensor.norm() for tensor in tensors]).norm()

@@ -1,0 +1,251 @@
+"""Train the small prior: one view of an object → its other views.
+
+``python -m sjc_papr.train_prior --config configs/sjc_papr/prior.yaml
+data.paths=[data/Fox,data/Robot] data.skip_frames=[0] name=NAME``
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from sjc_papr.device import pick_device, prepare_cpu
+from sjc_papr.fitting import fit
+from sjc_papr.precision import autocast
+from sjc_papr.prior_config import TrainPriorConfig
+from sjc_papr.prior_data import PairSampler, PriorBatch, frame_folders, read_moments
+from sjc_papr.scores.contract import NoiseLevels
+from sjc_papr.scores.prior import save_prior
+from sjc_papr.scores.prior_network import PriorNetwork
+from training_core.checkpoint import (
+    Checkpoint,
+    capture_optimizer,
+    capture_rng,
+    restore_optimizer,
+    restore_rng,
+    seed_everything,
+)
+from training_core.cli import run_command
+from training_core.config import ConfigError
+from training_core.guards import check_finite
+from training_core.metrics_log import MetricsLog, write_final
+from training_core.run_folder import RunFolder
+from training_core.schedules import warmup_cosine
+from training_core.stopping import StopSignals
+
+logger = logging.getLogger(__name__)
+
+MAY_CHANGE = ("log", "threads", "device", "resume", "output_root")
+# Noise levels at which validation looks: much, half, little.
+_VALIDATION_STEPS = (950, 600, 250)
+_VALIDATION_PAIRS = 32
+
+
+class PriorTrainer:
+    """A network, its averaged weights and the pairs it learns from."""
+
+    def __init__(self, config: TrainPriorConfig, sampler: PairSampler, folder: Path) -> None:
+        seed_everything(config.seed)
+        self.config, self.sampler, self.folder = config, sampler, folder
+        self.device = pick_device(config.device)
+        self.levels = NoiseLevels.cosine()
+        self.network = PriorNetwork(config.network)
+        self.network.to(self.device, memory_format=torch.channels_last)
+        self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=0.0, weight_decay=config.optimize.weight_decay, fused=True
+        )
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return self.config.optimize.steps
+
+    def step(self, step: int, *, measure: bool = False) -> dict[str, Tensor]:
+        """Run step number ``step`` (from 0).
+
+        Raises:
+            TrainingFault: the loss is not finite.
+        """
+        optimize = self.config.optimize
+        rate = warmup_cosine(
+            step,
+            optimize.steps,
+            max(1, round(optimize.warmup * optimize.steps)),
+            optimize.rate,
+            optimize.rate * optimize.final,
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        batch = self.sampler.sample(step, optimize.batch)
+        generator = torch.Generator().manual_seed(self.config.seed * 7_000_003 + step)
+        t = torch.randint(len(self.levels), (optimize.batch,), generator=generator)
+        given = (torch.rand(optimize.batch, generator=generator) >= optimize.drop_condition).float()
+        noise = torch.randn(batch.target.shape, generator=generator)
+        loss = self._loss(batch, t, noise, given)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = get_total_norm([p.grad for p in self.network.parameters() if p.grad is not None])
+        if optimize.clip_gradient:
+            clip_grads_with_norm_(self.network.parameters(), optimize.clip_gradient, norm)
+        checked = {"loss": loss.detach(), "gradient": norm}
+        check_finite(step, checked, self.folder, self.network.state_dict)
+        self.optimizer.step()
+        self._average(step)
+        return {"loss/total": loss.detach(), "gradient_norm": norm}
+
+    def _loss(self, batch: PriorBatch, t: Tensor, noise: Tensor, given: Tensor) -> Tensor:
+        """Mean squared error of v."""
+        batch = PriorBatch(*(part.to(self.device) for part in batch))
+        t, noise, given = t.to(self.device), noise.to(self.device), given.to(self.device)
+        noisy, abar = self.levels.add_noise(batch.target, noise, t), self.levels.abar(t)
+        with autocast(self.device, self.config.precision):
+            v = self.network(noisy, torch.logit(abar.flatten()), *batch[1:], given)
+        truth = abar.sqrt() * noise - (1.0 - abar).sqrt() * batch.target
+        return F.mse_loss(v.float(), truth)
+
+    @torch.no_grad()
+    def _average(self, step: int) -> None:
+        # Early on the average follows quickly, or it would remember the random start for long.
+        decay = min(self.config.optimize.ema_decay, (1.0 + step) / (10.0 + step))
+        for name, value in self.network.state_dict().items():
+            self.average[name].lerp_(value, 1.0 - decay)
+
+    def facts(self) -> dict[str, float]:
+        """What is logged beside the losses."""
+        return {"rate": self.optimizer.param_groups[0]["lr"]}
+
+    def tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything a checkpoint holds."""
+        tensors = {f"model.{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"ema.{k}": v for k, v in self.average.items()}
+        optimizer, optimizer_state = capture_optimizer(self.optimizer, "optimizer")
+        rng, rng_state = capture_rng()
+        return tensors | optimizer | rng, {"optimizer": optimizer_state, "rng": rng_state}
+
+    def restore(self, saved: Checkpoint) -> None:
+        """Continue from a checkpoint, bit for bit."""
+        parts = {
+            kind: {k.removeprefix(kind): v for k, v in saved.tensors.items() if k.startswith(kind)}
+            for kind in ("model.", "ema.")
+        }
+        self.network.load_state_dict(parts["model."])
+        for name, value in parts["ema."].items():
+            self.average[name].copy_(value)
+        restore_optimizer(self.optimizer, "optimizer", saved.tensors, saved.state["optimizer"])
+        restore_rng(saved.tensors, saved.state["rng"])
+
+
+class PriorValidation:
+    """How well the averaged network denoises pairs whose target it never saw, at fixed noise."""
+
+    def __init__(self, trainer: PriorTrainer, pairs: PriorBatch) -> None:
+        self.trainer, self.pairs = trainer, pairs
+
+    @torch.no_grad()
+    def __call__(self, log: MetricsLog, step: int) -> float:
+        """Log PSNR of the one-step denoised pictures, and show them; returns that at most noise."""
+        trainer, pairs = self.trainer, self.pairs
+        now = {k: v.clone() for k, v in trainer.network.state_dict().items()}
+        trainer.network.load_state_dict(trainer.average)
+        columns, scores = [pairs.picture, pairs.target], {}
+        for t in _VALIDATION_STEPS:
+            clean = self._denoised(t)
+            error = (clean - pairs.target).square().mean((1, 2, 3)) / 4.0
+            scores[f"val/psnr_t{t}"] = float((-10.0 * error.log10()).mean())
+            columns.append(clean)
+        trainer.network.load_state_dict(now)
+        log.log(step, scores)
+        rows = [torch.cat(list(row), dim=2) for row in zip(*(c[:8] for c in columns), strict=True)]
+        picture = torch.cat(rows, dim=1).permute(1, 2, 0) * 0.5 + 0.5
+        log.image("val/condition_truth_denoised", picture.clamp(0.0, 1.0), step)
+        return scores[f"val/psnr_t{_VALIDATION_STEPS[0]}"]
+
+    def _denoised(self, t: int) -> Tensor:
+        trainer, pairs = self.trainer, self.pairs
+        count = len(pairs.target)
+        steps = torch.full((count,), t)
+        noise = torch.randn(pairs.target.shape, generator=torch.Generator().manual_seed(t))
+        noisy, abar = (
+            trainer.levels.add_noise(pairs.target, noise, steps),
+            trainer.levels.abar(steps),
+        )
+        inputs = [noisy, torch.logit(abar.flatten()), *pairs[1:], torch.ones(count)]
+        with autocast(trainer.device, trainer.config.precision):
+            v = trainer.network(*(x.to(trainer.device) for x in inputs)).float().cpu()
+        return (abar.sqrt() * noisy - (1.0 - abar).sqrt() * v).clamp(-1.0, 1.0)
+
+
+def make_trainer(config: TrainPriorConfig, folder: Path) -> PriorTrainer:
+    """Read the data and set up; raises ConfigError or InputError on data that is not there."""
+    moments = read_moments(config.data, config.network.size, "train")
+    return PriorTrainer(
+        config, PairSampler(moments, config.data, config.network, config.seed), folder
+    )
+
+
+def validation(config: TrainPriorConfig, trainer: PriorTrainer) -> PriorValidation | None:
+    """Pairs of validation views, the same at every look; None where it is switched off."""
+    if not config.log.validate_every:
+        return None
+    moments = read_moments(config.data, config.network.size, "val")
+    sampler = PairSampler(moments, config.data, config.network, config.seed + 1)
+    return PriorValidation(trainer, sampler.sample(0, _VALIDATION_PAIRS))
+
+
+def run(config: TrainPriorConfig) -> None:
+    """Train, then write the prior to the run's folder ``prior``."""
+    prepare_cpu(config.threads)
+    if not config.data.paths:
+        raise ConfigError("data.paths is missing: which datasets?")
+    pick_device(config.device)
+    read_moments(config.data, config.network.size, "train")
+    folder = RunFolder.open(
+        Path(config.output_root), "train_prior", config.name, config, config.resume, MAY_CHANGE
+    )
+    trainer = make_trainer(config, folder.path)
+    look = validation(config, trainer)
+    with StopSignals() as stop:
+        elapsed = fit(
+            trainer, folder, config.log, stop, description=f"prior {config.name}", validate=look
+        )
+    facts = {
+        "frames": [str(path) for path in frame_folders(config.data)],
+        "steps": trainer.steps,
+        **elapsed._asdict(),
+    }
+    save_prior(folder.path / "prior", trainer.network, trainer.average, facts)
+    write_final(folder, facts | {"parameters": count_parameters(trainer.network)})
+    logger.info("prior: %s", folder.path / "prior")
+
+
+def count_parameters(network: PriorNetwork) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+def plan(config: TrainPriorConfig) -> str:
+    """What ``--dry-run`` prints, after reading the data."""
+    moments = read_moments(config.data, config.network.size, "train")
+    views = sum(len(moment.cameras) for moment in moments)
+    parameters = count_parameters(PriorNetwork(config.network))
+    return "\n".join(
+        [
+            f"{config.name}: {len(moments)} frames, {views} views at {config.network.size} px",
+            f"{parameters / 1e6:.2f} M parameters, {config.optimize.steps} steps of "
+            f"{config.optimize.batch} pairs on {pick_device(config.device)}",
+            f"to {Path(config.output_root) / 'train_prior' / config.name / 'prior'}",
+        ]
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_command(TrainPriorConfig, run=run, plan=plan, description=__doc__ or "", argv=argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,22 @@
+"""Reading JSON that somebody may have damaged."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from training_core.config import InputError
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        InputError: it cannot be read, or holds no object; the file is named.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: must hold an object, holds {type(content).__name__}")
+    return content
