@@ -10,8 +10,10 @@ import pytest
 import torch
 from accelerate import cpu_offload
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
+from mnvs.loading import placement
 from mnvs.pipeline import MNVSOutput, MNVSPipeline
 from mnvs.tiles import pack_tile
 from mnvs.tiny import TinyCheckpoint, build_tiny
@@ -169,6 +171,28 @@ def test_variant_files_and_half_precision(tiny: TinyCheckpoint, tmp_path: Path) 
     again.set_progress_bar_config(disable=True)
     output = generate(again, torch.rand(3, 16, 16), num_inference_steps=2)
     assert output.tiles.dtype == torch.float32 and output.tiles.isfinite().all()
+
+
+def test_a_pair_of_which_one_has_the_variant(tiny: TinyCheckpoint, tmp_path: Path) -> None:
+    """As published: SVD with fp16 files, which alone are fetched, Zero123++ without any."""
+    shutil.copytree(tiny.svd, tmp_path / "svd")
+    plain = tmp_path / "svd" / "unet" / "diffusion_pytorch_model.safetensors"
+    weights = {name: tensor.half() for name, tensor in load_file(plain).items()}
+    plain.unlink()
+    with pytest.raises(InputError, match="missing"):
+        MNVSPipeline.from_sources(tiny.zero123plus, tmp_path / "svd")
+    save_file(weights, plain.with_name("diffusion_pytorch_model.fp16.safetensors"))
+    pair = MNVSPipeline.from_sources(tiny.zero123plus, tmp_path / "svd", variant="fp16")
+    exact = MNVSPipeline.from_sources(tiny.zero123plus, tiny.svd)
+    place = placement(exact.unet)
+    found, wanted = pair.unet.state_dict(), exact.unet.state_dict()
+    for theirs, ours in place.temporal.items():
+        if not ours.endswith("mix_factor"):
+            assert torch.equal(found[ours], weights[theirs].float()), ours
+    for ours in place.zero123plus.values():
+        assert torch.equal(found[ours], wanted[ours]), ours
+    for name, tensor in exact.vae.state_dict().items():
+        assert torch.equal(pair.vae.state_dict()[name], tensor), name
 
 
 @pytest.mark.parametrize("kind", ["svd", "animatediff"])
