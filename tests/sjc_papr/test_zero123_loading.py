@@ -339,6 +339,7 @@ def full_size() -> tuple[nn.Module, ...]:
     file = WeightFile.__new__(WeightFile)
     file.path, file.shapes = Path("published.ckpt"), shapes
     settings, _ = zero123_original.settings(file, "")
+    assert settings == zero123_original.published()
     return build_networks(settings, _classes())
 
 
