@@ -106,6 +106,13 @@ class ScoreModel(Protocol):
     picture_size: int
     object_length: float
 
+    def view(self, picture: Tensor, camera: Camera) -> tuple[Tensor, Camera]:
+        """A render on white, [3, H, W] in [0, 1], as the model wants to see it: [3, S, S].
+
+        Differentiable. The camera returned is the one to pass as its target.
+        """
+        ...
+
     def encode(self, pictures: Tensor) -> Tensor:
         """Pictures [B, 3, S, S] in [0, 1], on white → what is noised, [B, C, h, w].
 
@@ -118,7 +125,7 @@ class ScoreModel(Protocol):
         ...
 
     def condition(self, picture: Tensor, camera: Camera) -> Condition:
-        """Prepare the view ``picture`` [3, S', S'] in [0, 1], on white, any square size."""
+        """Prepare the view ``picture`` [3, H, W] in [0, 1], on white, of any size."""
         ...
 
     def predict_noise(

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -19,6 +18,7 @@ from blender_render.cameras import Camera
 from sjc_papr.precision import autocast
 from sjc_papr.rays import camera_rays
 from sjc_papr.scores.contract import Condition, NoiseLevels
+from sjc_papr.scores.framing import square_view
 from sjc_papr.scores.prior_network import PriorNetwork, PriorNetworkConfig
 from training_core import atomic
 from training_core.config import ConfigError, InputError, load_config, to_plain
@@ -71,6 +71,10 @@ class PixelPrior:
     def device(self) -> torch.device:
         return next(self.network.parameters()).device
 
+    def view(self, picture: Tensor, camera: Camera) -> tuple[Tensor, Camera]:
+        """See ``ScoreModel``; rays tell the prior about any lens, so only the size changes."""
+        return square_view(picture, camera, self.picture_size)
+
     def encode(self, pictures: Tensor) -> Tensor:
         """[B, 3, S, S] in [0, 1] → the same in [-1, 1]."""
         return pictures * 2.0 - 1.0
@@ -81,9 +85,8 @@ class PixelPrior:
 
     def condition(self, picture: Tensor, camera: Camera) -> Condition:
         """Shrink a view to the prior's size; its rays follow."""
-        size = self.picture_size
-        small = F.interpolate(picture[None].to(self.device), (size, size), mode="area")
-        return Condition(camera.resized(size, size), {"picture": self.encode(small)})
+        small, square = self.view(picture.to(self.device), camera)
+        return Condition(square, {"picture": self.encode(small[None])})
 
     @torch.no_grad()
     def predict_noise(

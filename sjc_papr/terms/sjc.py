@@ -74,13 +74,14 @@ class Sjc:
             progress: share of the run done, for the noise range.
             generator: of the CPU; draws level and noise.
         """
-        side, model = self.model.picture_size, self.model
-        y = model.encode(resize_square(rgb.permute(2, 0, 1)[None], side))
+        model = self.model
+        picture, seen_from = model.view(rgb.permute(2, 0, 1), target)
+        y = model.encode(picture[None])
         t = draw_level(self.config, model.levels, progress, generator).to(y.device)
         noise = torch.randn(y.shape, generator=generator).to(y.device)
         noisy = model.levels.add_noise(y.detach(), noise, t)
         predicted = model.predict_noise(
-            noisy, t, self.condition(target), [target], self.config.guidance
+            noisy, t, self.condition(target), [seen_from], self.config.guidance
         )
         field = sjc_field(predicted, noise, model.levels, t, self.config)
         denoised = model.levels.clean_from_noise(noisy, predicted, t)
@@ -145,19 +146,3 @@ def draw_level(
     high = linear(progress, config.noise_max, config.noise_max_end) * last
     share = float(torch.rand((), generator=generator))
     return torch.tensor([min(max(round(low + (high - low) * share), 0), last)])
-
-
-def resize_square(pictures: Tensor, side: int) -> Tensor:
-    """Pictures [B, 3, H, W] on white → [B, 3, S, S], white beside it, aspect kept; differentiable."""
-    height, width = pictures.shape[-2:]
-    longer = max(height, width)
-    if height != width:
-        across, down = longer - width, longer - height
-        margins = (across // 2, across - across // 2, down // 2, down - down // 2)
-        pictures = F.pad(pictures, margins, value=1.0)
-    if longer == side:
-        return pictures
-    smaller = side < longer
-    return F.interpolate(
-        pictures, (side, side), mode="bilinear", align_corners=False, antialias=smaller
-    )
