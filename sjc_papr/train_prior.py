@@ -55,7 +55,8 @@ class PriorTrainer:
         self.device = pick_device(config.device)
         self.levels = NoiseLevels.cosine()
         self.network = PriorNetwork(config.network)
-        self.network.to(self.device, memory_format=torch.channels_last)
+        self.network.to(self.device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=0.0, weight_decay=config.optimize.weight_decay, fused=True

@@ -64,7 +64,7 @@ class PixelPrior:
             raise InputError(
                 f"{weights}: not the weights of {FACTS_FILE} beside it: {error}"
             ) from None
-        network = network.to(device, memory_format=torch.channels_last)
+        network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return PixelPrior(network, object_length=object_length, precision=precision)
 
     @property

@@ -7,7 +7,7 @@ view is rendered after the base view's graph is gone too (unless ``paired_l1`` s
 both), so that the memory is one view's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -121,7 +121,9 @@ class NovelViews:
             logged |= self._deliver(other_view, {"near": part}, measure)
         return logged
 
-    def _near_terms(self, base: View, generator: torch.Generator):
+    def _near_terms(
+        self, base: View, generator: torch.Generator
+    ) -> Iterator[tuple[_Rendered, _Term]]:
         """(render, term) of every near view, one at a time."""
         near, length = self.config.near, self.config.object_length
         if near.mode != "eq1_gt":
@@ -167,8 +169,8 @@ class NovelViews:
             precision=self.precision,
         )
         parts = (output.rgb, output.depth, output.alpha)
-        rgb, depth, alpha = leaves = tuple(part.detach().requires_grad_() for part in parts)
-        return _Rendered(output, leaves, View(camera, rgb[0], depth[0], alpha[0]))
+        rgb, depth, alpha = (part.detach().requires_grad_() for part in parts)
+        return _Rendered(output, (rgb, depth, alpha), View(camera, rgb[0], depth[0], alpha[0]))
 
     def _sjc_due(self, step: int) -> bool:
         config = self.config.sjc
