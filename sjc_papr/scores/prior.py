@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -60,9 +61,11 @@ class PixelPrior:
         weights = Path(folder) / WEIGHTS_FILE
         try:
             network.load_state_dict(load_file(weights))
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+            # PyTorch names each tensor that does not fit on a line of its own.
+            reason = " ".join(str(error).split())[:300]
             raise InputError(
-                f"{weights}: not the weights of {FACTS_FILE} beside it: {error}"
+                f"{weights}: not the weights of {FACTS_FILE} beside it: {reason}"
             ) from None
         network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return PixelPrior(network, object_length=object_length, precision=precision)

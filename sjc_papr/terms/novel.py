@@ -85,7 +85,8 @@ class NovelViews:
 
     def due(self, step: int) -> bool:
         """Whether this step renders novel views."""
-        return step % self.config.every == 0
+        # Counted so that a step whose number is a multiple of ``every`` is logged with its terms.
+        return (step + 1) % self.config.every == 0
 
     def backward(self, step: int, *, measure: bool) -> dict[str, Tensor]:
         """Render this step's novel views and add their gradients; returns what is worth logging.
@@ -175,7 +176,7 @@ class NovelViews:
     def _sjc_due(self, step: int) -> bool:
         config = self.config.sjc
         begun = progress_of(step, self.steps) >= config.from_share
-        return self.sjc is not None and begun and step // self.config.every % config.every == 0
+        return self.sjc is not None and begun and (step + 1) // self.config.every % config.every == 0
 
     def _sjc_term(self, base: _Rendered, progress: float, generator: torch.Generator) -> _Term:
         assert self.sjc is not None
