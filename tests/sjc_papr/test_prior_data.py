@@ -1,0 +1,119 @@
+"""What the small prior learns from: pairs of views of one moment, a function of the step alone."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_prior import NETWORK, camera
+from tiny_scene import write_frame
+
+from blender_render.cameras import Camera
+from sjc_papr.prior_config import PriorDataConfig
+from sjc_papr.prior_data import Moment, PairSampler, frame_folders, read_moments, zoomed
+from sjc_papr.rays import Window, camera_rays
+from sjc_papr.scores.prior import prior_rays
+from training_core.config import ConfigError
+
+
+def dotted(view: Camera, point: np.ndarray) -> torch.Tensor:
+    """A white picture with a soft dark dot where the view shows the point."""
+    x, y = view.project(point[None])[0][0]
+    rows = torch.arange(view.height)[:, None] + 0.5 - float(y)
+    columns = torch.arange(view.width)[None, :] + 0.5 - float(x)
+    return (1.0 - torch.exp(-(rows**2 + columns**2) / 8.0)).expand(3, -1, -1)
+
+
+@pytest.mark.parametrize("factor", [0.7, 1.0, 1.2])
+def test_zoomed_picture_and_camera_agree(factor: float) -> None:
+    view, point = camera(30.0, 20.0, size=48), np.array([0.3, 0.1, 0.2])
+    picture, longer = zoomed(dotted(view, point), view, factor)
+    ink = 1.0 - picture[0]
+    total = ink.sum()
+    found_x = (ink.sum(0) * (torch.arange(48) + 0.5)).sum() / total
+    found_y = (ink.sum(1) * (torch.arange(48) + 0.5)).sum() / total
+    pixels, _ = longer.project(point[None])
+    assert [found_x.item(), found_y.item()] == pytest.approx(pixels[0].tolist(), abs=0.05)
+    assert np.abs(pixels[0] - 24.0).min() > 2.0, "a dot in the middle would say nothing"
+    # So do picture and rays.
+    column, row = (int(x) for x in pixels[0])
+    ray = camera_rays(longer, Window(row, column, 1, 1)).directions[0, 0, 0].numpy()
+    to_point = (point - view.position) / np.linalg.norm(point - view.position)
+    assert float(ray @ to_point) > np.cos(0.6 / 48)
+
+
+def test_zooming_out_is_white_around() -> None:
+    picture, _ = zoomed(torch.zeros(3, 16, 16), camera(0.0, 0.0), 0.5)
+    assert bool((picture[:, :3] == 1.0).all()) and bool((picture[:, 6:10, 6:10] == 0.0).all())
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two frames, of spheres in different places; for reading only."""
+    folder = tmp_path_factory.mktemp("prior") / "sphere"
+    for number, x in ((0, 0.0), (1, 0.3)):
+        write_frame(folder / f"frame_{number:03d}", (x, 0.0, 0.0))
+    return folder
+
+
+def make_sampler(dataset: Path, seed: int = 0, **config: float) -> PairSampler:
+    data = PriorDataConfig(paths=[str(dataset)], **config)
+    return PairSampler(read_moments(data, 16, "train"), data, NETWORK, seed)
+
+
+def test_a_batch_is_a_pure_function_of_the_step(dataset: Path) -> None:
+    first, second = make_sampler(dataset), make_sampler(dataset)
+    torch.manual_seed(1)
+    for step in (3, 0, 7):
+        first.sample(step, 2)
+    torch.manual_seed(2)
+    ours, theirs = first.sample(5, 4), second.sample(5, 4)
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    assert not torch.equal(ours.target, first.sample(6, 4).target)
+    assert not torch.equal(ours.target, make_sampler(dataset, seed=1).sample(5, 4).target)
+
+
+def test_pairs_are_of_one_moment_and_pictures_fit_their_rays(dataset: Path) -> None:
+    sampler = make_sampler(dataset, zoom_min=1.0, zoom_max=1.0)
+    # So that each picture says which moment and view it is.
+    sampler.moments = [
+        Moment(
+            m.name,
+            torch.stack([torch.full((3, 16, 16), (10 * i + j) / 20) for j in range(10)]),
+            m.cameras,
+        )
+        for i, m in enumerate(sampler.moments)
+    ]
+    batch = sampler.sample(0, 40)
+    seen = {"target": set(), "moment": set()}
+    for i in range(40):
+        target, picture = (
+            round(float(x[i].mean() * 0.5 + 0.5) * 20) for x in (batch.target, batch.picture)
+        )
+        assert target // 10 == picture // 10
+        seen["target"].add(target)
+        seen["moment"].add(target // 10)
+        cameras = sampler.moments[target // 10].cameras
+        expected = prior_rays(cameras[picture % 10], cameras[target % 10], NETWORK, 1.0)
+        for ours, theirs in zip(batch[2:], expected, strict=True):
+            assert torch.allclose(ours[i], theirs, atol=1e-6)
+    assert seen["moment"] == {0, 1} and len(seen["target"]) > 10
+
+
+def test_skipped_frames_are_left_out(dataset: Path) -> None:
+    paths = [str(dataset)]
+    assert [p.name for p in frame_folders(PriorDataConfig(paths))] == ["frame_000", "frame_001"]
+    assert [p.name for p in frame_folders(PriorDataConfig(paths, [0]))] == ["frame_001"]
+    moments = read_moments(PriorDataConfig(paths, [0]), 16, "train")
+    assert [Path(m.name).name for m in moments] == ["frame_001"]
+    assert moments[0].pictures.shape == (10, 3, 16, 16)
+    assert float(moments[0].pictures[:, :, 0, 0].min()) == 1.0, "the background is white"
+    with pytest.raises(ConfigError, match="no frames"):
+        frame_folders(PriorDataConfig(paths, [0, 1]))
+    with pytest.raises(ConfigError, match="no folder /nowhere"):
+        frame_folders(PriorDataConfig(["/nowhere"]))
+
+
+def test_one_frame_is_a_dataset(dataset: Path) -> None:
+    folder = dataset / "frame_001"
+    assert frame_folders(PriorDataConfig([str(folder)])) == [folder]
