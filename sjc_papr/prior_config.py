@@ -61,6 +61,7 @@ class TrainPriorConfig:
         choices=("auto", "float32", "bfloat16"),
     )
     data: PriorDataConfig = section(PriorDataConfig, "the pictures")
+    start_from: str = option("", "folder of a prior, of the same network, to start from")
     network: PriorNetworkConfig = section(PriorNetworkConfig, "the denoiser")
     optimize: PriorOptimizeConfig = section(PriorOptimizeConfig, "how it learns")
     log: LogConfig = section(LogConfig, "how often what is written")

@@ -18,9 +18,9 @@ from sjc_papr.device import pick_device, prepare_cpu
 from sjc_papr.fitting import fit
 from sjc_papr.precision import autocast
 from sjc_papr.prior_config import TrainPriorConfig
-from sjc_papr.prior_data import PairSampler, PriorBatch, frame_folders, read_moments
+from sjc_papr.prior_data import Moment, PairSampler, PriorBatch, frame_folders, read_moments
 from sjc_papr.scores.contract import NoiseLevels
-from sjc_papr.scores.prior import save_prior
+from sjc_papr.scores.prior import read_network, read_network_config, save_prior
 from sjc_papr.scores.prior_network import PriorNetwork
 from training_core.checkpoint import (
     Checkpoint,
@@ -55,6 +55,8 @@ class PriorTrainer:
         self.device = pick_device(config.device)
         self.levels = NoiseLevels.cosine()
         self.network = PriorNetwork(config.network)
+        if config.start_from:
+            self.network.load_state_dict(read_network(config.start_from).state_dict())
         self.network.to(self.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
@@ -182,19 +184,33 @@ class PriorValidation:
         return (abar.sqrt() * noisy - (1.0 - abar).sqrt() * v).clamp(-1.0, 1.0)
 
 
-def make_trainer(config: TrainPriorConfig, folder: Path) -> PriorTrainer:
-    """Read the data and set up; raises ConfigError or InputError on data that is not there."""
-    moments = read_moments(config.data, config.network.size, "train")
-    return PriorTrainer(
-        config, PairSampler(moments, config.data, config.network, config.seed), folder
-    )
+def read_inputs(config: TrainPriorConfig) -> tuple[list[Moment], list[Moment] | None]:
+    """Training and validation pictures; the last are None without validation.
+
+    Raises:
+        ConfigError: something a run needs is not there. InputError: pictures that cannot be read.
+    """
+    if config.start_from and read_network_config(config.start_from) != config.network:
+        raise ConfigError(f"start_from: the prior in {config.start_from} has another network")
+    if not config.data.paths:
+        raise ConfigError("data.paths is missing: which datasets?")
+    size = config.network.size
+    train = read_moments(config.data, size, "train")
+    return train, read_moments(config.data, size, "val") if config.log.validate_every else None
 
 
-def validation(config: TrainPriorConfig, trainer: PriorTrainer) -> PriorValidation | None:
-    """Pairs of validation views, the same at every look; None where it is switched off."""
-    if not config.log.validate_every:
+def make_trainer(config: TrainPriorConfig, moments: list[Moment], folder: Path) -> PriorTrainer:
+    """Everything a step needs."""
+    sampler = PairSampler(moments, config.data, config.network, config.seed)
+    return PriorTrainer(config, sampler, folder)
+
+
+def validation(
+    config: TrainPriorConfig, trainer: PriorTrainer, moments: list[Moment] | None
+) -> PriorValidation | None:
+    """Pairs of validation views, the same at every look; None where there are none."""
+    if moments is None:
         return None
-    moments = read_moments(config.data, config.network.size, "val")
     sampler = PairSampler(moments, config.data, config.network, config.seed + 1)
     return PriorValidation(trainer, sampler.sample(0, _VALIDATION_PAIRS))
 
@@ -202,15 +218,13 @@ def validation(config: TrainPriorConfig, trainer: PriorTrainer) -> PriorValidati
 def run(config: TrainPriorConfig) -> None:
     """Train, then write the prior to the run's folder ``prior``."""
     prepare_cpu(config.threads)
-    if not config.data.paths:
-        raise ConfigError("data.paths is missing: which datasets?")
     pick_device(config.device)
-    read_moments(config.data, config.network.size, "train")
+    train, val = read_inputs(config)
     folder = RunFolder.open(
         Path(config.output_root), "train_prior", config.name, config, config.resume, MAY_CHANGE
     )
-    trainer = make_trainer(config, folder.path)
-    look = validation(config, trainer)
+    trainer = make_trainer(config, train, folder.path)
+    look = validation(config, trainer, val)
     with StopSignals() as stop:
         elapsed = fit(
             trainer, folder, config.log, stop, description=f"prior {config.name}", validate=look
@@ -231,7 +245,7 @@ def count_parameters(network: PriorNetwork) -> int:
 
 def plan(config: TrainPriorConfig) -> str:
     """What ``--dry-run`` prints, after reading the data."""
-    moments = read_moments(config.data, config.network.size, "train")
+    moments, _ = read_inputs(config)
     views = sum(len(moment.cameras) for moment in moments)
     parameters = count_parameters(PriorNetwork(config.network))
     return "\n".join(

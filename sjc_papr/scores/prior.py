@@ -57,16 +57,7 @@ class PixelPrior:
         Raises:
             ConfigError: there is none in ``folder``. InputError: its files do not fit together.
         """
-        network = PriorNetwork(read_network_config(folder))
-        weights = Path(folder) / WEIGHTS_FILE
-        try:
-            network.load_state_dict(load_file(weights))
-        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-            # PyTorch names each tensor that does not fit on a line of its own.
-            reason = " ".join(str(error).split())[:300]
-            raise InputError(
-                f"{weights}: not the weights of {FACTS_FILE} beside it: {reason}"
-            ) from None
+        network = read_network(folder)
         network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return PixelPrior(network, object_length=object_length, precision=precision)
 
@@ -166,6 +157,18 @@ def save_prior(folder: Path, network: PriorNetwork, weights: dict[str, Tensor], 
     plain = {name: tensor.detach().float().cpu().contiguous() for name, tensor in weights.items()}
     atomic.write_tensors(folder / WEIGHTS_FILE, plain)
     atomic.write_json(folder / FACTS_FILE, {"network": to_plain(network.config), "training": facts})
+
+
+def read_network(folder: str | Path) -> PriorNetwork:
+    """The network with its averaged weights; see ``PixelPrior.load`` for what is raised."""
+    network = PriorNetwork(read_network_config(folder))
+    weights = Path(folder) / WEIGHTS_FILE
+    try:
+        network.load_state_dict(load_file(weights))
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{weights}: does not fit {FACTS_FILE} beside it: {reason}") from None
+    return network
 
 
 def read_network_config(folder: str | Path) -> PriorNetworkConfig:

@@ -55,6 +55,9 @@ class SjcConfig:
         "the view with a picture: nearest = to the target, by angle, fixed = condition_view",
         choices=("nearest", "fixed"),
     )
+    conditions: int = option(
+        1, "nearest: scores given so many of the nearest views are averaged, each a pass more"
+    )
     condition_view: int = option(0, "fixed: number of the training view")
     every: int = option(1, "only at every so many of the steps that render novel views")
     from_share: float = option(0.0, "share of the steps before it begins")
@@ -63,7 +66,7 @@ class SjcConfig:
     def validate(self) -> None:
         """Raises ValueError on ranges that hold no noise level."""
         at_least(0, weight=self.weight, condition_view=self.condition_view)
-        at_least(1, every=self.every)
+        at_least(1, every=self.every, conditions=self.conditions)
         in_unit_interval(from_share=self.from_share, ramp_share=self.ramp_share)
         for low, high in (
             (self.noise_min, self.noise_max),

@@ -176,7 +176,9 @@ class NovelViews:
     def _sjc_due(self, step: int) -> bool:
         config = self.config.sjc
         begun = progress_of(step, self.steps) >= config.from_share
-        return self.sjc is not None and begun and (step + 1) // self.config.every % config.every == 0
+        return (
+            self.sjc is not None and begun and (step + 1) // self.config.every % config.every == 0
+        )
 
     def _sjc_term(self, base: _Rendered, progress: float, generator: torch.Generator) -> _Term:
         assert self.sjc is not None

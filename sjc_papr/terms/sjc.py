@@ -19,7 +19,7 @@ from torch import Tensor
 from blender_render.cameras import Camera
 from sjc_papr.scores.contract import Condition, NoiseLevels, ScoreModel
 from sjc_papr.terms.config import SjcConfig
-from sjc_papr.terms.target_cameras import nearest_view
+from sjc_papr.terms.target_cameras import nearest_views
 from training_core.config import ConfigError
 from training_core.schedules import linear
 
@@ -62,7 +62,7 @@ class Sjc:
                 f"{len(cameras)} training views"
             )
         self.pictures = pictures.permute(0, 3, 1, 2)
-        self._conditions: dict[int, Condition] = {}
+        self._prepared: dict[int, Condition] = {}
 
     def __call__(
         self, rgb: Tensor, target: Camera, progress: float, generator: torch.Generator
@@ -80,9 +80,12 @@ class Sjc:
         t = draw_level(self.config, model.levels, progress, generator).to(y.device)
         noise = torch.randn(y.shape, generator=generator).to(y.device)
         noisy = model.levels.add_noise(y.detach(), noise, t)
-        predicted = model.predict_noise(
-            noisy, t, self.condition(target), [seen_from], self.config.guidance
-        )
+        predicted = torch.stack(
+            [
+                model.predict_noise(noisy, t, condition, [seen_from], self.config.guidance)
+                for condition in self.conditions(target)
+            ]
+        ).mean(0)
         field = sjc_field(predicted, noise, model.levels, t, self.config)
         denoised = model.levels.clean_from_noise(noisy, predicted, t)
         return SjcResult(
@@ -92,15 +95,18 @@ class Sjc:
             t,
         )
 
-    def condition(self, target: Camera) -> Condition:
-        """The conditioning view for a target, prepared when it is first asked for."""
-        fixed = self.config.condition == "fixed"
-        index = self.config.condition_view if fixed else nearest_view(self.cameras, target)
-        if index not in self._conditions:
-            self._conditions[index] = self.model.condition(
-                self.pictures[index], self.cameras[index]
-            )
-        return self._conditions[index]
+    def conditions(self, target: Camera) -> list[Condition]:
+        """The conditioning views for a target, each prepared when it is first asked for."""
+        if self.config.condition == "fixed":
+            return [self._condition(self.config.condition_view)]
+        nearest = nearest_views(self.cameras, target, self.config.conditions)
+        return [self._condition(index) for index in nearest]
+
+    def _condition(self, index: int) -> Condition:
+        if index not in self._prepared:
+            picture, camera = self.pictures[index], self.cameras[index]
+            self._prepared[index] = self.model.condition(picture, camera)
+        return self._prepared[index]
 
 
 def sjc_field(

@@ -194,21 +194,41 @@ def test_size_of_the_gradient_does_not_depend_on_the_resolution():
     assert norms[0] == pytest.approx(norms[1], rel=0.2)
 
 
-def test_conditions_are_prepared_once_and_are_the_nearest():
+def test_conditions_are_prepared_once_and_are_the_nearest(monkeypatch):
     """Defect 6: the conditioning view was a random crop, embedded again in every step."""
-    calls = []
-    term = make()
+    term, calls = make(), []
     prepare = term.model.condition
-    term.model.condition = lambda picture, camera: (
-        calls.append(picture),
-        prepare(picture, camera),
-    )[1]
+
+    def counted(picture, camera):
+        calls.append(picture)
+        return prepare(picture, camera)
+
+    monkeypatch.setattr(term.model, "condition", counted)
     for target in (*CAMERAS, *CAMERAS):
-        assert term.condition(target).camera is target
+        assert [c.camera for c in term.conditions(target)] == [target]
     assert len(calls) == 3
     assert all(torch.equal(a, b) for a, b in zip(calls, term.pictures, strict=True))
     fixed = make(SjcConfig(condition="fixed", condition_view=1))
-    assert fixed.condition(CAMERAS[2]).camera is CAMERAS[1]
+    assert [c.camera for c in fixed.conditions(CAMERAS[2])] == [CAMERAS[1]]
+
+
+def test_several_conditions_are_averaged(monkeypatch):
+    """The mean of the fields, at the same noise."""
+    rgb = torch.rand(8, 8, 3)
+    prepare = GaussianMixture.predict_noise
+
+    def by_view(self, noisy, t, condition, targets, guidance=1.0):
+        shift = [c.position[0] for c in CAMERAS].index(condition.camera.position[0])
+        return prepare(self, noisy, t, condition, targets, guidance) + shift
+
+    monkeypatch.setattr(GaussianMixture, "predict_noise", by_view)
+    one, all_three = (
+        make(SjcConfig(conditions=n))(rgb, CAMERAS[0], 0.0, torch.Generator().manual_seed(8))
+        for n in (1, 3)
+    )
+    abar = LEVELS.abar(one.t)
+    moved = (1.0 - abar).sqrt() / abar.sqrt()  # of the clean view by one more unit of noise
+    assert torch.allclose(one.denoised - all_three.denoised, moved.expand(1, 3, 8, 8), rtol=1e-3)
 
 
 def test_levels_follow_the_schedule():
