@@ -105,6 +105,10 @@ class Trainer:
         self._refuse_dead(step, [attended for _, attended in batches])
         losses = [losses for losses, _ in batches]
         logged = {name: torch.stack([b[name] for b in losses]).mean() for name in losses[0]}
+        if self.novel:
+            # The norm over all pictures of the step, however many batches they came in.
+            norms = [b["picture_gradient/photometric"] for b in losses]
+            logged["picture_gradient/photometric"] = torch.stack(norms).norm()
         if self.novel and self.novel.due(step):
             self.novel.balance.see("photometric", float(logged["picture_gradient/photometric"]))
             logged |= self.novel.backward(step, measure=measure)

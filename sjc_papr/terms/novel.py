@@ -7,7 +7,6 @@ view is rendered after the base view's graph is gone too (unless ``paired_l1`` s
 both), so that the memory is one view's.
 """
 
-from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -22,9 +21,16 @@ from sjc_papr.renderer import RenderOutput, render
 from sjc_papr.scores.contract import ScoreModel
 from sjc_papr.terms.balance import Balance
 from sjc_papr.terms.config import NovelConfig
-from sjc_papr.terms.near_view import View, ground_truth_loss, near_camera, near_view_loss
+from sjc_papr.terms.near_view import (
+    NearResult,
+    View,
+    ground_truth_loss,
+    near_camera,
+    near_view_loss,
+)
 from sjc_papr.terms.sjc import Sjc
 from sjc_papr.terms.smoothing import depth_smoothing
+from sjc_papr.terms.tally import Tally, norm
 from sjc_papr.terms.target_cameras import TargetCameras, nearest_views
 from training_core.schedules import progress_of
 
@@ -96,49 +102,52 @@ class NovelViews:
                 backward pass a term.
         """
         generator = torch.Generator().manual_seed(self.seed * 1_000_033 + step)
-        progress = progress_of(step, self.steps)
+        progress, tally = progress_of(step, self.steps), Tally(self.model, measure)
         base = self._render(self._target(progress, generator))
+        self.pictures |= {"depth": base.view.depth.detach(), "alpha": base.view.alpha.detach()}
         terms = {}
         if self._sjc_due(step):
             terms["sjc"] = self._sjc_term(base, progress, generator)
         if self.config.smooth.weight:
             terms["smooth"] = self._smooth_term(base)
-        near = self.config.near
-        if not near.weight:
-            return self._deliver(base, terms, measure)
-        if near.mode == "paired_l1" and near.stop_gradient == "none":
-            other = self._render(
-                near_camera(base.view.camera, near, self.config.object_length, generator)
-            )
-            loss = near_view_loss(base.view, other.view, near, self.config.object_length)
+        near, length = self.config.near, self.config.object_length
+        if near.weight and near.mode == "paired_l1" and near.stop_gradient == "none":
+            other = self._render(near_camera(base.view.camera, near, length, generator))
+            loss = near_view_loss(base.view, other.view, near, length)
             terms["near"] = self._term(near.weight, loss.loss, base.leaves)
-            theirs = {"near": self._term(near.weight, loss.loss, other.leaves)}
+            theirs = self._term(near.weight, loss.loss, other.leaves)
             self._keep_near(other.view, loss.warped, loss.mask)
-            return self._deliver(other, theirs, False) | self._deliver(base, terms, measure)
-        seen = base.view.detach()
-        logged = self._deliver(base, terms, measure)
-        del base
-        for other_view, part in self._near_terms(seen, generator):
-            logged |= self._deliver(other_view, {"near": part}, measure)
-        return logged
+            # One loss with two sides: its value counts once.
+            theirs = theirs._replace(value=torch.zeros_like(theirs.value))
+            self._deliver(other, {"near": theirs}, tally)
+            self._deliver(base, terms, tally)
+        else:
+            seen = base.view.detach()
+            self._deliver(base, terms, tally)
+            del base
+            if near.weight:
+                self._near_views(seen, generator, tally)
+        return tally.logged() | self._sjc_facts(terms)
 
-    def _near_terms(
-        self, base: View, generator: torch.Generator
-    ) -> Iterator[tuple[_Rendered, _Term]]:
-        """(render, term) of every near view, one at a time."""
+    def _near_views(self, base: View, generator: torch.Generator, tally: Tally) -> None:
+        """Near views whose loss leaves the base alone, one at a time."""
         near, length = self.config.near, self.config.object_length
         if near.mode != "eq1_gt":
             other = self._render(near_camera(base.camera, near, length, generator))
             loss = near_view_loss(base, other.view, near, length)
-            self._keep_near(other.view, loss.warped, loss.mask)
-            yield other, self._term(near.weight, loss.loss, other.leaves)
+            self._deliver_near(other, loss, tally)
             return
         for index in nearest_views(self.train.cameras, base.camera, near.neighbours):
             camera, picture, depth = self._dataset_view(index, base.camera)
             other = self._render(camera)
             loss = ground_truth_loss(other.view, picture, depth, near, length)
-            self._keep_near(other.view, loss.warped, loss.mask)
-            yield other, self._term(near.weight, loss.loss, other.leaves)
+            self._deliver_near(other, loss, tally)
+            del other, loss  # before the next one is rendered
+
+    def _deliver_near(self, other: _Rendered, loss: NearResult, tally: Tally) -> None:
+        self._keep_near(other.view, loss.warped, loss.mask)
+        term = self._term(self.config.near.weight, loss.loss, other.leaves)
+        self._deliver(other, {"near": term}, tally)
 
     def _dataset_view(self, index: int, like: Camera) -> tuple[Camera, Tensor, Tensor | None]:
         """A training view shrunk to about the size of a novel one."""
@@ -187,7 +196,7 @@ class NovelViews:
         on_white = view.rgb + (1.0 - view.alpha)[..., None] * (1.0 - self.background)
         result = self.sjc(on_white, view.camera, progress, generator)
         term = self._term(1.0, result.loss, base.leaves)
-        self.balance.see("sjc", float(_norm(term.gradient)))
+        self.balance.see("sjc", float(norm(term.gradient)))
         ramp = 1.0
         if config.ramp_share:
             ramp = min(1.0, (progress - config.from_share + 1.0 / self.steps) / config.ramp_share)
@@ -217,58 +226,29 @@ class NovelViews:
         shown = mask[..., None].float().expand_as(warped)
         self.pictures |= {"near": view.rgb.detach(), "near_warped": warped, "near_mask": shown}
 
-    def _deliver(
-        self, rendered: _Rendered, terms: dict[str, _Term], measure: bool
-    ) -> dict[str, Tensor]:
-        """Send the terms' gradients on to the parameters."""
-        output, view = rendered.output, rendered.view
-        self.pictures |= {"depth": view.depth.detach(), "alpha": view.alpha.detach()}
-        if not terms:
+    def _sjc_facts(self, terms: dict[str, _Term]) -> dict[str, Tensor]:
+        if "sjc" not in terms:
             return {}
-        parts = [output.rgb, output.depth, output.alpha]
-        logged: dict[str, Tensor] = {}
-        for name, term in terms.items():
-            weighted = [term.weight * gradient for gradient in term.gradient]
-            logged[f"loss/{name}"] = term.value
-            logged[f"weighted/{name}"] = term.weight * term.value
-            logged[f"picture_gradient/{name}"] = _norm(weighted)
-            if measure:
-                logged |= self._group_norms(name, parts, weighted)
-        if "sjc" in terms:
-            logged["sjc/residual"] = self.pictures["sjc_residual"]
-            logged["sjc/level"] = self.pictures["sjc_level"]
-            logged["sjc/weight"] = torch.tensor(terms["sjc"].weight)
-        total = [
-            torch.stack([term.weight * term.gradient[i] for term in terms.values()]).sum(0)
-            for i in range(len(parts))
-        ]
-        torch.autograd.backward(parts, total)
-        return logged
-
-    def _group_norms(
-        self, name: str, parts: Sequence[Tensor], gradients: Sequence[Tensor]
-    ) -> dict[str, Tensor]:
-        groups = {
-            group: [p for p in parameters if p.requires_grad]
-            for group, parameters in self.model.groups().items()
-        }
-        trained = [p for group in groups.values() for p in group]
-        found = torch.autograd.grad(
-            list(parts),
-            trained,
-            list(gradients),
-            retain_graph=True,
-            allow_unused=True,
-            materialize_grads=True,
-        )
-        by_parameter = dict(zip(map(id, trained), found, strict=True))
         return {
-            f"parameter_gradient/{name}/{group}": _norm([by_parameter[id(p)] for p in parameters])
-            for group, parameters in groups.items()
-            if parameters
+            "sjc/residual": self.pictures["sjc_residual"],
+            "sjc/level": self.pictures["sjc_level"],
+            "sjc/weight": torch.tensor(terms["sjc"].weight),
         }
 
-
-def _norm(tensors: Sequence[Tensor]) -> Tensor:
-    """Euclidean norm of all of them together."""
-    return torch.stack([tensor.norm() for tensor in tensors]).norm()
+    @staticmethod
+    def _deliver(rendered: _Rendered, terms: dict[str, _Term], tally: Tally) -> None:
+        """Send the terms' gradients on to the parameters."""
+        if not terms:
+            return
+        output = rendered.output
+        parts = [output.rgb, output.depth, output.alpha]
+        # Where only the UNet trains, depth and alpha are constants.
+        learn = [i for i, part in enumerate(parts) if part.requires_grad]
+        parts = [parts[i] for i in learn]
+        weighted = {
+            name: [term.weight * term.gradient[i] for i in learn] for name, term in terms.items()
+        }
+        for name, term in terms.items():
+            tally.add(name, term.weight, term.value, parts, weighted[name])
+        total = [torch.stack(own).sum(0) for own in zip(*weighted.values(), strict=True)]
+        torch.autograd.backward(parts, total)
