@@ -13,12 +13,13 @@ from sjc_papr.model import Papr
 from sjc_papr.patches import PatchSampler
 from sjc_papr.rates import single_stage
 from sjc_papr.scores.analytic import GaussianMixture
-from sjc_papr.terms.config import NovelConfig
+from sjc_papr.terms.config import NovelConfig, WatchConfig
 from sjc_papr.terms.novel import NovelViews
 from sjc_papr.terms.watch import DivergenceWatch
 from sjc_papr.trainer import Trainer
 
 STEPS = 10
+WATCH = WatchConfig(restarts=2, reduce_sjc=0.5, from_share=0.0)
 TERMS = ("sjc", "near", "smooth")
 MODES = (
     {"mode": "paired_l1", "stop_gradient": "none"},
