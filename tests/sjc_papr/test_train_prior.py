@@ -253,3 +253,31 @@ def test_damaged_validation_views_are_found_before_any_work(
     assert train_prior.main(arguments) == 2
     assert "transforms_val.json" in capsys.readouterr().err
     assert not output.exists()
+
+
+def test_a_prior_may_start_from_another(trained: Path, dataset: Path, tmp_path: Path) -> None:
+    more = ("optimize.steps=1", "optimize.rate=1e-9", f"start_from={trained / 'prior'}")
+    assert train_prior.main(command(dataset, tmp_path, *more)) == 0
+    before, after = (
+        load_file(run / "prior" / WEIGHTS_FILE)
+        for run in (trained, tmp_path / "train_prior" / "tiny")
+    )
+    assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+@pytest.mark.parametrize("wrong", ["network.blocks=2", "start_from=/nowhere/at/all"])
+def test_a_start_that_does_not_fit_is_refused(
+    trained: Path,
+    dataset: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    dry: list[str],
+    wrong: str,
+) -> None:
+    output = tmp_path / "out"
+    arguments = command(dataset, output, f"start_from={trained / 'prior'}", wrong, *dry)
+    assert train_prior.main(arguments) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and "prior" in said[0] and said[0].startswith("error: ")
+    assert not output.exists()
