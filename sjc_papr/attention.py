@@ -106,7 +106,7 @@ class ProximityAttention(nn.Module):
         dtype = compute_dtype(directions.device)
         keys, of_value = self._inputs(directions, points, geometry, cloud, indices)
         keys, values = self.key.before_norm(keys), self.value.of_pairs(of_value)
-        query = self.project_query(self.query(self._encode(directions, 1.0, dtype)))
+        query = self.project_query(self.query(self._encode(self._view(directions), 1.0, dtype)))
 
         # query · (W key + b) = (Wᵀ query) · key + query · b: one product per ray instead of one
         # per point.
@@ -144,8 +144,9 @@ class ProximityAttention(nn.Module):
         scale, rays = config.coordinate_scale, directions.unsqueeze(-2)
         offset = self._encode(geometry.offset, scale, dtype)
         if config.offsets == "relative":
-            view = self._encode(rays, 1.0, dtype)
-            depth = self._encode(_behind_first(geometry.along) * rays, scale, dtype)
+            view = self._encode(self._view(rays), 1.0, dtype)
+            axis = rays if config.view_dependent else rays.new_tensor([1.0, 0.0, 0.0])
+            depth = self._encode(_behind_first(geometry.along) * axis, scale, dtype)
             of_points = gather_rows(cloud.features, indices).to(dtype)
             of_value = PairInputs(view, offset, cloud.features, indices)
             return torch.cat([of_points, depth, offset], dim=-1), of_value
@@ -157,6 +158,10 @@ class ProximityAttention(nn.Module):
         place = gather_rows(self._encode(cloud.positions.detach(), scale, dtype), indices)
         pair = torch.cat([foot, offset], dim=-1)
         return torch.cat([place, pair], dim=-1), PairInputs(None, pair, cloud.features, indices)
+
+    def _view(self, directions: Tensor) -> Tensor:
+        """The directions the networks see; all the same where nothing may depend on them."""
+        return directions if self.config.view_dependent else torch.zeros_like(directions)
 
     def _encode(self, x: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
         # Eye-to-foot vectors are long: doubling angles would lose digits imported weights rely on.

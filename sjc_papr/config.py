@@ -34,6 +34,11 @@ class AttentionConfig:
         "move together, centred = the place in the world too, official = the place from the eye",
         choices=("relative", "centred", "official"),
     )
+    view_dependent: bool = option(
+        True,
+        "networks see the viewing direction; with few pictures false keeps them from making up "
+        "one object per picture (needs offsets=relative)",
+    )
     geometry_epsilon: float = option(0.0, "guard in the ray geometry; 1e-6 in imported checkpoints")
     background_score: float = option(5.0, "constant score of the background")
     proximity: bool = option(
@@ -52,6 +57,8 @@ class AttentionConfig:
         at_least(0, frequencies=self.frequencies)
         positive(coordinate_scale=self.coordinate_scale)
         positive(bandwidth=self.bandwidth, occlusion=self.occlusion)
+        if not self.view_dependent and self.offsets != "relative":
+            raise ValueError("view_dependent=false needs offsets=relative")
         if any(not 1 <= skip < self.value_layers - 1 for skip in self.value_skips):
             raise ValueError(f"value_skips must name layers from 1 to {self.value_layers - 2}")
 
