@@ -113,7 +113,7 @@ def fit(
         elapsed = Elapsed.now().since(begin, earlier)
         store.save(done, tensors, state | {"elapsed": elapsed._asdict()}, quality)
 
-    if saved is None and hasattr(trainer, "start_over"):
+    if saved is None and getattr(trainer, "watch", None):
         save(0, None)  # somewhere to go back to
     with (
         MetricsLog(run, step) as metrics,

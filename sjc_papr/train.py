@@ -21,7 +21,7 @@ from sjc_papr.patches import PatchSampler
 from sjc_papr.rates import single_stage
 from sjc_papr.scores.load import check_score, load_score
 from sjc_papr.sparse import sparse_views
-from sjc_papr.terms.novel import NovelViews
+from sjc_papr.terms.novel import NovelViews, check_novel
 from sjc_papr.terms.pictures import NovelPictures
 from sjc_papr.terms.watch import DivergenceWatch
 from sjc_papr.trainer import Trainer
@@ -88,6 +88,7 @@ def read_inputs(config: TrainConfig) -> tuple[Views, Views, Views | None]:
     check_score(config.novel)
     data = Path(config.data.path)
     train, test = sparse_views(config.sparse, config.data), read_split(config.data, data, "test")
+    check_novel(config.novel, train.cameras)
     return train, test, read_split(config.data, data, "val") if config.log.validate_every else None
 
 

@@ -28,7 +28,7 @@ from sjc_papr.terms.near_view import (
     near_camera,
     near_view_loss,
 )
-from sjc_papr.terms.sjc import Sjc
+from sjc_papr.terms.sjc import Sjc, check_condition_view
 from sjc_papr.terms.smoothing import depth_smoothing
 from sjc_papr.terms.tally import Tally, norm
 from sjc_papr.terms.target_cameras import TargetCameras, nearest_views
@@ -252,3 +252,12 @@ class NovelViews:
             tally.add(name, term.weight, term.value, parts, weighted[name])
         total = [torch.stack(own).sum(0) for own in zip(*weighted.values(), strict=True)]
         torch.autograd.backward(parts, total)
+
+
+def check_novel(config: NovelConfig, cameras: Sequence[Camera]) -> None:
+    """Raises ConfigError where the terms cannot work with these training cameras."""
+    if not config.on:
+        return
+    TargetCameras(cameras, config.targets, config.object_length)
+    if config.sjc.weight:
+        check_condition_view(config.sjc, len(cameras))

@@ -56,11 +56,7 @@ class Sjc:
         self, model: ScoreModel, config: SjcConfig, pictures: Tensor, cameras: Sequence[Camera]
     ) -> None:
         self.model, self.config, self.cameras = model, config, list(cameras)
-        if config.condition == "fixed" and config.condition_view >= len(cameras):
-            raise ConfigError(
-                f"novel.sjc.condition_view: {config.condition_view} is asked for, but there are "
-                f"{len(cameras)} training views"
-            )
+        check_condition_view(config, len(cameras))
         self.pictures = pictures.permute(0, 3, 1, 2)
         self._prepared: dict[int, Condition] = {}
 
@@ -152,3 +148,12 @@ def draw_level(
     high = linear(progress, config.noise_max, config.noise_max_end) * last
     share = float(torch.rand((), generator=generator))
     return torch.tensor([min(max(round(low + (high - low) * share), 0), last)])
+
+
+def check_condition_view(config: SjcConfig, views: int) -> None:
+    """Raises ConfigError where ``condition_view`` names none of so many training views."""
+    if config.condition == "fixed" and config.condition_view >= views:
+        raise ConfigError(
+            f"novel.sjc.condition_view: {config.condition_view} is asked for, but there are "
+            f"{views} training views"
+        )
