@@ -7,6 +7,7 @@ view is rendered after the base view's graph is gone too (unless ``paired_l1`` s
 both), so that the memory is one view's.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
