@@ -29,7 +29,9 @@ class AblationConfig:
     variants: list[str] = option(
         MISSING, "'NAME: key=value key=value ...', one a line; the first is what others lose to"
     )
-    data: list[str] = option(MISSING, "frame folders")
+    data: list[str] = option(
+        MISSING, "frame folders, each with overrides of its own behind it: 'FOLDER key=value ...'"
+    )
     name: str = option("papr", "name of the folder of results")
     output_root: str = option("runs/ablations", "where that folder is made")
 
@@ -64,11 +66,12 @@ def configs(config: AblationConfig) -> dict[tuple[str, str], TrainConfig]:
     for variant in config.variants:
         name, overrides = parse(variant)
         for data in config.data:
-            if not Path(data).is_dir():
-                raise ConfigError(f"data: no folder {data}")
-            place = [f"data.path={data}", f"output_root={root}"]
-            place.append(f"name={slug(name)}-{slug('_'.join(Path(data).parts[-2:]))}")
-            keys = [*config.common, *overrides, *place]
+            folder, *own = data.split()
+            if not Path(folder).is_dir():
+                raise ConfigError(f"data: no folder {folder}")
+            place = [f"data.path={folder}", f"output_root={root}"]
+            place.append(f"name={slug(name)}-{slug(label(data))}")
+            keys = [*config.common, *own, *overrides, *place]
             runs[name, data] = load_config(TrainConfig, Path(config.base), keys)
     return runs
 
@@ -89,23 +92,34 @@ def run(config: AblationConfig) -> None:
     sys.stdout.write((root / "table.md").read_text())
 
 
+def label(data: str) -> str:
+    """The last two folders of an entry of ``data``."""
+    return "/".join(Path(data.split()[0]).parts[-2:])
+
+
 def markdown(results: dict[str, dict[str, Any]], data: list[str]) -> str:
-    """A row a variant: PSNR by folder, their mean, what that is below the first's, CPU seconds."""
-    shown = ["/".join(Path(folder).parts[-2:]) for folder in data]
+    """A row a variant: PSNR by folder, their mean, what that is below the first's, mean SSIM and
+    depth error (world units; "-" without true depth), CPU seconds of all folders.
+    """
+    shown = " | ".join(label(entry) for entry in data)
     lines = [
-        "| variant | " + " | ".join(shown) + " | mean | to the first | CPU s |",
-        "|---" * (len(data) + 4) + "|",
+        f"| variant | {shown} | mean | to the first | SSIM | depth error | CPU s |",
+        "|---" * (len(data) + 6) + "|",
     ]
     first: float | None = None
     for name, by_folder in results.items():
         if len(by_folder) < len(data):
             continue  # not finished
-        quality = [by_folder[folder]["psnr"] for folder in data]
+        quality, ssim, depth, seconds = (
+            [by_folder[folder][key] for folder in data]
+            for key in ("psnr", "ssim", "depth_mae", "cpu_seconds")
+        )
         mean = sum(quality) / len(quality)
         first = mean if first is None else first
-        seconds = sum(by_folder[folder]["cpu_seconds"] for folder in data)
         cells = [*(f"{value:.2f}" for value in quality), f"{mean:.2f}", f"{mean - first:+.2f}"]
-        lines.append(f"| {name} | " + " | ".join(cells) + f" | {seconds:.0f} |")
+        cells.append(f"{sum(ssim) / len(ssim):.3f}")
+        cells.append("-" if None in depth else f"{sum(depth) / len(depth):.4f}")
+        lines.append(f"| {name} | " + " | ".join(cells) + f" | {sum(seconds):.0f} |")
     return "\n".join(lines) + "\n"
 
 
