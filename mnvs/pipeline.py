@@ -149,10 +149,7 @@ class MNVSPipeline(DiffusionPipeline):
         """Read what `save_pretrained` wrote: a folder, or a name in the local Hub cache.
 
         Not diffusers' own loader, which looks for classes in diffusers and takes a UNet with
-        missing tensors.
-
-        Args:
-            variant: of the files, such as "fp16".
+        missing tensors. ``variant``: of the files, such as "fp16".
 
         Raises:
             InputError: the folder is another pipeline's, or a part is missing or damaged.
