@@ -46,7 +46,7 @@ def sparse_views(config: SparseConfig, data: DataConfig) -> Views:
         return views
     if config.count > len(views):
         raise ConfigError(
-            f"count: {config.count} views are asked for, but {data.path} has {len(views)} "
+            f"sparse.count: {config.count} views are asked for, but {data.path} has {len(views)} "
             "training views"
         )
     generator = torch.Generator().manual_seed(config.seed)

@@ -20,7 +20,7 @@ from sjc_papr.precision import autocast
 from sjc_papr.prior_config import TrainPriorConfig
 from sjc_papr.prior_data import Moment, PairSampler, PriorBatch, frame_folders, read_moments
 from sjc_papr.scores.contract import NoiseLevels
-from sjc_papr.scores.prior import read_network, read_network_config, save_prior
+from sjc_papr.scores.prior import read_network, save_prior
 from sjc_papr.scores.prior_network import PriorNetwork
 from training_core.checkpoint import (
     Checkpoint,
@@ -190,7 +190,7 @@ def read_inputs(config: TrainPriorConfig) -> tuple[list[Moment], list[Moment] | 
     Raises:
         ConfigError: something a run needs is not there. InputError: pictures that cannot be read.
     """
-    if config.start_from and read_network_config(config.start_from) != config.network:
+    if config.start_from and read_network(config.start_from).config != config.network:
         raise ConfigError(f"start_from: the prior in {config.start_from} has another network")
     if not config.data.paths:
         raise ConfigError("data.paths is missing: which datasets?")

@@ -32,6 +32,8 @@ class NoiseLevels:
         if not bool((values.diff() < 0).all()):
             raise ValueError("alphas_cumprod must fall from each step to the next")
         self.alphas_cumprod = values
+        # Copied once, so that looking up a level does not wait for a GPU.
+        self._on_device = {values.device: values}
 
     def __len__(self) -> int:
         return len(self.alphas_cumprod)
@@ -56,12 +58,18 @@ class NoiseLevels:
 
     def abar(self, t: Tensor) -> Tensor:
         """abar of steps [B] (long), shaped [B, 1, 1, 1], float32 on the steps' device."""
-        return self.alphas_cumprod[t.cpu()].to(t.device, torch.float32).view(-1, 1, 1, 1)
+        return self._at(t).to(torch.float32).view(-1, 1, 1, 1)
 
     def sigma(self, t: Tensor) -> Tensor:
         """Noise over signal, sqrt((1 - abar) / abar), [B, 1, 1, 1]: SJC's sigma."""
-        abar = self.alphas_cumprod[t.cpu()]
-        return ((1.0 - abar) / abar).sqrt().to(t.device, torch.float32).view(-1, 1, 1, 1)
+        abar = self._at(t)
+        return ((1.0 - abar) / abar).sqrt().to(torch.float32).view(-1, 1, 1, 1)
+
+    def _at(self, t: Tensor) -> Tensor:
+        """abar of steps [B], float64 on their device."""
+        if t.device not in self._on_device:
+            self._on_device[t.device] = self.alphas_cumprod.to(t.device)
+        return self._on_device[t.device][t]
 
     def add_noise(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """x_t of ``clean`` [B, C, h, w] at steps [B]."""

@@ -3,13 +3,18 @@
 import torch
 
 from sjc_papr.scores.contract import ScoreModel
-from sjc_papr.scores.prior import PixelPrior, read_network_config
+from sjc_papr.scores.prior import PixelPrior, read_network
 from sjc_papr.terms.config import NovelConfig
 from training_core.config import ConfigError
 
 
 def check_score(config: NovelConfig) -> None:
-    """Raises ConfigError where SJC is asked for and its model is not there."""
+    """Look for the model that SJC needs, without putting it anywhere.
+
+    Raises:
+        ConfigError: it is not there. InputError: its files are damaged (of the prior's; those of
+            Zero123 are gigabytes, and only looked for).
+    """
     if not config.sjc.weight:
         return
     score = config.sjc.score
@@ -18,9 +23,14 @@ def check_score(config: NovelConfig) -> None:
             raise ConfigError(
                 "novel.sjc.score.prior is missing: which prior? (sjc_papr.train_prior makes one)"
             )
-        read_network_config(score.prior)
-    elif not score.zero123.path:
+        read_network(score.prior)
+        return
+    if not score.zero123.path:
         raise ConfigError("novel.sjc.score.zero123.path is missing: where are its weights?")
+    # Needs diffusers and transformers, which the rest of this package does without.
+    from sjc_papr.scores.zero123_loading import check_networks
+
+    check_networks(score.zero123)
 
 
 def load_score(config: NovelConfig, device: torch.device) -> ScoreModel | None:

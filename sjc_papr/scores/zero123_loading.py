@@ -8,7 +8,6 @@ Three layouts are read:
 * an original checkpoint of cvlab-columbia/zero123, whose averaged UNet is preferred.
 """
 
-import json
 import logging
 import re
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from sjc_papr.scores.zero123_names import (
     vision_sources,
 )
 from training_core.config import ConfigError, InputError
+from training_core.json_files import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +86,12 @@ def load_networks(config: Zero123Config, device: torch.device) -> Zero123Network
         "%s: UNet %.1f M, VAE %.1f M, CLIP %.1f M, projection %.1f M parameters", found, *sizes
     )
     return networks
+
+
+def check_networks(config: Zero123Config) -> None:
+    """Raises what ``load_networks`` would where libraries, folder or file are not there."""
+    _classes()
+    _find(config.path)
 
 
 def random_networks(config: Zero123Config, device: torch.device) -> Zero123Networks:
@@ -166,7 +172,7 @@ def _from_folder(
     folder: Path, config: Zero123Config, classes: _Classes, device: torch.device
 ) -> Zero123Networks:
     parts = ("unet", "vae", "image_encoder")
-    settings = {part: _read_json(folder / part / "config.json") for part in parts}
+    settings = {part: read_json(folder / part / "config.json") for part in parts}
     levels = _schedule(folder / "scheduler" / "scheduler_config.json")
     unet, vae, vision, projection = build_networks(settings, classes)
     dtype, vae_dtype = config.compute_dtype(device), config.picture_dtype()
@@ -266,7 +272,7 @@ def _schedule(path: Path) -> NoiseLevels:
     """The noise schedule of a folder; Zero123's own where the folder says nothing."""
     if not path.is_file():
         return NoiseLevels.scaled_linear()
-    values = _read_json(path)
+    values = read_json(path)
     for key, expected in (("beta_schedule", "scaled_linear"), ("prediction_type", "epsilon")):
         if values.get(key, expected) != expected:
             raise InputError(f"{path}: {key} is {values[key]!r}; Zero123's is {expected!r}")
@@ -275,15 +281,3 @@ def _schedule(path: Path) -> NoiseLevels:
         values.get("beta_start", 0.00085),
         values.get("beta_end", 0.012),
     )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: a JSON object was expected")
-    return value

@@ -30,7 +30,7 @@ class NearConfig:
         "eq1_pseudo: the base sees a point if its depth agrees this well, in object lengths",
     )
     alpha_threshold: float = option(0.5, "eq1_pseudo: a pixel shows the object above this alpha")
-    neighbours: int = option(2, "eq1_gt: dataset views nearest to the base, itself left out")
+    neighbours: int = option(2, "eq1_gt: how many of the training views, the nearest to the base")
     reduction: str = option(
         "mean",
         "mean over the picture, or sum = mean x height x width x 3 (the report's Eq. 1)",

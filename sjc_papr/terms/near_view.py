@@ -45,8 +45,8 @@ class NearResult(NamedTuple):
     """A loss, and what to look at.
 
     Attributes:
-        loss: a number. mask: bool [H, W], the near pixels compared. warped: [H, W, 3], what each of
-            them is compared with, without gradient.
+        loss: a number. mask: bool [H, W], the near pixels compared (``eq1_gt``: those whose depth
+            is). warped: [H, W, 3], what each of them is compared with, without gradient.
     """
 
     loss: Tensor

@@ -4,7 +4,7 @@ Every view is rendered once. The losses see it through leaves of their own, so t
 gradient at the picture is known by itself (its norm is logged, SJC is balanced by it) and PAPR's
 backward pass runs once a view, with their sum. The score model's graph is gone by then, and a near
 view is rendered after the base view's graph is gone too (unless ``paired_l1`` sends gradients to
-both), so that the memory is one view's.
+both). The most memory is therefore that of one view's graph and, beside it, the score model's.
 """
 
 from collections.abc import Sequence
@@ -33,6 +33,7 @@ from sjc_papr.terms.sjc import Sjc, check_condition_view
 from sjc_papr.terms.smoothing import depth_smoothing
 from sjc_papr.terms.tally import Tally, norm
 from sjc_papr.terms.target_cameras import TargetCameras, nearest_views
+from training_core.config import ConfigError
 from training_core.schedules import progress_of
 
 Leaves = tuple[Tensor, Tensor, Tensor]
@@ -87,7 +88,8 @@ class NovelViews:
         if config.sjc.weight:
             assert score is not None, "SJC without a score model"
             self.sjc = Sjc(score, config.sjc, train.composite(1.0), train.cameras)
-        # What the last step saw, for TensorBoard.
+        # What the last step saw, for TensorBoard; ``denoised`` is still encoded, because decoding
+        # costs a latent model as much as the rest of its step.
         self.pictures: dict[str, Tensor] = {}
 
     def due(self, step: int) -> bool:
@@ -204,7 +206,7 @@ class NovelViews:
         weight = config.weight * ramp * self.balance.factor() * self.sjc_scale
         self.pictures |= {
             "render": view.rgb.detach(),
-            "denoised": self.sjc.model.decode(result.denoised)[0].permute(1, 2, 0),
+            "denoised": result.denoised,
             "sjc_residual": result.residual,
             "sjc_level": result.t.float().mean(),
         }
@@ -262,3 +264,28 @@ def check_novel(config: NovelConfig, cameras: Sequence[Camera]) -> None:
     TargetCameras(cameras, config.targets, config.object_length)
     if config.sjc.weight:
         check_condition_view(config.sjc, len(cameras))
+        if config.sjc.condition == "nearest":
+            _check_count("sjc.conditions", config.sjc.conditions, len(cameras))
+    if config.near.weight and config.near.mode == "eq1_gt":
+        _check_count("near.neighbours", config.near.neighbours, len(cameras))
+
+
+def _check_count(key: str, count: int, views: int) -> None:
+    if count > views:
+        raise ConfigError(
+            f"novel.{key}: {count} views are asked for, but there are {views} training views"
+        )
+
+
+def describe_novel(config: NovelConfig) -> list[str]:
+    """A line for ``--dry-run`` on the terms that are on; none where none is."""
+    if not config.on:
+        return []
+    sides = ", then ".join(f"{side} px" for side in config.resolutions)
+    parts = {
+        f"SJC from {config.sjc.score.model} ({config.sjc.weight:g})": config.sjc.weight,
+        f"near views by {config.near.mode} ({config.near.weight:g})": config.near.weight,
+        f"depth smoothing ({config.smooth.weight:g})": config.smooth.weight,
+    }
+    terms = ", ".join(part for part, weight in parts.items() if weight)
+    return [f"every {config.every} steps a view without a picture, {sides}: {terms}"]

@@ -16,8 +16,9 @@ class NovelPictures:
     def __call__(self, log: MetricsLog, step: int) -> None:
         """Render beside its one-step denoised version, depth, and near view, warp and mask."""
         seen = self.novel.pictures
-        if "denoised" in seen:
-            log.image("novel/render_denoised", _beside(seen["render"], seen["denoised"]), step)
+        if "denoised" in seen and self.novel.sjc is not None:
+            denoised = self.novel.sjc.model.decode(seen["denoised"])[0].permute(1, 2, 0)
+            log.image("novel/render_denoised", _beside(seen["render"], denoised), step)
         if "depth" in seen:
             log.image("novel/depth", _grey(seen["depth"], seen["alpha"]), step)
         if "near" in seen:

@@ -40,8 +40,8 @@ class TargetCameras:
         inside = UNIT_CUBE_RADIUS * object_length
         if self.radii[0] <= inside:
             raise ConfigError(
-                f"radius_min: targets at {self.radii[0]:.3g} world units would stand inside the "
-                f"object, whose box may reach {inside:.3g} from the origin"
+                f"novel.targets.radius_min: targets at {self.radii[0]:.3g} world units would stand "
+                f"inside the object, whose box may reach {inside:.3g} from the origin"
             )
         # Of the picture's half width and half height at unit distance: the widest lens there is.
         self.half_width = max(0.5 * c.width / c.fl_x for c in cameras)
@@ -86,8 +86,3 @@ def nearest_views(cameras: Sequence[Camera], target: Camera, count: int) -> list
     """
     closeness = np.stack([camera.forward for camera in cameras]) @ target.forward
     return [int(i) for i in np.argsort(-closeness, kind="stable")[:count]]
-
-
-def nearest_view(cameras: Sequence[Camera], target: Camera) -> int:
-    """Index of the camera whose view direction is closest to the target's."""
-    return nearest_views(cameras, target, 1)[0]

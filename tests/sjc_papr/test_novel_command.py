@@ -1,6 +1,7 @@
 """The training command with losses on views without pictures."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from tiny_prior import awake
 from tiny_scene import TINY_MODEL
 
 from sjc_papr import train
-from sjc_papr.scores.prior import save_prior
+from sjc_papr.scores.prior import WEIGHTS_FILE, save_prior
 from sjc_papr.terms.novel import NovelViews
 
 STEPS = 6
@@ -120,18 +121,49 @@ def test_wrong_settings_end_before_any_work(
     ("override", "names"),
     [
         ("novel.sjc.condition=fixed novel.sjc.condition_view=10", "novel.sjc.condition_view"),
-        ("novel.targets.radius_min=0.1 novel.targets.radius_max=0.2", "radius_min"),
+        ("novel.targets.radius_min=0.1 novel.targets.radius_max=0.2", "novel.targets.radius_min"),
+        ("novel.sjc.conditions=11", "novel.sjc.conditions"),
+        (
+            "novel.near.weight=1 novel.near.mode=eq1_gt novel.near.neighbours=11",
+            "novel.near.neighbours",
+        ),
+        ("sparse.kind=random sparse.count=11", "sparse.count"),
+        ("novel.sjc.score.model=zero123", "novel.sjc.score.zero123.path"),
+        (
+            "novel.sjc.score.model=zero123 novel.sjc.score.zero123.path=/nowhere/at/all",
+            "/nowhere/at/all",
+        ),
     ],
 )
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
 def test_settings_that_do_not_fit_the_data(
     frame: Path,
     prior: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    dry: list[str],
     override: str,
     names: str,
 ) -> None:
-    more = [f"novel.sjc.score.prior={prior}", "novel.sjc.weight=1", *override.split()]
-    assert train.main(command(frame, tmp_path, *more)) == 2
+    more = [f"novel.sjc.score.prior={prior}", "novel.sjc.weight=1", *override.split(), *dry]
+    refused(command(frame, tmp_path / "out", *more), tmp_path / "out", names, capsys)
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_a_damaged_prior_ends_before_any_work(
+    frame: Path, prior: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], dry: list[str]
+) -> None:
+    damaged = Path(shutil.copytree(prior, tmp_path / "damaged"))
+    (damaged / WEIGHTS_FILE).write_bytes((prior / WEIGHTS_FILE).read_bytes()[:-10])
+    more = [f"novel.sjc.score.prior={damaged}", "novel.sjc.weight=1", *dry]
+    refused(command(frame, tmp_path / "out", *more), tmp_path / "out", WEIGHTS_FILE, capsys)
+
+
+def refused(
+    arguments: list[str], output: Path, names: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train.main(arguments) == 2
     said = capsys.readouterr().err.splitlines()
-    assert len(said) == 1 and said[0].startswith("error: ") and names in said[0]
+    errors = [line for line in said if line.startswith("error: ")]
+    assert len(errors) == 1 and names in errors[0]
+    assert not output.exists()
