@@ -5,7 +5,7 @@ last good state.
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -50,8 +50,14 @@ class Steps(Protocol):
         ...
 
 
+@runtime_checkable
 class Restarts(Protocol):
     """Something that can be tried again, more carefully, after it diverged."""
+
+    @property
+    def may_diverge(self) -> bool:
+        """Whether a step can raise Diverged, so that there must be a checkpoint to go back to."""
+        ...
 
     def start_over(self, fault: Diverged, saved: Checkpoint) -> None:
         """Restore ``saved`` and be more careful from there; raises ``fault`` when that was tried
@@ -92,7 +98,8 @@ def fit(
             checkpoint instead of ending the run.
         validate: called every ``log.validate_every`` steps; returns the PSNR by which the best is
             kept.
-        look: called at the same steps, to show pictures.
+        look: called at the same steps, or at every checkpoint where there is no validation, to show
+            pictures.
 
     Returns:
         Time spent training, that before a restart included.
@@ -113,8 +120,9 @@ def fit(
         elapsed = Elapsed.now().since(begin, earlier)
         store.save(done, tensors, state | {"elapsed": elapsed._asdict()}, quality)
 
-    if saved is None and getattr(trainer, "watch", None):
+    if saved is None and isinstance(trainer, Restarts) and trainer.may_diverge:
         save(0, None)  # somewhere to go back to
+    look_every = log.validate_every or log.checkpoint_every
     with (
         MetricsLog(run, step) as metrics,
         progress(total, initial=step, description=description) as bar,
@@ -125,16 +133,18 @@ def fit(
             try:
                 values = trainer.step(step, measure=logged)
             except Diverged as fault:
-                step = _start_over(trainer, store, fault, metrics)
+                back = _start_over(trainer, store, fault, metrics)
+                bar.update(back - step)
+                step = back
                 continue
             if logged:
                 numbers = {name: float(value) for name, value in values.items()}
                 metrics.log(done, numbers | dict(trainer.facts()))
                 bar.set_postfix(loss=numbers["loss/total"])
-            if log.validate_every and done % log.validate_every == 0:
-                if look:
-                    look(metrics, done)
-                quality = validate(metrics, done) if validate else None
+            if look and done % look_every == 0:
+                look(metrics, done)
+            if validate and log.validate_every and done % log.validate_every == 0:
+                quality = validate(metrics, done)
             due = done % log.checkpoint_every == 0 or done == total or stop.requested
             # A validated state is saved as well: the best must be the one that was measured.
             if due or quality is not None:
@@ -150,7 +160,7 @@ def _start_over(
 ) -> int:
     """Back to the latest checkpoint; returns its step."""
     saved = store.load()
-    if saved is None or not hasattr(trainer, "start_over"):
+    if saved is None or not isinstance(trainer, Restarts):
         raise fault
     logger.warning("%s; back to step %d", fault, saved.step)
     trainer.start_over(fault, saved)

@@ -110,6 +110,8 @@ class Trainer:
             norms = [b["picture_gradient/photometric"] for b in losses]
             logged["picture_gradient/photometric"] = torch.stack(norms).norm()
         if self.novel and self.novel.due(step):
+            if measure:
+                logged |= self._norms("parameter_gradient/photometric")
             self.novel.balance.see("photometric", float(logged["picture_gradient/photometric"]))
             logged |= self.novel.backward(step, measure=measure)
         logged |= self._clip()
@@ -165,17 +167,22 @@ class Trainer:
 
     def _clip(self) -> dict[str, Tensor]:
         """Clip all gradients together; returns their norm before that, whole and by group."""
-        gradients = {
-            group["name"]: [p.grad for p in group["params"] if p.grad is not None]
-            for group in self.optimizer.param_groups
-        }
-        norms = {name: get_total_norm(some) for name, some in gradients.items() if some}
+        norms = self._norms("gradient_norm")
         total = torch.stack(list(norms.values())).norm()
         if self.config.clip_gradient:
             everything = [p for group in self.optimizer.param_groups for p in group["params"]]
             clip_grads_with_norm_(everything, self.config.clip_gradient, total)
-        by_group = {f"gradient_norm/{name}": norm for name, norm in norms.items()}
-        return {"gradient_norm": total} | by_group
+        return {"gradient_norm": total} | norms
+
+    def _norms(self, prefix: str) -> dict[str, Tensor]:
+        """Norm of the gradient that has come together so far, by group."""
+        gradients = {
+            group["name"]: [p.grad for p in group["params"] if p.grad is not None]
+            for group in self.optimizer.param_groups
+        }
+        return {
+            f"{prefix}/{name}": get_total_norm(some) for name, some in gradients.items() if some
+        }
 
     def _refuse_dead(self, step: int, batches: list[Tensor | None]) -> None:
         """Count steps in which an object was to be seen and no point got attention."""
@@ -225,9 +232,16 @@ class Trainer:
             self.watch.load(state["watch"])
             self._scale_sjc()
 
+    @property
+    def may_diverge(self) -> bool:
+        """Whether somebody watches."""
+        return self.watch is not None
+
     def start_over(self, fault: Diverged, saved: Checkpoint) -> None:
-        """Back to a checkpoint, with less SJC than before; raises ``fault`` after enough tries."""
-        if self.watch is None:
+        """Back to a checkpoint, with less SJC than before; raises ``fault`` after enough tries, and
+        without SJC at once, because the same steps would follow.
+        """
+        if self.watch is None or self.novel is None or self.novel.sjc is None:
             raise fault
         self.watch.start_over(fault)
         self.restore(saved)

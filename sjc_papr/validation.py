@@ -12,7 +12,7 @@ _MOST_VIEWS = 4
 
 
 class Validation:
-    """PSNR on a few views, with pictures for TensorBoard; called by ``sjc_papr.trainer.fit``.
+    """PSNR on a few views, with pictures for TensorBoard; called by ``sjc_papr.fitting.fit``.
 
     Args:
         views: the validation split; at most four of them, evenly spread, are looked at.

@@ -19,6 +19,7 @@ from sjc_papr.fitting import Diverged, fit
 from sjc_papr.trainer import Trainer
 from training_core.checkpoint import CheckpointStore
 from training_core.guards import TrainingFault
+from training_core.metrics_log import progress
 from training_core.run_folder import RunFolder
 from training_core.stopping import Stopped, StopSignals
 
@@ -119,6 +120,49 @@ def test_there_is_an_end_to_going_back(views: Views, tmp_path: Path) -> None:
     with pytest.raises(TrainingFault, match="step 10: gradient norm"):
         fitted(trainer, tmp_path)
     assert next(attempts) == 1 + WATCH.restarts
+
+
+def test_without_sjc_the_same_steps_are_not_tried_again(views: Views, tmp_path: Path) -> None:
+    config = novel_config("smooth")
+    config.watch = WATCH
+    trainer = spiking(make_trainer(views, tmp_path, config, steps=STEPS), allowed=0.0)
+    with pytest.raises(TrainingFault, match="step 10: gradient norm"):
+        fitted(trainer, tmp_path)
+    assert trainer.watch.restarts == 0
+
+
+def test_pictures_are_shown_at_checkpoints_where_nothing_is_validated(
+    views: Views, tmp_path: Path
+) -> None:
+    shown: dict[str, list[int]] = {}
+    for name, validate_every in (("without", 0), ("with", 4)):
+        steps = shown.setdefault(name, [])
+        values = LogConfig(every=1, validate_every=validate_every, checkpoint_every=7)
+        run = RunFolder.open(tmp_path, "sjc_papr", name, TrainConfig())
+        with StopSignals() as stop:
+            fit(
+                start(views, tmp_path, allowed=2.0),
+                run,
+                values,
+                stop,
+                description="test",
+                look=lambda _, step, steps=steps: steps.append(step),
+            )
+    assert shown == {"without": [7, 14], "with": [4, 8, 12, 16]}
+
+
+def test_progress_goes_back_too(
+    views: Views, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bars: list[Any] = []
+
+    def kept(*args: Any, **settings: Any) -> Any:
+        bars.append(progress(*args, **settings))
+        return bars[-1]
+
+    monkeypatch.setattr("sjc_papr.fitting.progress", kept)
+    fitted(start(views, tmp_path), tmp_path)
+    assert getattr(bars[0], "_done", getattr(bars[0], "n", None)) == STEPS
 
 
 def test_nothing_is_changed_by_the_step_that_diverges(views: Views, tmp_path: Path) -> None:

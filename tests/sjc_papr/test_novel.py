@@ -21,14 +21,19 @@ from torch import Tensor
 
 from blender_render.pictures import resize_rgba
 from blender_render.readers import Views, composite
+from sjc_papr.config import TrainConfig
 from sjc_papr.model import Papr
 from sjc_papr.rates import GROUPS
 from sjc_papr.rays import camera_rays
 from sjc_papr.renderer import render
+from sjc_papr.scores.analytic import GaussianMixture
 from sjc_papr.terms.config import NovelConfig
 from sjc_papr.terms.near_view import View, ground_truth_loss, near_camera, near_view_loss
+from sjc_papr.terms.pictures import NovelPictures
 from sjc_papr.terms.smoothing import depth_smoothing
 from sjc_papr.terms.target_cameras import nearest_views
+from training_core.metrics_log import MetricsLog
+from training_core.run_folder import RunFolder
 
 
 def gradients(model: Papr) -> dict[str, Tensor]:
@@ -130,10 +135,33 @@ def test_what_is_logged(views: Views, tmp_path: Path) -> None:
     everywhere |= {"picture_gradient/photometric", "sjc/residual", "sjc/level", "sjc/weight"}
     assert everywhere <= brief.keys()
     assert not any(name.startswith("parameter_gradient") for name in brief)
-    by_group = {f"parameter_gradient/{term}/{group}" for term in TERMS for group in GROUPS}
+    everything = (*TERMS, "photometric")
+    by_group = {f"parameter_gradient/{term}/{group}" for term in everything for group in GROUPS}
     assert full.keys() == brief.keys() | by_group
     assert all(value.isfinite() and not value.requires_grad for value in full.values())
     assert set(trainer.novel.pictures) >= {"render", "denoised", "depth", "near", "near_warped"}
+
+
+def test_the_photometric_norms_are_its_own(views: Views, tmp_path: Path) -> None:
+    alone = make_trainer(views, tmp_path, None).step(0)
+    beside = make_trainer(views, tmp_path, novel_config(*TERMS)).step(0, measure=True)
+    for group in GROUPS:
+        assert beside[f"parameter_gradient/photometric/{group}"] == alone[f"gradient_norm/{group}"]
+
+
+def test_the_denoised_view_is_decoded_only_to_be_shown(
+    views: Views, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    novel = make_novel(small_model(60), novel_config("sjc"), views)
+    decoded, decode = [], GaussianMixture.decode
+    monkeypatch.setattr(
+        GaussianMixture, "decode", lambda self, x: (decoded.append(x), decode(self, x))[1]
+    )
+    novel.backward(0, measure=True)
+    assert not decoded
+    with MetricsLog(RunFolder.open(tmp_path, "sjc_papr", "run", TrainConfig()), 0) as log:
+        NovelPictures(novel)(log, 1)
+    assert len(decoded) == 1
 
 
 def test_neighbours_are_logged_together(views: Views) -> None:

@@ -1,5 +1,6 @@
 """The training step: it learns, stops when sick, leaves resting groups alone, resumes exactly."""
 
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from tiny_scene import small_model
 from torch import Tensor
 
 from blender_render.readers import Views
-from sjc_papr.config import DensityConfig, OptimizeConfig, PatchConfig, RateConfig
+from sjc_papr.config import DensityConfig, LossConfig, OptimizeConfig, PatchConfig, RateConfig
+from sjc_papr.losses import Losses
 from sjc_papr.model import Papr
 from sjc_papr.patches import PatchSampler
 from sjc_papr.rates import GROUPS, Rates, Stage, single_stage
@@ -220,6 +222,18 @@ def test_n_steps_equal_k_steps_a_checkpoint_and_the_rest(
         assert torch.equal(resumed[name], tensor), name
     assert resumed_state == straight_state
     assert len(straight["model.points.influence"]) != 60, "no point was added or dropped"
+
+
+def test_a_factor_on_every_loss_is_no_other_training(views: Views, tmp_path: Path) -> None:
+    """Adam divides it out: large loss weights are no reason for small rates."""
+    model = small_model(60)
+    plain, scaled = (make_trainer(deepcopy(model), views, tmp_path) for _ in range(2))
+    scaled.losses = Losses(LossConfig(mse=1e5))
+    for step in range(3):
+        plain.step(step)
+        scaled.step(step)
+    for ours, theirs in zip(plain.model.parameters(), scaled.model.parameters(), strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3)
 
 
 def test_accumulated_batches_give_the_gradient_of_one_large_batch(
