@@ -40,6 +40,10 @@ class AblationConfig:
         names = [parse(variant)[0] for variant in self.variants]
         if len({slug(name) for name in names}) < len(names):
             raise ValueError("variants must have different names")
+        if not all(entry.split() for entry in self.data):
+            raise ValueError("data has an empty entry")
+        if len({slug(label(entry)) for entry in self.data}) < len(self.data):
+            raise ValueError("the last two folders of each entry of data must tell it from others")
 
 
 def parse(variant: str) -> tuple[str, list[str]]:

@@ -68,6 +68,16 @@ def test_ablation_trains_every_variant_once(tmp_path: Path) -> None:
     assert other.returncode == 2 and "another configuration" in other.stderr
 
 
+@pytest.mark.parametrize("data", ["['']", "[a/b sparse.seed=1, a/b sparse.seed=2]"])
+def test_ablation_refuses_data_that_would_share_a_folder(tmp_path: Path, data: str) -> None:
+    base = ROOT / "configs" / "sjc_papr" / "cpu_small.yaml"
+    done = script(
+        "ablate_papr.py", f"base={base}", "variants=['a: ']", f"data={data}",
+        f"output_root={tmp_path / 'out'}",
+    )  # fmt: skip
+    assert done.returncode == 2 and "data" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize("variants", ['["no colon"]', '["a: ","a: "]', '["a: modle.neighbours=2"]'])
 def test_ablation_refuses_bad_variants_before_any_work(tmp_path: Path, variants: str) -> None:
     base = ROOT / "configs" / "sjc_papr" / "cpu_small.yaml"
