@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sjc_papr import attention
 from sjc_papr.model import Papr
-from sjc_papr.rays import RayBundle
+from sjc_papr.rays import RayBundle, ray_point_geometry
 from sjc_papr.renderer import render
 
 OFFSETS = ("relative", "centred", "official")
@@ -47,6 +47,25 @@ def test_gradients_reach_depth_from_points_and_from_weights() -> None:
     assert model.points.positions.grad is not None and model.points.influence.grad is not None
     assert model.points.positions.grad.abs().max() > 0.0
     assert model.points.influence.grad.abs().max() > 0.0
+
+
+@pytest.mark.parametrize("view_dependent", [True, False])
+def test_networks_see_the_direction_only_where_they_may(view_dependent: bool) -> None:
+    """Other directions over the very same pairs of foot and offset."""
+    torch.manual_seed(0)
+    model, rays = small_model(view_dependent=view_dependent), one_view()
+    indices = render(model, rays).indices
+    points = model.points.positions[indices]
+    geometry = ray_point_geometry(rays.origins, rays.directions, points)
+    there, elsewhere = (
+        model.attention(directions, points, geometry, model.points, indices)
+        for directions in (rays.directions, rays.directions.roll(1, dims=-1))
+    )
+    same = [torch.equal(a, b) for a, b in zip(there, elsewhere, strict=True)]
+    assert all(same) if not view_dependent else not any(same)
+    there.features.sum().backward()
+    assert model.points.positions.grad is not None
+    assert model.points.positions.grad.abs().max() > 0.0
 
 
 @pytest.fixture
