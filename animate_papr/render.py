@@ -18,11 +18,11 @@ from animate_papr.run_files import completed_path
 from animate_papr.sequence import Sequence, load_sequence
 from animate_papr.video import write_gif, write_png, write_video
 from blender_render.cameras import Camera
-from sjc_papr.device import pick_device, prepare_cpu
 from sjc_papr.rays import camera_rays
 from sjc_papr.renderer import render
 from training_core.cli import run_command
 from training_core.config import MISSING, ConfigError, option, section
+from training_core.devices import pick_device, prepare_cpu
 from training_core.metrics_log import progress
 
 logger = logging.getLogger(__name__)

@@ -24,8 +24,7 @@ from blender_render.readers import Views, list_frames
 from sjc_papr.checkpoints import model_from
 from sjc_papr.config import OptimizeConfig
 from sjc_papr.cost import describe_step
-from sjc_papr.device import pick_device, prepare_cpu
-from sjc_papr.evaluate import evaluate_views, mean_scores, peak_memory_bytes, read_split
+from sjc_papr.evaluate import evaluate_views, mean_scores, read_split
 from sjc_papr.fitting import fit
 from sjc_papr.initialise import initial_points
 from sjc_papr.losses import Losses
@@ -39,6 +38,7 @@ from training_core import atomic
 from training_core.checkpoint import CheckpointStore, seed_everything
 from training_core.cli import run_command
 from training_core.config import ConfigError, InputError
+from training_core.devices import peak_memory_bytes, pick_device, prepare_cpu
 from training_core.metrics_log import write_final
 from training_core.run_folder import RunFolder
 from training_core.stopping import StopSignals

@@ -5,20 +5,9 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, is_initialized
 
 from training_core.config import ConfigError
+from training_core.devices import pick_device
 
 FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def pick_device(name: str) -> torch.device:
-    """``auto`` is the first CUDA device where there is one, else the CPU.
-
-    Raises:
-        ConfigError: CUDA is asked for and absent.
-    """
-    there = torch.cuda.is_available()
-    if name == "cuda" and not there:
-        raise ConfigError("device=cuda, but PyTorch finds no CUDA device")
-    return torch.device("cuda" if name != "cpu" and there else "cpu")
 
 
 def make_accelerator(device: str = "auto", precision: str = "auto") -> Accelerator:

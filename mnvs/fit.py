@@ -1,17 +1,16 @@
 """The loop around the training step: logging, validation, checkpoints, stopping and continuing."""
 
 import contextlib
-import resource
 import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from mnvs.config import LogConfig
 from mnvs.trainer import Trainer
 from training_core.checkpoint import CheckpointStore
+from training_core.devices import peak_memory_bytes
 from training_core.metrics_log import MetricsLog, Progress, progress
 from training_core.run_folder import RunFolder
 from training_core.stopping import Stopped, StopSignals
@@ -106,7 +105,8 @@ class Fit:
         if (step + 1) % self.log.every == 0 or step + 1 == self.trainer.config.steps:
             means = self.averages.take()
             if out:
-                out.log(step + 1, means | {"peak_memory_bytes": peak_memory_bytes()})
+                memory = peak_memory_bytes(self.accelerator.device)
+                out.log(step + 1, means | {"peak_memory_bytes": memory})
         return loss
 
     def _look(self, out: MetricsLog | None, done: int) -> float | None:
@@ -159,10 +159,3 @@ class Averages:
     def state(self) -> dict[str, tuple[float, int]]:
         """As a JSON value, for the constructor."""
         return dict(self._sums)
-
-
-def peak_memory_bytes() -> int:
-    """Most memory taken so far: of the GPU where there is one, else of this process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

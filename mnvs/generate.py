@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from blender_render import dataset_format as fmt
-from mnvs.devices import FORMATS, pick_device
+from mnvs.devices import FORMATS
 from mnvs.footage import Footage, read_footage
 from mnvs.generate_config import GenerateConfig, Source
 from mnvs.generate_plan import describe, make_plan
@@ -30,6 +30,7 @@ from mnvs.videos import write_mp4
 from training_core import atomic
 from training_core.cli import run_command
 from training_core.config import ConfigError, InputError, to_plain
+from training_core.devices import pick_device, prepare_cpu
 from training_core.metrics_log import progress
 
 logger = logging.getLogger(__name__)
@@ -161,8 +162,7 @@ def run(config: GenerateConfig) -> None:
     # Whatever is wrong is said before networks load.
     square_rgba(footage.pictures, recentre=config.clip.recentre)
     make_plan(config, source, footage)
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    prepare_cpu(config.threads)
     pipeline = load_pipeline(source, config)
     begin = time.monotonic()
     output = generate(pipeline, footage, config, source)

@@ -21,7 +21,7 @@ from mnvs.cache import EncodedDataset
 from mnvs.config import DataConfig, TrainConfig
 from mnvs.dataset import SixViewDataset
 from mnvs.devices import frozen_dtype, make_accelerator
-from mnvs.fit import Fit, peak_memory_bytes
+from mnvs.fit import Fit
 from mnvs.noise import NoiseSchedule
 from mnvs.optimizers import make_optimizer
 from mnvs.pipeline import DEFAULT_RIG, MNVSPipeline
@@ -32,6 +32,7 @@ from mnvs.validation import Validation
 from training_core.checkpoint import seed_everything
 from training_core.cli import run_command
 from training_core.config import ConfigError
+from training_core.devices import peak_memory_bytes, prepare_cpu
 from training_core.metrics_log import write_final
 from training_core.run_folder import RunFolder
 from training_core.stopping import StopSignals
@@ -133,8 +134,7 @@ def run(config: TrainConfig) -> None:
     """Train, then generate the validation clips, write the final figures and the result."""
     _check(config)
     refuse_impossible(config)
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    prepare_cpu(config.threads)
     accelerator = make_accelerator(config.device, config.precision)
     _refuse_broken_convolution(config, accelerator)
     check_batch(config.train, accelerator.num_processes)
@@ -157,7 +157,8 @@ def run(config: TrainConfig) -> None:
         scores = validation.final(folder.images, config.train.steps) if validation else {}
         result = export(config, trainer, pipeline, folder.path)
         figures = {"steps": config.train.steps, **elapsed._asdict()}
-        write_final(folder, scores | figures | {"peak_memory_bytes": peak_memory_bytes()})
+        memory = {"peak_memory_bytes": peak_memory_bytes(accelerator.device)}
+        write_final(folder, scores | figures | memory)
         quality = f"PSNR {scores['psnr']:.2f} dB: " if scores else ""
         logger.info("%s%s", quality, result)
     accelerator.end_training()

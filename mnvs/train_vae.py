@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL
 
-from mnvs.devices import pick_device
 from mnvs.tiny import new_vae
 from mnvs.vae_data import CropSampler, Source, read_source, to_unit
 from mnvs.vae_fit import (
@@ -30,6 +29,7 @@ from training_core.checkpoint import CheckpointStore, seed_everything
 from training_core.checks import at_least, positive
 from training_core.cli import run_command
 from training_core.config import ConfigError, option, section
+from training_core.devices import pick_device, prepare_cpu
 from training_core.metrics_log import MetricsLog, progress, write_final
 from training_core.run_folder import RunFolder
 from training_core.stopping import StopSignals
@@ -128,8 +128,7 @@ class TrainVaeConfig:
 def run(config: TrainVaeConfig) -> None:
     """Fit, standardise the latents, measure, and write `vae/` and the final figures."""
     sources = _read(config)
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    prepare_cpu(config.threads)
     device = pick_device(config.device)
     folder = RunFolder.open(
         Path(config.output_root), "mnvs", config.name, config, config.resume, MAY_CHANGE

@@ -26,7 +26,6 @@ from mnvs.batches import Conditioner
 from mnvs.cache import EncodedClip
 from mnvs.config import LoraConfig, ModelConfig, StepsConfig, TrainConfig
 from mnvs.devices import frozen_dtype, make_accelerator
-from mnvs.fit import peak_memory_bytes
 from mnvs.images import decode_target
 from mnvs.loading import VideoUNet
 from mnvs.lora_modes import MODES
@@ -41,6 +40,7 @@ from training_core import atomic
 from training_core.checks import at_least
 from training_core.cli import run_command
 from training_core.config import option
+from training_core.devices import peak_memory_bytes
 from training_core.run_folder import describe_environment
 
 
@@ -151,7 +151,7 @@ def measure(device: torch.device, config: BenchConfig, step: Callable[[int], Any
         step(number)
     _wait(device)
     seconds = (time.perf_counter() - begin) / config.steps
-    return {"seconds": seconds, "peak_gib": peak_memory_bytes() / 2**30}
+    return {"seconds": seconds, "peak_gib": peak_memory_bytes(device) / 2**30}
 
 
 def fused_step(config: BenchConfig, accelerator: Accelerator, frames: int) -> dict:
@@ -227,7 +227,7 @@ def generation(config: BenchConfig, accelerator: Accelerator, frames: int) -> di
     decode_target(vae, latents.to(dtype), chunk=1)
     _wait(device)
     seconds = time.perf_counter() - begin
-    return {"seconds": seconds, "peak_gib": peak_memory_bytes() / 2**30}
+    return {"seconds": seconds, "peak_gib": peak_memory_bytes(device) / 2**30}
 
 
 def expected(config: BenchConfig, frames: int) -> dict:

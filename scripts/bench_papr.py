@@ -27,8 +27,6 @@ from torch import Tensor
 from blender_render.cameras import Camera, look_at
 from sjc_papr.config import AttentionConfig, ModelConfig, PatchConfig
 from sjc_papr.cost import step_flops
-from sjc_papr.device import pick_device, prepare_cpu
-from sjc_papr.evaluate import peak_memory_bytes
 from sjc_papr.model import Papr
 from sjc_papr.points import PointRows
 from sjc_papr.precision import resolve
@@ -39,6 +37,7 @@ from training_core import atomic
 from training_core.checks import at_least
 from training_core.cli import run_command
 from training_core.config import ConfigError, option
+from training_core.devices import peak_memory_bytes, pick_device, prepare_cpu
 from training_core.metrics_log import progress
 from training_core.run_folder import describe_environment
 

@@ -20,8 +20,6 @@ import torch
 from torch import Tensor
 
 from blender_render.cameras import Camera, look_at, spherical
-from sjc_papr.device import pick_device, prepare_cpu
-from sjc_papr.evaluate import peak_memory_bytes
 from sjc_papr.scores.zero123 import Zero123
 from sjc_papr.scores.zero123_config import Zero123Config
 from sjc_papr.scores.zero123_loading import random_networks
@@ -29,6 +27,7 @@ from training_core import atomic
 from training_core.checks import at_least
 from training_core.cli import run_command
 from training_core.config import option, section
+from training_core.devices import peak_memory_bytes, pick_device, prepare_cpu
 from training_core.run_folder import describe_environment
 
 

@@ -5,7 +5,6 @@ whole split.
 """
 
 import logging
-import resource
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,13 +18,13 @@ from blender_render.dataset_format import depth_scale_for, encode_depth
 from blender_render.readers import Views, read_views
 from sjc_papr.checkpoints import load_run
 from sjc_papr.config import DataConfig
-from sjc_papr.device import pick_device, prepare_cpu
 from sjc_papr.metrics import lpips_network, psnr, ssim
 from sjc_papr.model import Papr
 from sjc_papr.renderer import render_cameras
 from training_core import atomic
 from training_core.cli import run_command
 from training_core.config import MISSING, ConfigError, option
+from training_core.devices import pick_device, prepare_cpu
 from training_core.metrics_log import progress
 
 logger = logging.getLogger(__name__)
@@ -134,13 +133,6 @@ def save_picture(path: Path, picture: Tensor) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = (picture * 255.0).round().clamp(0, 255).byte().cpu().numpy()
     Image.fromarray(pixels).save(path)
-
-
-def peak_memory_bytes(device: torch.device) -> int:
-    """Most memory this process has held: of the GPU where one is used, else of the machine."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def read_split(data: DataConfig, path: Path, split: str) -> Views:

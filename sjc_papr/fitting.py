@@ -19,6 +19,7 @@ from training_core.stopping import StopSignals
 logger = logging.getLogger(__name__)
 
 Validate = Callable[[MetricsLog, int], float]
+Look = Callable[[MetricsLog, int], None]
 
 
 class Diverged(TrainingFault):
@@ -89,7 +90,7 @@ def fit(
     *,
     description: str,
     validate: Validate | None = None,
-    look: Callable[[MetricsLog, int], None] | None = None,
+    look: Look | None = None,
 ) -> Elapsed:
     """Train to the end, from the run's latest checkpoint if it has one.
 
@@ -98,8 +99,7 @@ def fit(
             checkpoint instead of ending the run.
         validate: called every ``log.validate_every`` steps; returns the PSNR by which the best is
             kept.
-        look: called at the same steps, or at every checkpoint where there is no validation, to show
-            pictures.
+        look: shows pictures at the same steps, at every checkpoint where nothing is validated.
 
     Returns:
         Time spent training, that before a restart included.
@@ -108,11 +108,7 @@ def fit(
         Stopped: a signal came; everything is saved. TrainingFault: see the trainer's ``step``.
     """
     store = CheckpointStore(run.checkpoints, keep_last=log.keep_last)
-    saved = store.load()
-    total, step, earlier = trainer.steps, 0, Elapsed(0.0, 0.0)
-    if saved is not None:
-        trainer.restore(saved)
-        step, earlier = saved.step, Elapsed(**saved.state["elapsed"])
+    total, (step, earlier) = trainer.steps, _resume(trainer, store)
     begin = Elapsed.now()
 
     def save(done: int, quality: float | None) -> None:
@@ -120,31 +116,24 @@ def fit(
         elapsed = Elapsed.now().since(begin, earlier)
         store.save(done, tensors, state | {"elapsed": elapsed._asdict()}, quality)
 
-    if saved is None and isinstance(trainer, Restarts) and trainer.may_diverge:
+    if not step and isinstance(trainer, Restarts) and trainer.may_diverge:
         save(0, None)  # somewhere to go back to
-    look_every = log.validate_every or log.checkpoint_every
     with (
         MetricsLog(run, step) as metrics,
         progress(total, initial=step, description=description) as bar,
     ):
         while step < total:
-            done, quality = step + 1, None
+            done = step + 1
             logged = done % log.every == 0 or done == total
             try:
                 values = trainer.step(step, measure=logged)
             except Diverged as fault:
-                back = _start_over(trainer, store, fault, metrics)
-                bar.update(back - step)
-                step = back
+                begun, step = step, _start_over(trainer, store, fault, metrics)
+                bar.update(step - begun)
                 continue
             if logged:
-                numbers = {name: float(value) for name, value in values.items()}
-                metrics.log(done, numbers | dict(trainer.facts()))
-                bar.set_postfix(loss=numbers["loss/total"])
-            if look and done % look_every == 0:
-                look(metrics, done)
-            if validate and log.validate_every and done % log.validate_every == 0:
-                quality = validate(metrics, done)
+                bar.set_postfix(loss=_log(trainer, metrics, done, values))
+            quality = _inspect(log, metrics, done, look, validate)
             due = done % log.checkpoint_every == 0 or done == total or stop.requested
             # A validated state is saved as well: the best must be the one that was measured.
             if due or quality is not None:
@@ -153,6 +142,34 @@ def fit(
             bar.update()
             step = done
     return Elapsed.now().since(begin, earlier)
+
+
+def _resume(trainer: Steps, store: CheckpointStore) -> tuple[int, Elapsed]:
+    """Take up the latest checkpoint; returns its step and the time spent until then."""
+    saved = store.load()
+    if saved is None:
+        return 0, Elapsed(0.0, 0.0)
+    trainer.restore(saved)
+    return saved.step, Elapsed(**saved.state["elapsed"])
+
+
+def _log(trainer: Steps, metrics: MetricsLog, done: int, values: Mapping[str, Tensor]) -> float:
+    """Write a step's figures; returns its loss."""
+    numbers = {name: float(value) for name, value in values.items()}
+    metrics.log(done, numbers | dict(trainer.facts()))
+    return numbers["loss/total"]
+
+
+def _inspect(
+    log: LogConfig, metrics: MetricsLog, done: int, look: Look | None, validate: Validate | None
+) -> float | None:
+    """Show pictures and validate where it is time; returns the PSNR, None without validation."""
+    look_every = log.validate_every or log.checkpoint_every
+    if look and done % look_every == 0:
+        look(metrics, done)
+    if validate and log.validate_every and done % log.validate_every == 0:
+        return validate(metrics, done)
+    return None
 
 
 def _start_over(

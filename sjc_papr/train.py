@@ -11,8 +11,7 @@ from pathlib import Path
 from blender_render.readers import Views
 from sjc_papr.config import TrainConfig
 from sjc_papr.cost import describe_step
-from sjc_papr.device import pick_device, prepare_cpu
-from sjc_papr.evaluate import evaluate_views, mean_scores, peak_memory_bytes, read_split
+from sjc_papr.evaluate import evaluate_views, mean_scores, read_split
 from sjc_papr.fitting import fit
 from sjc_papr.initialise import initial_points
 from sjc_papr.losses import Losses
@@ -21,7 +20,7 @@ from sjc_papr.patches import PatchSampler
 from sjc_papr.rates import single_stage
 from sjc_papr.scores.load import check_score, load_score
 from sjc_papr.sparse import sparse_views
-from sjc_papr.terms.novel import NovelViews, check_novel
+from sjc_papr.terms.novel import NovelViews, check_novel, describe_novel
 from sjc_papr.terms.pictures import NovelPictures
 from sjc_papr.terms.watch import DivergenceWatch
 from sjc_papr.trainer import Trainer
@@ -29,6 +28,7 @@ from sjc_papr.validation import Validation
 from training_core.checkpoint import seed_everything
 from training_core.cli import run_command
 from training_core.config import ConfigError
+from training_core.devices import peak_memory_bytes, pick_device, prepare_cpu
 from training_core.metrics_log import write_final
 from training_core.run_folder import RunFolder
 from training_core.stopping import StopSignals
@@ -143,6 +143,7 @@ def plan(config: TrainConfig) -> str:
             f"{config.name}: {len(train)} training and {len(test)} test views of {width}x{height}",
             f"{optimize.steps} steps on {device}, {points.count} points ({points.init})",
             describe_step(config.model, optimize.patches),
+            *describe_novel(config.novel),
             f"to {Path(config.output_root) / 'sjc_papr' / config.name}",
         ]
     )

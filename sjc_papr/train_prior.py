@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from sjc_papr.device import pick_device, prepare_cpu
 from sjc_papr.fitting import fit
 from sjc_papr.precision import autocast
 from sjc_papr.prior_config import TrainPriorConfig
@@ -32,6 +31,7 @@ from training_core.checkpoint import (
 )
 from training_core.cli import run_command
 from training_core.config import ConfigError
+from training_core.devices import pick_device, prepare_cpu
 from training_core.guards import check_finite
 from training_core.metrics_log import MetricsLog, write_final
 from training_core.run_folder import RunFolder

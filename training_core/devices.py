@@ -1,6 +1,7 @@
-"""Which device a run computes on, and how it is set up."""
+"""Which device a run computes on, how it is set up, and how much memory it took."""
 
 import ctypes
+import resource
 
 import torch
 
@@ -38,3 +39,10 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Most memory this process has held: of the GPU where one is used, else of the machine."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
