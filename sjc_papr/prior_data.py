@@ -12,6 +12,7 @@ from torch import Tensor
 from blender_render.cameras import Camera
 from blender_render.readers import Views, list_frames, read_views
 from sjc_papr.prior_config import PriorDataConfig
+from sjc_papr.scores.framing import square_view
 from sjc_papr.scores.prior import prior_rays
 from sjc_papr.scores.prior_network import PriorNetworkConfig
 from training_core.config import ConfigError
@@ -44,8 +45,8 @@ def read_moments(config: PriorDataConfig, size: int, split: str) -> list[Moment]
     """
     moments = []
     for folder in frame_folders(config):
-        views = read_views(folder, split, resolution=(size, size), with_depth=False)
-        moments.append(_moment(str(folder), views))
+        views = read_views(folder, split, with_depth=False)
+        moments.append(_moment(str(folder), views, size))
     return moments
 
 
@@ -53,24 +54,35 @@ def frame_folders(config: PriorDataConfig) -> list[Path]:
     """The frame folders that ``paths`` and ``skip_frames`` leave.
 
     Raises:
-        ConfigError: none, or a path that does not exist.
+        ConfigError: none, a path that does not exist, or a frame to be skipped that is in none.
     """
-    folders: list[Path] = []
+    found: list[Path] = []
     for path in map(Path, config.paths):
         if not path.is_dir():
             raise ConfigError(f"data.paths: no folder {path}")
-        if any(path.glob("transforms_*.json")):
-            folders.append(path)
-            continue
-        names = list_frames(path)
-        folders += [path / n for n in names if int(n.rsplit("_", 1)[1]) not in config.skip_frames]
-    if not folders:
+        is_frame = any(path.glob("transforms_*.json"))
+        found += [path] if is_frame else [path / name for name in list_frames(path)]
+    numbers = [_number(folder) for folder in found]
+    if missing := set(config.skip_frames) - set(numbers):
+        # A frame that was to be kept from the prior must not slip in under another name.
+        raise ConfigError(f"data.skip_frames: no frame {min(missing)} among those of data.paths")
+    kept = [f for f, n in zip(found, numbers, strict=True) if n not in config.skip_frames]
+    if not kept:
         raise ConfigError("data.paths names no frames to train on")
-    return folders
+    return kept
 
 
-def _moment(name: str, views: Views) -> Moment:
-    return Moment(name, views.composite(1.0).permute(0, 3, 1, 2).contiguous(), views.cameras)
+def _number(folder: Path) -> int | None:
+    """Of a frame folder, frame_012; None where it is called otherwise."""
+    digits = folder.resolve().name.rpartition("_")[2]
+    return int(digits) if digits.isdigit() else None
+
+
+def _moment(name: str, views: Views, size: int) -> Moment:
+    """Framed as the prior will be asked for it."""
+    pictures = views.composite(1.0).permute(0, 3, 1, 2)
+    framed = [square_view(*view, size) for view in zip(pictures, views.cameras, strict=True)]
+    return Moment(name, torch.stack([p for p, _ in framed]), tuple(c for _, c in framed))
 
 
 class PairSampler:

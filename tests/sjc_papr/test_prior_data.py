@@ -9,9 +9,11 @@ from tiny_prior import NETWORK, camera
 from tiny_scene import write_frame
 
 from blender_render.cameras import Camera
+from blender_render.readers import read_views
 from sjc_papr.prior_config import PriorDataConfig
 from sjc_papr.prior_data import Moment, PairSampler, frame_folders, read_moments, zoomed
 from sjc_papr.rays import Window, camera_rays
+from sjc_papr.scores.framing import square_view
 from sjc_papr.scores.prior import prior_rays
 from training_core.config import ConfigError
 
@@ -107,7 +109,8 @@ def test_skipped_frames_are_left_out(dataset: Path) -> None:
     moments = read_moments(PriorDataConfig(paths, [0]), 16, "train")
     assert [Path(m.name).name for m in moments] == ["frame_001"]
     assert moments[0].pictures.shape == (10, 3, 16, 16)
-    assert float(moments[0].pictures[:, :, 0, 0].min()) == 1.0, "the background is white"
+    corner = float(moments[0].pictures[:, :, 0, 0].min())
+    assert corner == pytest.approx(1.0, abs=1e-6), "the background is white"
     with pytest.raises(ConfigError, match="no frames"):
         frame_folders(PriorDataConfig(paths, [0, 1]))
     with pytest.raises(ConfigError, match="no folder /nowhere"):
@@ -117,3 +120,22 @@ def test_skipped_frames_are_left_out(dataset: Path) -> None:
 def test_one_frame_is_a_dataset(dataset: Path) -> None:
     folder = dataset / "frame_001"
     assert frame_folders(PriorDataConfig([str(folder)])) == [folder]
+
+
+def test_a_frame_to_be_skipped_is_skipped_however_it_is_named(dataset: Path) -> None:
+    both = [str(dataset / "frame_000"), str(dataset / "frame_001")]
+    assert frame_folders(PriorDataConfig(both, [0])) == [dataset / "frame_001"]
+    with pytest.raises(ConfigError, match="no frame 7"):
+        frame_folders(PriorDataConfig([str(dataset)], [7]))
+
+
+def test_pictures_that_are_not_square_are_framed_as_at_inference(dataset: Path) -> None:
+    views = read_views(dataset / "frame_000", "train")
+    assert views.images.shape[1] != views.images.shape[2]
+    moment = read_moments(PriorDataConfig([str(dataset)]), 16, "train")[0]
+    for picture, square, rgb, wide in zip(
+        moment.pictures, moment.cameras, views.composite(1.0), views.cameras, strict=True
+    ):
+        expected, seen_from = square_view(rgb.permute(2, 0, 1), wide, 16)
+        assert torch.equal(picture, expected)
+        assert square.fl_x == seen_from.fl_x and square.fl_y == pytest.approx(square.fl_x)
