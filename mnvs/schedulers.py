@@ -6,8 +6,8 @@ from typing import Any, cast
 import diffusers
 from diffusers import SchedulerMixin
 
-from mnvs.weights import read_json
 from training_core.config import InputError
+from training_core.json_files import read_json
 
 
 def load_scheduler(folder: str | Path, trailing: bool = True) -> SchedulerMixin:

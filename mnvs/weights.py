@@ -6,7 +6,6 @@ Nothing is downloaded and nothing is unpickled.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from training_core.config import InputError
+from training_core.json_files import read_json
 
 CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model"
@@ -47,23 +47,6 @@ def read_config(folder: Path) -> dict[str, Any]:
         InputError: unreadable, or not a JSON object.
     """
     return read_json(folder / CONFIG)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file.
-
-    Raises:
-        InputError: the file is missing, unreadable, or holds something else.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: a JSON object was expected")
-    return value
 
 
 def variant_in(folder: Path, variant: str | None, stem: str = WEIGHTS) -> str | None:

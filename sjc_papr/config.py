@@ -226,8 +226,8 @@ class DataConfig:
 
 
 @dataclass
-class RunConfig:
-    """What every run of this phase and the next is asked."""
+class CommandConfig:
+    """What every training of this phase and the next is asked, whatever it trains."""
 
     name: str = option("papr", "name of the run's folder")
     output_root: str = option("runs", "where run folders are made")
@@ -242,6 +242,12 @@ class RunConfig:
         "auto = bfloat16 where the hardware has it",
         choices=("auto", "float32", "bfloat16"),
     )
+
+
+@dataclass
+class RunConfig(CommandConfig):
+    """What every training of point clouds is asked."""
+
     data: DataConfig = section(DataConfig, "the pictures")
     points: PointsConfig = section(PointsConfig, "the point cloud's start")
     model: ModelConfig = section(ModelConfig, "the network")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sjc_papr.config import LogConfig
+from sjc_papr.config import CommandConfig, LogConfig
 from sjc_papr.scores.prior_network import PriorNetworkConfig
 from training_core.checks import at_least, in_unit_interval, positive
 from training_core.config import option, section
@@ -46,20 +46,10 @@ class PriorOptimizeConfig:
 
 
 @dataclass
-class TrainPriorConfig:
+class TrainPriorConfig(CommandConfig):
+    """A run of ``sjc_papr.train_prior``."""
+
     name: str = option("prior", "name of the run's folder")
-    output_root: str = option("runs", "where run folders are made")
-    resume: str = option(
-        "auto", "auto = continue a run of this name, never = new folder", choices=("auto", "never")
-    )
-    seed: int = option(0, "seed of everything random")
-    device: str = option("auto", "auto, cpu or cuda", choices=("auto", "cpu", "cuda"))
-    threads: int = option(0, "CPU threads; 0 = leave to PyTorch")
-    precision: str = option(
-        "auto",
-        "auto = bfloat16 where the hardware has it",
-        choices=("auto", "float32", "bfloat16"),
-    )
     data: PriorDataConfig = section(PriorDataConfig, "the pictures")
     start_from: str = option("", "folder of a prior, of the same network, to start from")
     network: PriorNetworkConfig = section(PriorNetworkConfig, "the denoiser")

@@ -15,8 +15,10 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON ({error})") from None
     if not isinstance(content, dict):
-        raise InputError(f"{path}: must hold an object, holds {type(content).__name__}")
+        raise InputError(f"{path}: a JSON object was expected")
     return content
