@@ -42,7 +42,7 @@ class MotionConfig:
 
 @dataclass
 class AlignConfig:
-    """Moving the points to the new frame's outline before training (``animate_papr.align``)."""
+    """Moving the points to the new frame's outline before training (``hull_alignment``)."""
 
     steps: int = option(300, "steps; 0 = start where the frame before ended")
     rate: float = option(3e-3, "how far a point moves in a step at most, world units")

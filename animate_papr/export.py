@@ -21,15 +21,15 @@ from animate_papr.ply import encode_ply
 from animate_papr.point_colours import colours_from_neighbours, point_colours
 from animate_papr.run_files import completed_path, world_to_asset
 from animate_papr.sequence import Sequence, load_sequence
-from animate_papr.video import to_uint8
-from blender_render.cameras import Camera, fibonacci_sphere, look_at
-from sjc_papr.points import PointRows
-from sjc_papr.rays import camera_rays
-from sjc_papr.renderer import render
-from training_core.atomic import write_bytes, write_json
+from blender_render.geometry.cameras import Camera, fibonacci_sphere, look_at
+from blender_render.imaging.video import to_uint8
+from sjc_papr.networks.point_cloud import PointRows
+from sjc_papr.networks.rays import camera_rays
+from sjc_papr.networks.renderer import render
 from training_core.cli import run_command
 from training_core.config import MISSING, option, section
 from training_core.devices import pick_device, prepare_cpu
+from training_core.files.atomic import write_bytes, write_json
 from training_core.metrics_log import progress
 
 logger = logging.getLogger(__name__)

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from animate_papr.config import AlignConfig
-from animate_papr.motion import MotionTerms
-from blender_render.readers import Views
+from animate_papr.motion_losses import MotionTerms
+from blender_render.dataset.readers import Views
 from sjc_papr.config import PointsConfig
-from sjc_papr.initialise import initial_points
-from sjc_papr.points import gather_rows
+from sjc_papr.networks.point_cloud import gather_rows
+from sjc_papr.training.point_init import initial_points
 from training_core.schedules import exponential
 
 logger = logging.getLogger(__name__)

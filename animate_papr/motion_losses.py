@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 
 from animate_papr.config import MotionConfig
-from sjc_papr.density import nearest_neighbours
-from sjc_papr.model import Papr
-from sjc_papr.points import gather_rows
-from sjc_papr.trainer import ModelTerm
+from sjc_papr.networks.model import Papr
+from sjc_papr.networks.point_cloud import gather_rows
+from sjc_papr.training.densification import nearest_neighbours
+from sjc_papr.training.trainer import ModelTerm
 
 
 class MotionTerms:

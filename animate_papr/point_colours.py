@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from blender_render.cameras import Camera
+from blender_render.geometry.cameras import Camera
 
 GREY = 0.5
 _OPAQUE = 0.5  # below this alpha a pixel shows more background than surface

@@ -16,10 +16,10 @@ import torch
 from animate_papr.camera_paths import PathConfig, path_cameras
 from animate_papr.run_files import completed_path
 from animate_papr.sequence import Sequence, load_sequence
-from animate_papr.video import write_gif, write_png, write_video
-from blender_render.cameras import Camera
-from sjc_papr.rays import camera_rays
-from sjc_papr.renderer import render
+from blender_render.geometry.cameras import Camera
+from blender_render.imaging.video import write_gif, write_png, write_video
+from sjc_papr.networks.rays import camera_rays
+from sjc_papr.networks.renderer import render
 from training_core.cli import run_command
 from training_core.config import MISSING, ConfigError, option, section
 from training_core.devices import pick_device, prepare_cpu

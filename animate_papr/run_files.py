@@ -12,9 +12,9 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from animate_papr.camera_paths import PathConfig
-from blender_render.archive import open_tree
-from blender_render.dataset_format import camera_from_dict
-from blender_render.readers import list_frames, picture_file, read_split
+from blender_render.dataset.archive import open_tree
+from blender_render.dataset.format import camera_from_dict
+from blender_render.dataset.readers import list_frames, picture_file, read_split
 from training_core.config import ConfigError, InputError
 
 

@@ -10,9 +10,9 @@ import torch
 
 from animate_papr.config import AnimateConfig
 from animate_papr.run_files import dataset_of, read_json
-from blender_render.readers import read_dataset_info
-from sjc_papr.checkpoints import model_from
-from sjc_papr.model import Papr
+from blender_render.dataset.readers import read_dataset_info
+from sjc_papr.networks.model import Papr
+from sjc_papr.training.checkpoints import model_from
 from training_core.checkpoint import CheckpointStore
 from training_core.config import InputError, load_config
 

@@ -15,30 +15,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from animate_papr.align import align_to_hull
 from animate_papr.config import AnimateConfig, NextFrameConfig
-from animate_papr.motion import motion_terms
+from animate_papr.hull_alignment import align_to_hull
+from animate_papr.motion_losses import motion_terms
 from animate_papr.run_files import read_json
 from animate_papr.sequence import frame_folder, frame_is_done
-from blender_render.readers import Views, list_frames
-from sjc_papr.checkpoints import model_from
+from blender_render.dataset.readers import Views, list_frames
 from sjc_papr.config import OptimizeConfig
-from sjc_papr.cost import describe_step
 from sjc_papr.evaluate import evaluate_views, mean_scores, read_split
-from sjc_papr.fitting import fit
-from sjc_papr.initialise import initial_points
-from sjc_papr.losses import Losses
-from sjc_papr.model import Papr
-from sjc_papr.patches import PatchSampler
-from sjc_papr.rates import Rates, Stage, peaks_of, single_stage
+from sjc_papr.evaluation.validation import Validation
+from sjc_papr.networks.model import Papr
 from sjc_papr.train import MAY_CHANGE
-from sjc_papr.trainer import Trainer
-from sjc_papr.validation import Validation
-from training_core import atomic
+from sjc_papr.training.checkpoints import model_from
+from sjc_papr.training.flops import describe_step
+from sjc_papr.training.losses import Losses
+from sjc_papr.training.lr_schedule import Rates, Stage, peaks_of, single_stage
+from sjc_papr.training.patch_sampler import PatchSampler
+from sjc_papr.training.point_init import initial_points
+from sjc_papr.training.trainer import Trainer
 from training_core.checkpoint import CheckpointStore, seed_everything
 from training_core.cli import run_command
 from training_core.config import ConfigError, InputError
 from training_core.devices import peak_memory_bytes, pick_device, prepare_cpu
+from training_core.files import atomic
+from training_core.loop import fit
 from training_core.metrics_log import write_final
 from training_core.run_folder import RunFolder
 from training_core.stopping import StopSignals

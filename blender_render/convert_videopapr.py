@@ -27,16 +27,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from blender_render import dataset_format as fmt
-from blender_render import videopapr_source as published
-from blender_render.archive import Tree, open_tree
-from blender_render.cameras import Camera
-from blender_render.pictures import decode_rgba, encode_rgba, resize_rgba
-from blender_render.videopapr_source import SourceFrame
-from blender_render.visual_hull import Hull, carve, reprojection_iou
-from training_core.atomic import publish_directory
+from blender_render.dataset import format as fmt
+from blender_render.dataset import videopapr_source as published
+from blender_render.dataset.archive import Tree, open_tree
+from blender_render.dataset.videopapr_source import SourceFrame
+from blender_render.geometry.cameras import Camera
+from blender_render.geometry.visual_hull import Hull, carve, reprojection_iou
+from blender_render.imaging.images import decode_rgba, encode_rgba, resize_rgba
 from training_core.cli import EXIT_OK, EXIT_USAGE, set_up_logging
 from training_core.config import InputError
+from training_core.files.atomic import publish_directory
 
 logger = logging.getLogger(__name__)
 

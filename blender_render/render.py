@@ -15,10 +15,17 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-from blender_render import dataset_format as fmt
-from blender_render.config import RenderConfig
-from blender_render.failures import FAILURES_FILE, AssetFailure, record_outcome
-from blender_render.jobs import BUILTIN, Asset, Crew, dataset_hash, render_asset, target_of
+from blender_render.dataset import format as fmt
+from blender_render.rendering.asset_failures import FAILURES_FILE, AssetFailure, record_outcome
+from blender_render.rendering.config import RenderConfig
+from blender_render.rendering.jobs import (
+    BUILTIN,
+    Asset,
+    Crew,
+    dataset_hash,
+    render_asset,
+    target_of,
+)
 from training_core.cli import run_command
 from training_core.config import ConfigError
 from training_core.metrics_log import progress

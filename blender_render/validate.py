@@ -18,12 +18,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from blender_render import dataset_checks as checks
-from blender_render import dataset_format as fmt
-from blender_render.archive import Tree, ZipTree, open_tree
-from blender_render.cameras import Camera
-from blender_render.dataset_checks import Seen
-from blender_render.readers import list_frames, picture_file, read_split
+from blender_render.dataset import checks
+from blender_render.dataset import format as fmt
+from blender_render.dataset.archive import Tree, ZipTree, open_tree
+from blender_render.dataset.checks import Seen
+from blender_render.dataset.readers import list_frames, picture_file, read_split
+from blender_render.geometry.cameras import Camera
 from training_core.cli import EXIT_OK, EXIT_USAGE, set_up_logging
 from training_core.config import InputError
 

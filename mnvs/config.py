@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from mnvs.lora_modes import MODES
-from mnvs.objectives import OBJECTIVES, TIMESTEPS
+from mnvs.diffusion.objectives import OBJECTIVES, TIMESTEPS
+from mnvs.lora.modes import MODES
 from training_core.checks import at_least, in_unit_interval, positive
 from training_core.config import option, section
 
@@ -76,7 +76,7 @@ class DataConfig:
 
 @dataclass
 class LoraConfig:
-    mode: str = option("temporal", "which modules; see mnvs/lora_modes.py", choices=tuple(MODES))
+    mode: str = option("temporal", "which modules; see mnvs/lora/modes.py", choices=tuple(MODES))
     rank: int = option(64, "of the matrices; Zero123++'s author found 4 to barely work")
     alpha: float = option(64.0, "the update is multiplied by alpha / rank")
     dropout: float = option(0.0, "share of each adapted module's input set to zero in training")

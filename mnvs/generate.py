@@ -16,21 +16,21 @@ from pathlib import Path
 
 import torch
 
-from blender_render import dataset_format as fmt
-from mnvs.devices import FORMATS
-from mnvs.footage import Footage, read_footage
-from mnvs.generate_config import GenerateConfig, Source
-from mnvs.generate_plan import describe, make_plan
-from mnvs.input_pictures import resize, square_rgba
-from mnvs.lora import Lora
-from mnvs.matte import matte_from_grey
-from mnvs.pipeline import DEFAULT_RIG, MNVSOutput, MNVSPipeline
-from mnvs.sixview_writer import write_sixview_dataset
-from mnvs.videos import write_mp4
-from training_core import atomic
+from blender_render.dataset import format as fmt
+from mnvs.data.sixview_writer import write_sixview_dataset
+from mnvs.inference.config import GenerateConfig, Source
+from mnvs.inference.image_transforms import resize, square_rgba
+from mnvs.inference.input_reader import Footage, read_footage
+from mnvs.inference.matting import matte_from_grey
+from mnvs.inference.pipeline import DEFAULT_RIG, MNVSOutput, MNVSPipeline
+from mnvs.inference.resources import describe, make_plan
+from mnvs.inference.videos import write_mp4
+from mnvs.lora.adapters import Lora
+from mnvs.training.devices import FORMATS
 from training_core.cli import run_command
 from training_core.config import ConfigError, InputError, to_plain
 from training_core.devices import pick_device, prepare_cpu
+from training_core.files import atomic
 from training_core.metrics_log import progress
 
 logger = logging.getLogger(__name__)

@@ -29,12 +29,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from blender_render import dataset_format as fmt
-from blender_render.archive import Tree, open_tree
-from blender_render.cameras import SIXVIEW_RIGS
-from blender_render.pictures import decode_rgba
-from mnvs.sixview_writer import write_sixview_dataset
-from mnvs.tiles import unpack_tile
+from blender_render.dataset import format as fmt
+from blender_render.dataset.archive import Tree, open_tree
+from blender_render.geometry.cameras import SIXVIEW_RIGS
+from blender_render.imaging.images import decode_rgba
+from mnvs.data.sixview_writer import write_sixview_dataset
+from mnvs.data.tiles import unpack_tile
 from training_core.cli import EXIT_OK, EXIT_USAGE, set_up_logging
 from training_core.config import InputError
 

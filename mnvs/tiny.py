@@ -29,12 +29,12 @@ from diffusers import (
 )
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from mnvs.preprocessing import CONFIG_FILE, Preprocessing
-from mnvs.prompt import FOLDER as PROMPT_FOLDER
-from mnvs.prompt import INDEX_FILE, RAMP_KEY, EmptyPrompt
-from training_core.atomic import write_json
+from mnvs.encoders.preprocessing import CONFIG_FILE, Preprocessing
+from mnvs.encoders.prompt import FOLDER as PROMPT_FOLDER
+from mnvs.encoders.prompt import INDEX_FILE, RAMP_KEY, EmptyPrompt
 from training_core.cli import run_command
 from training_core.config import InputError, option
+from training_core.files.atomic import write_json
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class TinyConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TinyCheckpoint:
-    """Folders that `mnvs.loading.load_unet` and `mnvs.encoders.Encoders` read."""
+    """Folders that `load_unet` and `Encoders` read."""
 
     zero123plus: Path
     svd: Path

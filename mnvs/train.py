@@ -16,19 +16,19 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from mnvs.batches import Conditioner
-from mnvs.cache import EncodedDataset
 from mnvs.config import DataConfig, TrainConfig
-from mnvs.dataset import SixViewDataset
-from mnvs.devices import frozen_dtype, make_accelerator
-from mnvs.fit import Fit
-from mnvs.noise import NoiseSchedule
-from mnvs.optimizers import make_optimizer
-from mnvs.pipeline import DEFAULT_RIG, MNVSPipeline
-from mnvs.plan import describe, estimate, refuse_impossible
-from mnvs.trainable import Trainable
-from mnvs.trainer import Trainer, check_batch
-from mnvs.validation import Validation
+from mnvs.data.dataset import SixViewDataset
+from mnvs.data.latent_cache import EncodedDataset
+from mnvs.diffusion.noise_schedule import NoiseSchedule
+from mnvs.inference.pipeline import DEFAULT_RIG, MNVSPipeline
+from mnvs.training.conditioner import Conditioner
+from mnvs.training.devices import frozen_dtype, make_accelerator
+from mnvs.training.fit import Fit
+from mnvs.training.optimizers import make_optimizer
+from mnvs.training.resources import describe, estimate, refuse_impossible
+from mnvs.training.trainable import Trainable
+from mnvs.training.trainer import Trainer, check_batch
+from mnvs.training.validation import Validation
 from training_core.checkpoint import seed_everything
 from training_core.cli import run_command
 from training_core.config import ConfigError

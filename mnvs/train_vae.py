@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL
 
+from mnvs.data.vae_dataset import CropSampler, Source, read_source, to_unit
 from mnvs.tiny import new_vae
-from mnvs.vae_data import CropSampler, Source, read_source, to_unit
-from mnvs.vae_fit import (
+from mnvs.training.vae_trainer import (
     VaeTrainer,
     latent_moments,
     mean_psnr,

@@ -17,9 +17,9 @@ from typing import Any
 from animate_papr.run_files import read_json
 from sjc_papr import train
 from sjc_papr.config import TrainConfig
-from training_core import atomic
 from training_core.cli import run_command
 from training_core.config import MISSING, ConfigError, load_config, option, to_yaml
+from training_core.files import atomic
 
 
 @dataclass

@@ -22,25 +22,25 @@ from diffusers import EulerAncestralDiscreteScheduler, UNetSpatioTemporalConditi
 from diffusers.loaders import PeftAdapterMixin
 from torch import Tensor
 
-from mnvs.batches import Conditioner
-from mnvs.cache import EncodedClip
+from mnvs.checkpoints.unet_loading import VideoUNet
 from mnvs.config import LoraConfig, ModelConfig, StepsConfig, TrainConfig
-from mnvs.devices import frozen_dtype, make_accelerator
-from mnvs.images import decode_target
-from mnvs.loading import VideoUNet
-from mnvs.lora_modes import MODES
-from mnvs.noise import NoiseSchedule
-from mnvs.plan import estimate
-from mnvs.sampling import SamplerConditions, Sampling, sample_latents
+from mnvs.data.latent_cache import EncodedClip
+from mnvs.diffusion.noise_schedule import NoiseSchedule
+from mnvs.encoders.vae_scaling import decode_target
+from mnvs.inference.sampler import SamplerConditions, Sampling, sample_latents
+from mnvs.lora.modes import MODES
+from mnvs.networks.unet import MNVSUNet
 from mnvs.tiny import SCHEDULER, TOKENS, new_vae
-from mnvs.trainable import Trainable
-from mnvs.trainer import Trainer
-from mnvs.unet import MNVSUNet
-from training_core import atomic
+from mnvs.training.conditioner import Conditioner
+from mnvs.training.devices import frozen_dtype, make_accelerator
+from mnvs.training.resources import estimate
+from mnvs.training.trainable import Trainable
+from mnvs.training.trainer import Trainer
 from training_core.checks import at_least
 from training_core.cli import run_command
 from training_core.config import option
 from training_core.devices import peak_memory_bytes
+from training_core.files import atomic
 from training_core.run_folder import describe_environment
 
 

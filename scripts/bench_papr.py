@@ -24,25 +24,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blender_render.cameras import Camera, look_at
+from blender_render.geometry.cameras import Camera, look_at
 from sjc_papr.config import AttentionConfig, ModelConfig, PatchConfig
-from sjc_papr.cost import step_flops
-from sjc_papr.model import Papr
-from sjc_papr.points import PointRows
-from sjc_papr.precision import resolve
-from sjc_papr.rays import RayBundle, Window, camera_rays
-from sjc_papr.renderer import render, render_cameras
-from sjc_papr.topk import nearest_points
-from training_core import atomic
+from sjc_papr.networks.model import Papr
+from sjc_papr.networks.nearest_points import nearest_points
+from sjc_papr.networks.point_cloud import PointRows
+from sjc_papr.networks.precision import resolve
+from sjc_papr.networks.rays import RayBundle, Window, camera_rays
+from sjc_papr.networks.renderer import render, render_cameras
+from sjc_papr.training.flops import step_flops
 from training_core.checks import at_least
 from training_core.cli import run_command
 from training_core.config import ConfigError, option
 from training_core.devices import peak_memory_bytes, pick_device, prepare_cpu
+from training_core.files import atomic
 from training_core.metrics_log import progress
 from training_core.run_folder import describe_environment
 
 ROOT = Path(__file__).resolve().parent.parent
-TWIN = ROOT / "tests" / "sjc_papr"
+TWIN = ROOT / "tests" / "sjc_papr" / "helpers"
 NETWORKS = {
     # PAPR's published sizes, and the defaults of this repository.
     "full": ModelConfig(

@@ -19,15 +19,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blender_render.cameras import Camera, look_at, spherical
-from sjc_papr.scores.zero123 import Zero123
-from sjc_papr.scores.zero123_config import Zero123Config
-from sjc_papr.scores.zero123_loading import random_networks
-from training_core import atomic
+from blender_render.geometry.cameras import Camera, look_at, spherical
+from sjc_papr.score_models.zero123.config import Zero123Config
+from sjc_papr.score_models.zero123.loading import random_networks
+from sjc_papr.score_models.zero123.score_model import Zero123
 from training_core.checks import at_least
 from training_core.cli import run_command
 from training_core.config import option, section
 from training_core.devices import peak_memory_bytes, pick_device, prepare_cpu
+from training_core.files import atomic
 from training_core.run_folder import describe_environment
 
 

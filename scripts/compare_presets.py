@@ -17,9 +17,9 @@ from pathlib import Path
 from animate_papr.config import AnimateConfig, NextFrameConfig
 from animate_papr.run_files import read_json
 from animate_papr.train import FrameTask, frame_names, train_frame
-from training_core import atomic
 from training_core.cli import run_command
 from training_core.devices import prepare_cpu
+from training_core.files import atomic
 from training_core.run_folder import RunFolder
 from training_core.stopping import StopSignals
 

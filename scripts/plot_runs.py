@@ -8,10 +8,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from training_core import atomic
 from training_core.checks import at_least
 from training_core.cli import run_command
 from training_core.config import MISSING, ConfigError, option
+from training_core.files import atomic
 
 
 @dataclass

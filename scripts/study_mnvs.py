@@ -18,12 +18,12 @@ from typing import Any
 
 from mnvs import train
 from mnvs.config import TrainConfig
-from mnvs.lora_modes import MODES
-from mnvs.objectives import OBJECTIVES
-from training_core import atomic
+from mnvs.diffusion.objectives import OBJECTIVES
+from mnvs.lora.modes import MODES
 from training_core.checks import at_least
 from training_core.cli import run_command
 from training_core.config import ConfigError, InputError, load_config, option, section
+from training_core.files import atomic
 
 OPTIMIZERS = ("adam", "adamw")
 # The last steps over which errors are averaged: noise levels differ from step to step.

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from sjc_papr.sparse_config import SparseConfig
-from sjc_papr.terms.config import NovelConfig
+from sjc_papr.data.sparse_config import SparseConfig
+from sjc_papr.novel_view.config import NovelConfig
 from training_core.checks import at_least, in_unit_interval, positive
 from training_core.config import option, section
 

@@ -14,17 +14,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from blender_render.dataset_format import depth_scale_for, encode_depth
-from blender_render.readers import Views, read_views
-from sjc_papr.checkpoints import load_run
+from blender_render.dataset.format import depth_scale_for, encode_depth
+from blender_render.dataset.readers import Views, read_views
+from blender_render.imaging.metrics import lpips_network, psnr, ssim
 from sjc_papr.config import DataConfig
-from sjc_papr.metrics import lpips_network, psnr, ssim
-from sjc_papr.model import Papr
-from sjc_papr.renderer import render_cameras
-from training_core import atomic
+from sjc_papr.networks.model import Papr
+from sjc_papr.networks.renderer import render_cameras
+from sjc_papr.training.checkpoints import load_run
 from training_core.cli import run_command
 from training_core.config import MISSING, ConfigError, option
 from training_core.devices import pick_device, prepare_cpu
+from training_core.files import atomic
 from training_core.metrics_log import progress
 
 logger = logging.getLogger(__name__)
@@ -139,7 +139,7 @@ def read_split(data: DataConfig, path: Path, split: str) -> Views:
     """A split at the configured resolution (both numbers zero = as on disk).
 
     Raises:
-        InputError: see ``blender_render.readers.read_views``.
+        InputError: see ``blender_render.dataset.readers.read_views``.
     """
     resolution = (data.width, data.height) if data.width else None
     return read_views(path, split, resolution=resolution)

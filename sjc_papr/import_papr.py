@@ -16,10 +16,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sjc_papr.checkpoints import save_imported
 from sjc_papr.config import AttentionConfig, ModelConfig, PointsConfig, TrainConfig
-from sjc_papr.model import Papr
-from sjc_papr.points import PointRows
+from sjc_papr.networks.model import Papr
+from sjc_papr.networks.point_cloud import PointRows
+from sjc_papr.training.checkpoints import save_imported
 from training_core.cli import run_command
 from training_core.config import MISSING, InputError, option
 

@@ -8,27 +8,27 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from blender_render.readers import Views
+from blender_render.dataset.readers import Views
 from sjc_papr.config import TrainConfig
-from sjc_papr.cost import describe_step
+from sjc_papr.data.sparse_views import sparse_views
 from sjc_papr.evaluate import evaluate_views, mean_scores, read_split
-from sjc_papr.fitting import fit
-from sjc_papr.initialise import initial_points
-from sjc_papr.losses import Losses
-from sjc_papr.model import Papr
-from sjc_papr.patches import PatchSampler
-from sjc_papr.rates import single_stage
-from sjc_papr.scores.load import check_score, load_score
-from sjc_papr.sparse import sparse_views
-from sjc_papr.terms.novel import NovelViews, check_novel, describe_novel
-from sjc_papr.terms.pictures import NovelPictures
-from sjc_papr.terms.watch import DivergenceWatch
-from sjc_papr.trainer import Trainer
-from sjc_papr.validation import Validation
+from sjc_papr.evaluation.validation import Validation
+from sjc_papr.networks.model import Papr
+from sjc_papr.novel_view.images import NovelPictures
+from sjc_papr.novel_view.losses import NovelViews, check_novel, describe_novel
+from sjc_papr.score_models.load import check_score, load_score
+from sjc_papr.training.divergence import DivergenceWatch
+from sjc_papr.training.flops import describe_step
+from sjc_papr.training.losses import Losses
+from sjc_papr.training.lr_schedule import single_stage
+from sjc_papr.training.patch_sampler import PatchSampler
+from sjc_papr.training.point_init import initial_points
+from sjc_papr.training.trainer import Trainer
 from training_core.checkpoint import seed_everything
 from training_core.cli import run_command
 from training_core.config import ConfigError
 from training_core.devices import peak_memory_bytes, pick_device, prepare_cpu
+from training_core.loop import fit
 from training_core.metrics_log import write_final
 from training_core.run_folder import RunFolder
 from training_core.stopping import StopSignals

@@ -14,13 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from sjc_papr.fitting import fit
-from sjc_papr.precision import autocast
-from sjc_papr.prior_config import TrainPriorConfig
-from sjc_papr.prior_data import Moment, PairSampler, PriorBatch, frame_folders, read_moments
-from sjc_papr.scores.contract import NoiseLevels
-from sjc_papr.scores.prior import read_network, save_prior
-from sjc_papr.scores.prior_network import PriorNetwork
+from sjc_papr.networks.precision import autocast
+from sjc_papr.prior.config import TrainPriorConfig
+from sjc_papr.prior.dataset import Moment, PairSampler, PriorBatch, frame_folders, read_moments
+from sjc_papr.prior.network import PriorNetwork
+from sjc_papr.prior.score_model import read_network, save_prior
+from sjc_papr.score_models.base import NoiseLevels
 from training_core.checkpoint import (
     Checkpoint,
     capture_optimizer,
@@ -33,6 +32,7 @@ from training_core.cli import run_command
 from training_core.config import ConfigError
 from training_core.devices import pick_device, prepare_cpu
 from training_core.guards import check_finite
+from training_core.loop import fit
 from training_core.metrics_log import MetricsLog, write_final
 from training_core.run_folder import RunFolder
 from training_core.schedules import warmup_cosine

@@ -25,8 +25,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import Tensor
 
-from training_core import atomic
 from training_core.config import InputError
+from training_core.files import atomic
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training_core import atomic
+from training_core.files import atomic
 
 if TYPE_CHECKING:
     from torch import Tensor

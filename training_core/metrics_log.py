@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from tqdm import tqdm
 
-from training_core import atomic
+from training_core.files import atomic
 from training_core.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)

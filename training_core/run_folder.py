@@ -16,8 +16,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from training_core import atomic
 from training_core.config import ConfigError, to_yaml
+from training_core.files import atomic
 
 logger = logging.getLogger(__name__)
 

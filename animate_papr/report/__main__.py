@@ -10,25 +10,25 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from animate_papr.report_data import RunData, read_run
-from animate_papr.report_pictures import cloud_data
-from animate_papr.report_sections import (
+from animate_papr.report.data import RunData, read_run
+from animate_papr.report.images import cloud_data
+from animate_papr.report.sections import (
     cloud_section,
     comparison_section,
     notes_box,
     part,
     video_section,
 )
-from animate_papr.report_tables import (
+from animate_papr.report.tables import (
     limits_section,
     provenance_section,
     quality_section,
     tiles,
     training_section,
 )
-from training_core.atomic import write_text
 from training_core.cli import run_command
 from training_core.config import MISSING, option
+from training_core.files.atomic import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -62,14 +62,14 @@ def render_report(run: RunData, frames: int = 8, views: int = 3) -> str:
     ]
     data = "" if cloud is None else _json_script("cloud-data", cloud)
     return _filled(
-        part("report_template.html"),
+        part("template.html"),
         title=escape(run.path.resolve().name),
         lead=lead(run),
         notes=notes_box(run.notes),
         tiles=tiles(run),
         sections="\n".join(filter(None, sections)) + data,
-        style=part("report_style.css"),
-        script=part("report_viewer.js"),
+        style=part("style.css"),
+        script=part("viewer.js"),
     )
 
 

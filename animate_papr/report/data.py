@@ -10,9 +10,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from animate_papr.run_files import dataset_of, read_json, run_config
-from blender_render.archive import open_tree
-from blender_render.dataset_format import DATASET_FILE
-from blender_render.dataset_format import read_json as read_tree_json
+from blender_render.dataset.archive import open_tree
+from blender_render.dataset.format import DATASET_FILE
+from blender_render.dataset.format import read_json as read_tree_json
 from training_core.config import InputError
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from animate_papr.report_data import FrameData, RunData
-from animate_papr.video import encode_png
+from animate_papr.report.data import FrameData, RunData
+from blender_render.imaging.video import encode_png
 
 ERROR_SCALE = 0.25  # absolute error at which the error map is brightest
 VIEWER_BYTES = 8_000_000  # of point positions; above this the viewer shows every n-th point only

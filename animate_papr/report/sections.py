@@ -5,9 +5,9 @@ from html import escape
 from importlib import resources
 from typing import Any
 
-from animate_papr.report_data import RunData
-from animate_papr.report_pictures import ERROR_SCALE, data_uri, view_row
-from animate_papr.report_tables import section
+from animate_papr.report.data import RunData
+from animate_papr.report.images import ERROR_SCALE, data_uri, view_row
+from animate_papr.report.tables import section
 
 MAX_VIDEO_BYTES = 25_000_000
 CAPTIONS = {
@@ -18,7 +18,9 @@ CAPTIONS = {
 
 def part(name: str) -> str:
     """A file that lies beside this one, as text."""
-    return resources.files("animate_papr").joinpath(name).read_text(encoding="utf-8")
+    return (
+        resources.files("animate_papr.report").joinpath("assets", name).read_text(encoding="utf-8")
+    )
 
 
 def notes_box(notes: Sequence[str]) -> str:
@@ -48,7 +50,7 @@ def video_section(run: RunData) -> str:
 
 
 def cloud_section(cloud: dict[str, Any] | None) -> str:
-    """The viewer's frame and controls; report_viewer.js fills it."""
+    """The viewer's frame and controls; viewer.js fills it."""
     if cloud is None:
         return ""
     total, every = max(cloud["total"]), cloud["every"]
@@ -57,7 +59,7 @@ def cloud_section(cloud: dict[str, Any] | None) -> str:
         f"{amount}. Drag to turn; click, then scroll to zoom; double-click to reset. Coloured by "
         "place in the first frame, every point keeps its colour, so one sees what was followed."
     )
-    return section("The point cloud", hint, part("report_cloud.html"))
+    return section("The point cloud", hint, part("cloud.html"))
 
 
 def spread(items: Sequence[Any], count: int) -> list[Any]:

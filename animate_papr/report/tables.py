@@ -6,8 +6,8 @@ from html import escape
 from statistics import median
 from typing import Any
 
-from animate_papr.report_chart import Chart, Line, line_chart
-from animate_papr.report_data import FrameData, RunData
+from animate_papr.report.chart import Chart, Line, line_chart
+from animate_papr.report.data import FrameData, RunData
 
 CURVE_POINTS = 250  # per frame; longer logs are averaged in groups
 DASH = "\u2013"

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from blender_render.blender import compat
 from blender_render.blender.geometry import go_to, visible_vertices
-from blender_render.failures import AssetFailure
+from blender_render.rendering.asset_failures import AssetFailure
 
 AS_STORED = "as stored"
 MOTION_SAMPLES = 13

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from mathutils import Matrix
 
-from blender_render.failures import AssetFailure
-from blender_render.frames import split_frame
-from blender_render.rigs import outermost
+from blender_render.rendering.asset_failures import AssetFailure
+from blender_render.rendering.frames import split_frame
+from blender_render.rendering.rigs import outermost
 
 Points = npt.NDArray[np.float64]
 

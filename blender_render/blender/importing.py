@@ -10,7 +10,7 @@ from typing import Any
 import bpy
 
 from blender_render.blender import compat, demo_character
-from blender_render.failures import AssetFailure
+from blender_render.rendering.asset_failures import AssetFailure
 
 logger = logging.getLogger(__name__)
 

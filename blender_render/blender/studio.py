@@ -20,9 +20,9 @@ from mathutils import Matrix
 from PIL import Image
 
 from blender_render.blender import compat
-from blender_render.cameras import Camera
-from blender_render.config import EngineConfig, LightConfig
-from blender_render.exr import read_channel
+from blender_render.geometry.cameras import Camera
+from blender_render.imaging.exr import read_channel
+from blender_render.rendering.config import EngineConfig, LightConfig
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,8 @@
 """The child process: one asset, from import to the last picture, into the folder it is given.
 
-It is started by ``blender_render.jobs`` with a job file and the number of an open pipe, into which
-it writes what happens as JSON lines. Blender's own chatter goes to stdout, which is the log.
+It is started by ``blender_render.rendering.jobs`` with a job file and the number of an open pipe,
+into which it writes what happens as JSON lines. What Blender itself prints goes to stdout, which is
+the log.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ import bpy
 import numpy as np
 from PIL import Image
 
-from blender_render import dataset_format as fmt
 from blender_render.blender import compat, importing
 from blender_render.blender.clips import STILL_TOLERANCE, Clip, ClipPlayer, is_loop, motion
 from blender_render.blender.geometry import (
@@ -33,11 +33,12 @@ from blender_render.blender.geometry import (
     show_what_renders,
 )
 from blender_render.blender.studio import NoDevice, Studio
-from blender_render.cameras import SIXVIEW_RIGS
-from blender_render.config import RenderConfig, effective, from_dict
-from blender_render.failures import AssetFailure
-from blender_render.frames import playback_fps, sample_times
-from blender_render.rigs import View, clipped_views, fitting_distance, views_of
+from blender_render.dataset import format as fmt
+from blender_render.geometry.cameras import SIXVIEW_RIGS
+from blender_render.rendering.asset_failures import AssetFailure
+from blender_render.rendering.config import RenderConfig, effective, from_dict
+from blender_render.rendering.frames import playback_fps, sample_times
+from blender_render.rendering.rigs import View, clipped_views, fitting_distance, views_of
 
 logger = logging.getLogger(__name__)
 

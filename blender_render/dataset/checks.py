@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from blender_render import dataset_format as fmt
-from blender_render.archive import Tree
-from blender_render.cameras import Camera
-from blender_render.pictures import decode_depth, decode_rgba
-from blender_render.pose_checks import (
+from blender_render.dataset import format as fmt
+from blender_render.dataset.archive import Tree
+from blender_render.geometry.cameras import Camera
+from blender_render.geometry.pose_checks import (
     MIN_CAMERAS,
     common_aim,
     hull_agreement,
     looks_inverted,
     stack_poses,
 )
+from blender_render.imaging.images import decode_depth, decode_rgba
 from training_core.config import InputError
 
 MAX_MOTION_VIEWS = 8

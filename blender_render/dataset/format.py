@@ -29,10 +29,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from blender_render.archive import Tree, open_tree
-from blender_render.cameras import Camera
-from training_core.atomic import write_json
+from blender_render.dataset.archive import Tree, open_tree
+from blender_render.geometry.cameras import Camera
 from training_core.config import InputError
+from training_core.files.atomic import write_json
 
 SCHEMA_VERSION = 1
 SPLITS = ("train", "val", "test")

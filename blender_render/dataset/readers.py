@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blender_render import dataset_format as fmt
-from blender_render.archive import Tree, open_tree
-from blender_render.cameras import Camera
-from blender_render.pictures import decode_depth, decode_rgba, resize_depth, resize_rgba
+from blender_render.dataset import format as fmt
+from blender_render.dataset.archive import Tree, open_tree
+from blender_render.geometry.cameras import Camera
+from blender_render.imaging.images import decode_depth, decode_rgba, resize_depth, resize_rgba
 from training_core.config import InputError
 
 

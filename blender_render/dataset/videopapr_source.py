@@ -12,12 +12,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from blender_render import dataset_format as fmt
-from blender_render.archive import Tree
-from blender_render.cameras import Camera
-from blender_render.pictures import decode_rgba
-from blender_render.pose_checks import common_aim, looks_inverted, stack_poses
-from blender_render.visual_hull import carve
+from blender_render.dataset import format as fmt
+from blender_render.dataset.archive import Tree
+from blender_render.geometry.cameras import Camera
+from blender_render.geometry.pose_checks import common_aim, looks_inverted, stack_poses
+from blender_render.geometry.visual_hull import carve
+from blender_render.imaging.images import decode_rgba
 from training_core.config import InputError
 
 logger = logging.getLogger(__name__)

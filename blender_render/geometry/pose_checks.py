@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from blender_render.cameras import Camera
-from blender_render.visual_hull import carve, reprojection_iou
+from blender_render.geometry.cameras import Camera
+from blender_render.geometry.visual_hull import carve, reprojection_iou
 
 Array = npt.NDArray[np.float64]
 

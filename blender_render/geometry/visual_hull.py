@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from blender_render.cameras import Camera
+from blender_render.geometry.cameras import Camera
 
 Bounds = tuple[npt.ArrayLike, npt.ArrayLike]
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from training_core.atomic import sync_folder, write_bytes
+from training_core.files.atomic import sync_folder, write_bytes
 
 
 def to_uint8(pictures: ArrayLike) -> np.ndarray:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from training_core.atomic import write_text
+from training_core.files.atomic import write_text
 
 FAILURES_FILE = "failures.jsonl"
 REASONS = {

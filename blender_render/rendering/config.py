@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from blender_render.cameras import LAYOUTS, SIXVIEW_RIGS
+from blender_render.geometry.cameras import LAYOUTS, SIXVIEW_RIGS
 from training_core.config import option, section
 
 # To be raised when equal configs come to give other pictures, so that old datasets are redone.

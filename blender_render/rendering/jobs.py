@@ -25,18 +25,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from blender_render import dataset_format as fmt
-from blender_render.config import RenderConfig, effective
-from blender_render.failures import AssetFailure
-from training_core.atomic import publish_directory, sync_folder, write_json
+from blender_render.dataset import format as fmt
+from blender_render.rendering.asset_failures import AssetFailure
+from blender_render.rendering.config import RenderConfig, effective
 from training_core.config import InputError
+from training_core.files.atomic import publish_directory, sync_folder, write_json
 from training_core.stopping import Stopped
 
 logger = logging.getLogger(__name__)
 
 BUILTIN = "builtin:"
 BUILTIN_SOURCES = tuple(
-    Path(__file__).parent / "blender" / name
+    Path(__file__).parents[1] / "blender" / name
     for name in ("demo_character.py", "demo_paint.py", "solids.py")
 )
 LOCK_PATIENCE_S = 10.0
@@ -250,7 +250,7 @@ def _last_words(log: Path) -> str:
 
 
 def _python_path() -> str:
-    root = str(Path(__file__).resolve().parent.parent)
+    root = str(Path(__file__).resolve().parents[2])
     return os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from blender_render.cameras import (
+from blender_render.dataset.format import INPUT_FOLDER, SPLITS, view_folder
+from blender_render.geometry.cameras import (
     SIXVIEW_RIGS,
     Camera,
     fibonacci_sphere,
@@ -17,8 +18,7 @@ from blender_render.cameras import (
     multiview_cameras,
     sixview_cameras,
 )
-from blender_render.config import RenderConfig, RigConfig
-from blender_render.dataset_format import INPUT_FOLDER, SPLITS, view_folder
+from blender_render.rendering.config import RenderConfig, RigConfig
 
 Points = npt.NDArray[np.float64]
 

@@ -7,7 +7,7 @@ import diffusers
 from diffusers import SchedulerMixin
 
 from training_core.config import InputError
-from training_core.json_files import read_json
+from training_core.files.json_files import read_json
 
 
 def load_scheduler(folder: str | Path, trailing: bool = True) -> SchedulerMixin:

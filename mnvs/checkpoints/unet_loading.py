@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mnvs.motion_unet import MNVSMotionUNet
-from mnvs.unet import MNVSUNet
-from mnvs.unet_settings import animatediff_settings, spatial_settings, svd_settings
-from mnvs.weights import CONFIG, WeightFile, find_folder, read_config
+from mnvs.checkpoints.unet_settings import animatediff_settings, spatial_settings, svd_settings
+from mnvs.checkpoints.weights import CONFIG, WeightFile, find_folder, read_config
+from mnvs.networks.motion_unet import MNVSMotionUNet
+from mnvs.networks.unet import MNVSUNet
 from training_core.config import InputError
 
 logger = logging.getLogger(__name__)

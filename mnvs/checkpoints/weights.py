@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from training_core.config import InputError
-from training_core.json_files import read_json
+from training_core.files.json_files import read_json
 
 CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model"

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from blender_render.readers import read_sample_info, read_sixview
-from mnvs.images import GREY, on_grey
+from blender_render.dataset.readers import read_sample_info, read_sixview
+from mnvs.encoders.vae_scaling import GREY, on_grey
 from training_core.config import InputError
 
 CONDITIONS = ("video", "image")
@@ -31,7 +31,7 @@ class Clip:
     """T frames of one object, RGB over grey, float32 in [0, 1].
 
     Attributes:
-        tiles: [T, 3, 3·h, 2·w], six views each (see ``mnvs.tiles``).
+        tiles: [T, 3, 3·h, 2·w], six views each (see ``mnvs.data.tiles``).
         condition: [Tc, 3, S, S'], the input view: all T frames (a video from a fixed camera), or
             the first alone (one picture).
         fps: frames per second of the clip, its stride taken into account.

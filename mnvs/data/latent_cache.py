@@ -17,11 +17,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from blender_render import dataset_format as fmt
-from blender_render.archive import open_tree
-from mnvs.dataset import SixViewDataset, Window
-from mnvs.encoders import Encoders
-from training_core.atomic import write_tensors
+from blender_render.dataset import format as fmt
+from blender_render.dataset.archive import open_tree
+from mnvs.data.dataset import SixViewDataset, Window
+from mnvs.encoders.encoders import Encoders
+from training_core.files.atomic import write_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ _CHUNK_OF_FRAMES = 8
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EncodedClip:
-    """A clip as the UNet sees it, float32 on the CPU; see ``mnvs.dataset.Clip``.
+    """A clip as the UNet sees it, float32 on the CPU; see ``mnvs.data.dataset.Clip``.
 
     Attributes:
         latents: [T, 4, h, w], scaled: what is noised.

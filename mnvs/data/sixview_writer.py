@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blender_render import dataset_format as fmt
-from blender_render.cameras import SixViewRig, sixview_cameras
-from blender_render.pictures import encode_rgba
-from training_core.atomic import publish_directory
+from blender_render.dataset import format as fmt
+from blender_render.geometry.cameras import SixViewRig, sixview_cameras
+from blender_render.imaging.images import encode_rgba
 from training_core.config import InputError
+from training_core.files.atomic import publish_directory
 
 
 def write_sixview_dataset(

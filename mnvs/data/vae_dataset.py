@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from blender_render import dataset_format as fmt
-from blender_render.archive import open_tree
-from blender_render.readers import list_frames, read_sixview, read_views
-from mnvs.images import on_grey
+from blender_render.dataset import format as fmt
+from blender_render.dataset.archive import open_tree
+from blender_render.dataset.readers import list_frames, read_sixview, read_views
+from mnvs.encoders.vae_scaling import on_grey
 from training_core.config import InputError
 
 # One frame in this many is kept out of training, starting with the one in the middle.

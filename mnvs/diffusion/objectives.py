@@ -14,7 +14,7 @@ import math
 import torch
 from torch import Tensor
 
-from mnvs.noise import NoiseSchedule
+from mnvs.diffusion.noise_schedule import NoiseSchedule
 
 OBJECTIVES = ("v", "x0", "eps", "min_snr")
 TIMESTEPS = ("uniform", "lognormal")

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from mnvs.config import ObjectiveConfig
-from mnvs.noise import NoiseSchedule
-from mnvs.objectives import sample_timesteps
+from mnvs.diffusion.noise_schedule import NoiseSchedule
+from mnvs.diffusion.objectives import sample_timesteps
 
 
 @dataclass(frozen=True, eq=False)

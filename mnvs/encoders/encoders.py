@@ -14,10 +14,10 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
 
-from mnvs import images
-from mnvs.preprocessing import Preprocessing
-from mnvs.prompt import LOAD_ERRORS, EmptyPrompt, load_empty_prompt, read_ramp
-from mnvs.weights import checkpoint_folder, variant_in
+from mnvs.checkpoints.weights import checkpoint_folder, variant_in
+from mnvs.encoders import vae_scaling as images
+from mnvs.encoders.preprocessing import Preprocessing
+from mnvs.encoders.prompt import LOAD_ERRORS, EmptyPrompt, load_empty_prompt, read_ramp
 from training_core.config import InputError
 
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from training_core.config import InputError
-from training_core.json_files import read_json
+from training_core.files.json_files import read_json
 
 CONFIG_FILE = "preprocessor_config.json"
 # PIL's numbers of the filters that torch has with the same weights.

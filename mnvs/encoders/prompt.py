@@ -15,9 +15,9 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from mnvs.weights import variant_in
+from mnvs.checkpoints.weights import variant_in
 from training_core.config import InputError
-from training_core.json_files import read_json
+from training_core.files.json_files import read_json
 
 FOLDER = "empty_prompt"
 INDEX_FILE = "model_index.json"

@@ -16,7 +16,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from blender_render.readers import composite
+from blender_render.dataset.readers import composite
 
 GREY = 0.5  # background behind the object, in [0, 1]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mnvs.config import TrainConfig
-from mnvs.matte import HIGH, LOW
+from mnvs.inference.matting import HIGH, LOW
 from training_core.checks import at_least, in_unit_interval
 from training_core.config import ConfigError, load_config, option, section
 

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from blender_render.pictures import resize_rgba
-from mnvs.images import GREY, on_grey
+from blender_render.imaging.images import resize_rgba
+from mnvs.encoders.vae_scaling import GREY, on_grey
 from training_core.config import InputError
 
 # Below this, alpha counts as nothing when the object's box is measured.

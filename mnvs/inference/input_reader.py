@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from blender_render import dataset_format as fmt
-from blender_render.archive import open_tree
-from blender_render.pictures import DECODE_ERRORS
-from blender_render.readers import read_sixview
-from mnvs.input_pictures import to_rgba
+from blender_render.dataset import format as fmt
+from blender_render.dataset.archive import open_tree
+from blender_render.dataset.readers import read_sixview
+from blender_render.imaging.images import DECODE_ERRORS
+from mnvs.inference.image_transforms import to_rgba
 from training_core.config import InputError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")

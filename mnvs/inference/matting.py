@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mnvs.images import GREY
+from mnvs.encoders.vae_scaling import GREY
 
 # Largest difference of a channel from the background: up to LOW nothing is there, from HIGH on all.
 LOW, HIGH = 0.04, 0.12

@@ -21,18 +21,18 @@ from PIL import Image
 from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
 
-from blender_render.cameras import SIXVIEW_RIGS, SixViewRig
-from mnvs.encoders import Encoders
-from mnvs.input_pictures import prepare_condition, to_rgba
-from mnvs.loading import load_saved_unet, load_unet
-from mnvs.preprocessing import CONFIG_FILE, Preprocessing
-from mnvs.prompt import EmptyPrompt, check_ramp, read_index
-from mnvs.sampling import SamplerConditions, Sampling, sample_latents
-from mnvs.schedulers import load_scheduler
-from mnvs.tiles import COLUMNS, ROWS, unpack_tile
-from mnvs.weights import checkpoint_folder
-from training_core.atomic import write_json
+from blender_render.geometry.cameras import SIXVIEW_RIGS, SixViewRig
+from mnvs.checkpoints.schedulers import load_scheduler
+from mnvs.checkpoints.unet_loading import load_saved_unet, load_unet
+from mnvs.checkpoints.weights import checkpoint_folder
+from mnvs.data.tiles import COLUMNS, ROWS, unpack_tile
+from mnvs.encoders.encoders import Encoders
+from mnvs.encoders.preprocessing import CONFIG_FILE, Preprocessing
+from mnvs.encoders.prompt import EmptyPrompt, check_ramp, read_index
+from mnvs.inference.image_transforms import prepare_condition, to_rgba
+from mnvs.inference.sampler import SamplerConditions, Sampling, sample_latents
 from training_core.config import InputError
+from training_core.files.atomic import write_json
 
 DEFAULT_FRAMES, DEFAULT_RIG = 8, "v1.2"
 Pictures = Tensor | Image.Image | Sequence[Image.Image]
@@ -111,7 +111,7 @@ class MNVSPipeline(DiffusionPipeline):
     ) -> MNVSPipeline:
         """From the checkpoints of others: Zero123++, and a source of temporal layers.
 
-        Args: see ``mnvs.loading.load_unet``.
+        Args: see ``mnvs.checkpoints.unet_loading.load_unet``.
 
         Raises:
             InputError: naming the folder or tensor that is missing or does not fit.

@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from mnvs.footage import Footage
-from mnvs.generate_config import GenerateConfig, Source
-from mnvs.loading import VideoUNet, saved_unet_on_meta, unet_of_sources
-from mnvs.lora import WEIGHTS_FILE
-from mnvs.motion_unet import MNVSMotionUNet
-from mnvs.preprocessing import Preprocessing
-from mnvs.schedulers import load_scheduler
-from mnvs.tiles import COLUMNS, ROWS
-from mnvs.weights import checkpoint_folder, read_config
+from mnvs.checkpoints.schedulers import load_scheduler
+from mnvs.checkpoints.unet_loading import VideoUNet, saved_unet_on_meta, unet_of_sources
+from mnvs.checkpoints.weights import checkpoint_folder, read_config
+from mnvs.data.tiles import COLUMNS, ROWS
+from mnvs.encoders.preprocessing import Preprocessing
+from mnvs.inference.config import GenerateConfig, Source
+from mnvs.inference.input_reader import Footage
+from mnvs.lora.adapters import WEIGHTS_FILE
+from mnvs.networks.motion_unet import MNVSMotionUNet
 from training_core.config import ConfigError, InputError
 
 _GIB = 2.0**30

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mnvs.conditioning import Conditioning
-from mnvs.noise import NoiseSchedule
+from mnvs.diffusion.noise_schedule import NoiseSchedule
+from mnvs.networks.conditioning import Conditioning
 
 
 @dataclass(frozen=True)

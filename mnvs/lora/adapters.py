@@ -22,9 +22,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from mnvs.lora_modes import LEFT_OUT, MODES, module_names
-from training_core import atomic
+from mnvs.lora.modes import LEFT_OUT, MODES, module_names
 from training_core.config import InputError
+from training_core.files import atomic
 
 ADAPTER = "default"
 MIX_MODULE = "time_mixer"
@@ -35,7 +35,7 @@ _PREFIX = "base_model.model."
 
 @dataclass(frozen=True)
 class LoraSettings:
-    """What an adapter is: a mode of ``mnvs.lora_modes``, rank, alpha (the update is
+    """What an adapter is: a mode of ``mnvs.lora.modes``, rank, alpha (the update is
     alpha / rank x B A), dropout on its input, and whether mix factors train along.
     """
 

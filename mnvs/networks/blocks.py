@@ -13,8 +13,8 @@ from diffusers.models.resnet import AlphaBlender, SpatioTemporalResBlock
 from diffusers.models.transformers.transformer_temporal import TransformerSpatioTemporalModel
 from torch import Tensor, nn
 
-from mnvs.blending import adopt_blender
-from mnvs.reference import FrameContext, attend_with_reference, run
+from mnvs.networks.blending import adopt_blender
+from mnvs.networks.reference_attention import FrameContext, attend_with_reference, run
 
 
 def adopt(model: nn.Module) -> None:

@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from mnvs.conditioning import Conditioning
-from mnvs.loading import VideoUNet
+from mnvs.checkpoints.unet_loading import VideoUNet
+from mnvs.networks.conditioning import Conditioning
 
 
 class Denoiser(nn.Module):

@@ -18,16 +18,16 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from torch import Tensor, nn
 
-from mnvs.blending import (
+from mnvs.networks.blending import (
     GATED_MIX_FACTOR,
     Float32Blender,
     adopt_blender,
     check_temporal_start,
     set_mix_factors,
 )
-from mnvs.conditioning import Conditioning
-from mnvs.reference import FrameContext, attend_with_reference, run
-from mnvs.video_unet import VideoUNetMixin
+from mnvs.networks.conditioning import Conditioning
+from mnvs.networks.reference_attention import FrameContext, attend_with_reference, run
+from mnvs.networks.video_unet import VideoUNetMixin
 
 # sigmoid(-1e4) is 0: nothing but the motion module, as AnimateDiff has it.
 MOTION_ONLY = -1e4

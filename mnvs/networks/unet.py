@@ -2,7 +2,7 @@
 
 diffusers' UNetSpatioTemporalConditionModel with four input channels, its blocks as they are, and
 four changes, each needed for the spatial half to be Zero123++ to the last bit of rounding:
-reference attention (mnvs.reference); two time embeddings, one for each half (mnvs.blocks);
+reference attention (``reference_attention``); two time embeddings, one for each half (``blocks``);
 the spatial group norms' epsilon; and mixing that can start at the spatial side.
 
 SVD's own extra input, the image latent in channels 5 to 8, is gone: one view cannot be aligned
@@ -20,10 +20,10 @@ from diffusers.loaders import PeftAdapterMixin
 from diffusers.models.embeddings import TimestepEmbedding
 from torch import Tensor
 
-from mnvs.blending import GATED_MIX_FACTOR, check_temporal_start, set_mix_factors
-from mnvs.blocks import ReferenceTransformer, TwoClockResBlock, adopt
-from mnvs.conditioning import Conditioning
-from mnvs.video_unet import VideoUNetMixin
+from mnvs.networks.blending import GATED_MIX_FACTOR, check_temporal_start, set_mix_factors
+from mnvs.networks.blocks import ReferenceTransformer, TwoClockResBlock, adopt
+from mnvs.networks.conditioning import Conditioning
+from mnvs.networks.video_unet import VideoUNetMixin
 
 _DOWN = "CrossAttnDownBlockSpatioTemporal"
 _UP = "CrossAttnUpBlockSpatioTemporal"

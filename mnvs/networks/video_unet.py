@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mnvs.conditioning import Conditioning
-from mnvs.reference import FrameContext
+from mnvs.networks.conditioning import Conditioning
+from mnvs.networks.reference_attention import FrameContext
 
 
 class VideoUNetMixin:

@@ -7,15 +7,15 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from mnvs.cache import EncodedClip
-from mnvs.conditioning import Conditioning
 from mnvs.config import ModelConfig
-from mnvs.draws import Draws
-from mnvs.noise import NoiseSchedule
+from mnvs.data.latent_cache import EncodedClip
+from mnvs.diffusion.noise_schedule import NoiseSchedule
+from mnvs.diffusion.training_noise import Draws
+from mnvs.networks.conditioning import Conditioning
 
 
 class Clips(Protocol):
-    """Where a trainer gets its videos: ``mnvs.cache.EncodedDataset``."""
+    """Where a trainer gets its videos: ``mnvs.data.latent_cache.EncodedDataset``."""
 
     def sample(self, step: int, index: int) -> EncodedClip:
         """The video at place ``index`` of optimizer step ``step``; the same whenever asked."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from mnvs.config import LogConfig
-from mnvs.trainer import Trainer
+from mnvs.training.trainer import Trainer
 from training_core.checkpoint import CheckpointStore
 from training_core.devices import peak_memory_bytes
 from training_core.metrics_log import MetricsLog, Progress, progress

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from mnvs.tiles import VIEWS
+from mnvs.data.tiles import VIEWS
 
 
 def psnr(generated: Tensor, truth: Tensor) -> float:

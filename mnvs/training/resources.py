@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mnvs.conditioning import Conditioning
+from mnvs.checkpoints.schedulers import load_scheduler
+from mnvs.checkpoints.unet_loading import VideoUNet, new_unet, saved_unet_on_meta
+from mnvs.checkpoints.weights import checkpoint_folder, find_folder, is_hub_name, read_config
 from mnvs.config import TrainConfig
-from mnvs.denoiser import Denoiser
-from mnvs.loading import VideoUNet, new_unet, saved_unet_on_meta
-from mnvs.motion_unet import MNVSMotionUNet
-from mnvs.schedulers import load_scheduler
-from mnvs.trainable import Trainable
-from mnvs.weights import checkpoint_folder, find_folder, is_hub_name, read_config
+from mnvs.networks.conditioning import Conditioning
+from mnvs.networks.denoiser import Denoiser
+from mnvs.networks.motion_unet import MNVSMotionUNet
+from mnvs.training.trainable import Trainable
 from training_core.config import ConfigError, InputError
 
 _GIB = 2.0**30

@@ -5,11 +5,11 @@ import re
 import torch
 from torch import nn
 
+from mnvs.checkpoints.unet_loading import VideoUNet
 from mnvs.config import StepsConfig
-from mnvs.loading import VideoUNet
-from mnvs.lora import Lora, LoraSettings
-from mnvs.lora_modes import DEAD
-from mnvs.motion_unet import MNVSMotionUNet
+from mnvs.lora.adapters import Lora, LoraSettings
+from mnvs.lora.modes import DEAD
+from mnvs.networks.motion_unet import MNVSMotionUNet
 
 # Besides queries and keys, the norm whose output only the query reads.
 _DEAD_PARAMETERS = re.compile(rf"(?:{DEAD}|.*\.temporal_transformer_blocks\.\d+\.norm2)\..*")

@@ -9,15 +9,15 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from mnvs.batches import Batch, Clips, Conditioner, add_noise
 from mnvs.config import StepsConfig
-from mnvs.denoiser import Denoiser
-from mnvs.draws import Draws, draw, mixed_seed
-from mnvs.ema import Ema
-from mnvs.noise import NoiseSchedule
-from mnvs.objectives import velocity_error, velocity_weight
-from mnvs.optimizers import make_optimizer, rate_at
-from mnvs.trainable import Trainable
+from mnvs.diffusion.noise_schedule import NoiseSchedule
+from mnvs.diffusion.objectives import velocity_error, velocity_weight
+from mnvs.diffusion.training_noise import Draws, draw, mixed_seed
+from mnvs.networks.denoiser import Denoiser
+from mnvs.training.conditioner import Batch, Clips, Conditioner, add_noise
+from mnvs.training.ema import Ema
+from mnvs.training.optimizers import make_optimizer, rate_at
+from mnvs.training.trainable import Trainable
 from training_core.checkpoint import (
     Checkpoint,
     capture_optimizer,

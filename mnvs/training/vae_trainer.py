@@ -9,7 +9,8 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from mnvs.images import (
+from mnvs.data.vae_dataset import CropSampler, Source, to_unit
+from mnvs.encoders.vae_scaling import (
     decode_vae,
     encode_vae,
     raw_moments_for_unit_latents,
@@ -17,8 +18,7 @@ from mnvs.images import (
     scale_latents,
     unscale_image,
 )
-from mnvs.scores import psnr
-from mnvs.vae_data import CropSampler, Source, to_unit
+from mnvs.training.metrics import psnr
 from training_core.checkpoint import Checkpoint, capture_optimizer, restore_optimizer
 from training_core.guards import check_finite
 from training_core.schedules import warmup_cosine

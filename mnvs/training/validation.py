@@ -11,11 +11,11 @@ from PIL import Image
 from torch import Tensor
 
 from mnvs.config import ModelConfig, ValidationConfig
-from mnvs.dataset import Clip
-from mnvs.ema import Ema
-from mnvs.pipeline import MNVSPipeline
-from mnvs.scores import video_scores
-from mnvs.tiles import unpack_tile
+from mnvs.data.dataset import Clip
+from mnvs.data.tiles import unpack_tile
+from mnvs.inference.pipeline import MNVSPipeline
+from mnvs.training.ema import Ema
+from mnvs.training.metrics import video_scores
 from training_core.metrics_log import MetricsLog
 
 _SHOWN_FRAMES = 4

@@ -1,4 +1,4 @@
-"""Which views a model may learn from; see ``sjc_papr.sparse``."""
+"""Which views a model may learn from; see ``sjc_papr.data.sparse_views``."""
 
 from dataclasses import dataclass
 

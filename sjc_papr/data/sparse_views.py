@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from blender_render import dataset_format as fmt
-from blender_render.frames import TOLERANCE
-from blender_render.pictures import resize_rgba
-from blender_render.readers import (
+from blender_render.dataset import format as fmt
+from blender_render.dataset.readers import (
     Views,
     list_frames,
     read_dataset_info,
     read_sample_info,
     read_sixview,
 )
+from blender_render.imaging.images import resize_rgba
+from blender_render.rendering.frames import TOLERANCE
 from sjc_papr.config import DataConfig
+from sjc_papr.data.sparse_config import SparseConfig
 from sjc_papr.evaluate import read_split
-from sjc_papr.sparse_config import SparseConfig
 from training_core.config import ConfigError, InputError
 
 logger = logging.getLogger(__name__)

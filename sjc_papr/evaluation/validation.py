@@ -2,17 +2,17 @@
 
 import torch
 
-from blender_render.readers import Views
-from sjc_papr.metrics import psnr
-from sjc_papr.model import Papr
-from sjc_papr.renderer import render_cameras
+from blender_render.dataset.readers import Views
+from blender_render.imaging.metrics import psnr
+from sjc_papr.networks.model import Papr
+from sjc_papr.networks.renderer import render_cameras
 from training_core.metrics_log import MetricsLog
 
 _MOST_VIEWS = 4
 
 
 class Validation:
-    """PSNR on a few views, with pictures for TensorBoard; called by ``sjc_papr.fitting.fit``.
+    """PSNR on a few views, with pictures for TensorBoard; called by ``training_core.loop.fit``.
 
     Args:
         views: the validation split; at most four of them, evenly spread, are looked at.

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sjc_papr.config import AttentionConfig
-from sjc_papr.embedding import (
+from sjc_papr.networks.embedding import (
     EmbeddingNetwork,
     PairInputs,
     SampleLayerNorm,
@@ -16,9 +16,9 @@ from sjc_papr.embedding import (
     normalised_product,
     positional_encoding,
 )
-from sjc_papr.points import PointCloud, gather_rows
-from sjc_papr.precision import compute_dtype
-from sjc_papr.rays import RayPointGeometry
+from sjc_papr.networks.point_cloud import PointCloud, gather_rows
+from sjc_papr.networks.precision import compute_dtype
+from sjc_papr.networks.rays import RayPointGeometry
 
 
 class Attended(NamedTuple):

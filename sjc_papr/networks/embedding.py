@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from sjc_papr.points import gather_rows
+from sjc_papr.networks.point_cloud import gather_rows
 
 _LEAK = 0.2
 _CACHED_NUMBERS = 1 << 19

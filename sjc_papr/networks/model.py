@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from sjc_papr.attention import ProximityAttention
 from sjc_papr.config import ModelConfig
-from sjc_papr.points import PointCloud, PointRows
-from sjc_papr.unet import SmallUNet
+from sjc_papr.networks.attention import ProximityAttention
+from sjc_papr.networks.point_cloud import PointCloud, PointRows
+from sjc_papr.networks.unet import SmallUNet
 
 
 class Papr(nn.Module):

@@ -19,7 +19,7 @@ closes a cone or swaps neighbours. So few pairs are looked at that it costs noth
 import torch
 from torch import Tensor
 
-from sjc_papr.rays import RayBundle
+from sjc_papr.networks.rays import RayBundle
 
 # Rounding allowance when comparing bounds, as a share of the distance to the farthest point.
 _RELATIVE_SLACK = 1e-7

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blender_render.cameras import Camera
+from blender_render.geometry.cameras import Camera
 
 
 @dataclass(frozen=True)

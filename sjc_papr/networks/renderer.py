@@ -7,13 +7,13 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from blender_render.cameras import Camera
-from sjc_papr.model import Papr
-from sjc_papr.points import gather_rows
-from sjc_papr.precision import autocast
-from sjc_papr.rays import RayBundle, camera_rays, ray_point_geometry
-from sjc_papr.topk import nearest_points
-from sjc_papr.unet import SmallUNet
+from blender_render.geometry.cameras import Camera
+from sjc_papr.networks.model import Papr
+from sjc_papr.networks.nearest_points import nearest_points
+from sjc_papr.networks.point_cloud import gather_rows
+from sjc_papr.networks.precision import autocast
+from sjc_papr.networks.rays import RayBundle, camera_rays, ray_point_geometry
+from sjc_papr.networks.unet import SmallUNet
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def render(
 
     Args:
         background: colour behind the object, a number or [3], in [0, 1].
-        precision: ``float32``, ``bfloat16`` or ``auto`` (see ``sjc_papr.precision``).
+        precision: ``float32``, ``bfloat16`` or ``auto`` (see ``sjc_papr.networks.precision``).
         max_rays: attention is computed for at most this many rays at once, and without gradients
             the UNet paints bands of about as many pixels, each with the rows around it that it
             looks at, so that no seam can show. That bounds the memory.

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from sjc_papr.scores.zero123_config import Zero123Config
-from sjc_papr.terms.config_geometry import NearConfig, SmoothConfig, TargetConfig
+from sjc_papr.novel_view.geometry_config import NearConfig, SmoothConfig, TargetConfig
+from sjc_papr.score_models.zero123.config import Zero123Config
 from training_core.checks import at_least, in_unit_interval, positive
 from training_core.config import option, section
 
@@ -26,7 +26,7 @@ class ScoreConfig:
 
 @dataclass
 class SjcConfig:
-    """Score Jacobian Chaining; see ``sjc_papr.terms.sjc``."""
+    """Score Jacobian Chaining; see ``sjc_papr.novel_view.sjc``."""
 
     weight: float = option(0.0, "weight of SJC; 0 = off")
     score: ScoreConfig = section(ScoreConfig, "the score model")
@@ -78,7 +78,7 @@ class SjcConfig:
 
 @dataclass
 class BalanceConfig:
-    """How strong SJC is beside the photometric loss; see ``sjc_papr.terms.balance``."""
+    """How strong SJC is beside the photometric loss; see ``gradient_balance``."""
 
     kind: str = option(
         "fixed",
@@ -98,7 +98,7 @@ class BalanceConfig:
 
 @dataclass
 class WatchConfig:
-    """When training counts as diverged; see ``sjc_papr.terms.watch``."""
+    """When training counts as diverged; see ``sjc_papr.training.divergence``."""
 
     restarts: int = option(0, "returns to the last checkpoint before giving up; 0 = no watch")
     reduce_sjc: float = option(0.3, "SJC's weight is multiplied by this at every return")

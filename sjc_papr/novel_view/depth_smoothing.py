@@ -9,7 +9,7 @@ object lengths, so that a weight means the same in a world of another scale.
 import torch
 from torch import Tensor
 
-from sjc_papr.terms.config_geometry import SmoothConfig
+from sjc_papr.novel_view.geometry_config import SmoothConfig
 
 # Nearer than this many object lengths, disparity is held constant: it has no bound at the eye.
 _NEAREST = 0.01

@@ -8,7 +8,7 @@ from training_core.config import option
 
 @dataclass
 class NearConfig:
-    """Near-view consistency; see ``sjc_papr.terms.near_view``."""
+    """Near-view consistency; see ``sjc_papr.novel_view.near_view``."""
 
     weight: float = option(0.0, "weight of near-view consistency; 0 = off")
     mode: str = option(
@@ -47,7 +47,7 @@ class NearConfig:
 
 @dataclass
 class SmoothConfig:
-    """Depth smoothing; see ``sjc_papr.terms.smoothing``."""
+    """Depth smoothing; see ``sjc_papr.novel_view.depth_smoothing``."""
 
     weight: float = option(0.0, "weight of depth smoothing; 0 = off")
     of: str = option(
@@ -68,7 +68,7 @@ class SmoothConfig:
 
 @dataclass
 class TargetConfig:
-    """Cameras of views without pictures; see ``sjc_papr.terms.target_cameras``."""
+    """Cameras of views without pictures; see ``sjc_papr.novel_view.target_cameras``."""
 
     elevation_min_deg: float = option(-30.0, "lowest target camera")
     elevation_max_deg: float = option(80.0, "highest target camera")

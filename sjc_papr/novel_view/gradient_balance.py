@@ -7,7 +7,7 @@ gradients can be compared, and their ratio is a setting with a meaning.
 
 import math
 
-from sjc_papr.terms.config import BalanceConfig
+from sjc_papr.novel_view.config import BalanceConfig
 
 
 class Balance:

@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor
 
-from sjc_papr.terms.novel import NovelViews
+from sjc_papr.novel_view.losses import NovelViews
 from training_core.metrics_log import MetricsLog
 
 
 class NovelPictures:
-    """Shows the latest novel view; called by ``sjc_papr.fitting.fit``."""
+    """Shows the latest novel view; called by ``training_core.loop.fit``."""
 
     def __init__(self, novel: NovelViews) -> None:
         self.novel = novel

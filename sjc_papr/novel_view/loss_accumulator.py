@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sjc_papr.model import Papr
+from sjc_papr.networks.model import Papr
 
 
 class Tally:

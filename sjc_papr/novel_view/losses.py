@@ -13,26 +13,26 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from blender_render.cameras import Camera
-from blender_render.pictures import resize_rgba
-from blender_render.readers import Views, composite
-from sjc_papr.model import Papr
-from sjc_papr.rays import camera_rays
-from sjc_papr.renderer import RenderOutput, render
-from sjc_papr.scores.contract import ScoreModel
-from sjc_papr.terms.balance import Balance
-from sjc_papr.terms.config import NovelConfig
-from sjc_papr.terms.near_view import (
+from blender_render.dataset.readers import Views, composite
+from blender_render.geometry.cameras import Camera
+from blender_render.imaging.images import resize_rgba
+from sjc_papr.networks.model import Papr
+from sjc_papr.networks.rays import camera_rays
+from sjc_papr.networks.renderer import RenderOutput, render
+from sjc_papr.novel_view.config import NovelConfig
+from sjc_papr.novel_view.depth_smoothing import depth_smoothing
+from sjc_papr.novel_view.gradient_balance import Balance
+from sjc_papr.novel_view.loss_accumulator import Tally, norm
+from sjc_papr.novel_view.near_view import (
     NearResult,
     View,
     ground_truth_loss,
     near_camera,
     near_view_loss,
 )
-from sjc_papr.terms.sjc import Sjc, check_condition_view
-from sjc_papr.terms.smoothing import depth_smoothing
-from sjc_papr.terms.tally import Tally, norm
-from sjc_papr.terms.target_cameras import TargetCameras, nearest_views
+from sjc_papr.novel_view.sjc import Sjc, check_condition_view
+from sjc_papr.novel_view.target_cameras import TargetCameras, nearest_views
+from sjc_papr.score_models.base import ScoreModel
 from training_core.config import ConfigError
 from training_core.schedules import progress_of
 
@@ -62,7 +62,7 @@ class NovelViews:
         model: rendered here; gradients are added to its parameters.
         train: the views with pictures.
         score: needed where SJC has a weight.
-        background: grey level behind the object. precision: see ``sjc_papr.precision``.
+        background: grey level behind the object. precision: see ``sjc_papr.networks.precision``.
         steps: of the whole run. seed: with the step, it decides cameras, levels and noise.
     """
 

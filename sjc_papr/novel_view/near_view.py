@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blender_render.cameras import Camera, look_at
-from sjc_papr.terms.config_geometry import NearConfig
+from blender_render.geometry.cameras import Camera, look_at
+from sjc_papr.novel_view.geometry_config import NearConfig
 
 
 class View(NamedTuple):

@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from blender_render.cameras import Camera
-from sjc_papr.scores.contract import Condition, NoiseLevels, ScoreModel
-from sjc_papr.terms.config import SjcConfig
-from sjc_papr.terms.target_cameras import nearest_views
+from blender_render.geometry.cameras import Camera
+from sjc_papr.novel_view.config import SjcConfig
+from sjc_papr.novel_view.target_cameras import nearest_views
+from sjc_papr.score_models.base import Condition, NoiseLevels, ScoreModel
 from training_core.config import ConfigError
 from training_core.schedules import linear
 
@@ -45,7 +45,7 @@ class Sjc:
     """The term, with its conditioning views prepared once.
 
     Args:
-        model: see ``sjc_papr.scores.contract``.
+        model: see ``sjc_papr.score_models.base``.
         pictures: the training views on white, [N, H, W, 3] in [0, 1]. cameras: theirs.
 
     Raises:

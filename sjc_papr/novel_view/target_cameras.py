@@ -1,7 +1,7 @@
 """Cameras of views without pictures, and the training views nearest to them.
 
-Conventions are those of ``blender_render.cameras``: +Z up, OpenGL axes, the object's box centred
-on the origin.
+Conventions are those of ``blender_render.geometry.cameras``: +Z up, OpenGL axes, the object's box
+centred on the origin.
 """
 
 import math
@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from blender_render.cameras import UNIT_CUBE_RADIUS, Camera, look_at, spherical
-from sjc_papr.terms.config_geometry import TargetConfig
+from blender_render.geometry.cameras import UNIT_CUBE_RADIUS, Camera, look_at, spherical
+from sjc_papr.novel_view.geometry_config import TargetConfig
 from training_core.config import ConfigError
 
 

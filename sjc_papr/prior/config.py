@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from sjc_papr.config import CommandConfig, LogConfig
-from sjc_papr.scores.prior_network import PriorNetworkConfig
+from sjc_papr.prior.network import PriorNetworkConfig
 from training_core.checks import at_least, in_unit_interval, positive
 from training_core.config import option, section
 

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from blender_render.cameras import Camera
-from blender_render.readers import Views, list_frames, read_views
-from sjc_papr.prior_config import PriorDataConfig
-from sjc_papr.scores.framing import square_view
-from sjc_papr.scores.prior import prior_rays
-from sjc_papr.scores.prior_network import PriorNetworkConfig
+from blender_render.dataset.readers import Views, list_frames, read_views
+from blender_render.geometry.cameras import Camera
+from sjc_papr.prior.config import PriorDataConfig
+from sjc_papr.prior.network import PriorNetworkConfig
+from sjc_papr.prior.score_model import prior_rays
+from sjc_papr.score_models.framing import square_view
 from training_core.config import ConfigError
 
 
@@ -41,7 +41,7 @@ def read_moments(config: PriorDataConfig, size: int, split: str) -> list[Moment]
     """Every frame of every dataset but those to be skipped, on white.
 
     Raises:
-        ConfigError: nothing is left. InputError: see ``blender_render.readers.read_views``.
+        ConfigError: nothing is left. InputError: see ``blender_render.dataset.readers.read_views``.
     """
     moments = []
     for folder in frame_folders(config):

@@ -15,15 +15,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from blender_render.cameras import Camera
-from sjc_papr.precision import autocast
-from sjc_papr.rays import camera_rays
-from sjc_papr.scores.contract import Condition, NoiseLevels
-from sjc_papr.scores.framing import square_view
-from sjc_papr.scores.prior_network import PriorNetwork, PriorNetworkConfig
-from training_core import atomic
+from blender_render.geometry.cameras import Camera
+from sjc_papr.networks.precision import autocast
+from sjc_papr.networks.rays import camera_rays
+from sjc_papr.prior.network import PriorNetwork, PriorNetworkConfig
+from sjc_papr.score_models.base import Condition, NoiseLevels
+from sjc_papr.score_models.framing import square_view
 from training_core.config import ConfigError, InputError, load_config, to_plain
-from training_core.json_files import read_json
+from training_core.files import atomic
+from training_core.files.json_files import read_json
 
 FACTS_FILE, WEIGHTS_FILE = "prior.json", "prior.safetensors"
 
@@ -33,7 +33,7 @@ class PixelPrior:
 
     Args:
         network: frozen here. object_length: see ``ScoreModel``; the prior was trained on objects
-            about one long. precision: see ``sjc_papr.precision``.
+            about one long. precision: see ``sjc_papr.networks.precision``.
     """
 
     def __init__(

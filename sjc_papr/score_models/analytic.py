@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from blender_render.cameras import Camera
-from sjc_papr.scores.contract import Condition, NoiseLevels
-from sjc_papr.scores.framing import square_view
+from blender_render.geometry.cameras import Camera
+from sjc_papr.score_models.base import Condition, NoiseLevels
+from sjc_papr.score_models.framing import square_view
 
 
 class GaussianMixture:

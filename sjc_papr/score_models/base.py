@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from blender_render.cameras import Camera
+from blender_render.geometry.cameras import Camera
 
 
 class NoiseLevels:

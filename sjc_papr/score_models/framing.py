@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from blender_render.cameras import Camera
+from blender_render.geometry.cameras import Camera
 
 
 def square_view(picture: Tensor, camera: Camera, side: int) -> tuple[Tensor, Camera]:

@@ -2,9 +2,9 @@
 
 import torch
 
-from sjc_papr.scores.contract import ScoreModel
-from sjc_papr.scores.prior import PixelPrior, read_network
-from sjc_papr.terms.config import NovelConfig
+from sjc_papr.novel_view.config import NovelConfig
+from sjc_papr.prior.score_model import PixelPrior, read_network
+from sjc_papr.score_models.base import ScoreModel
 from training_core.config import ConfigError
 
 
@@ -28,7 +28,7 @@ def check_score(config: NovelConfig) -> None:
     if not score.zero123.path:
         raise ConfigError("novel.sjc.score.zero123.path is missing: where are its weights?")
     # Needs diffusers and transformers, which the rest of this package does without.
-    from sjc_papr.scores.zero123_loading import check_networks
+    from sjc_papr.score_models.zero123.loading import check_networks
 
     check_networks(score.zero123)
 
@@ -51,6 +51,6 @@ def load_score(config: NovelConfig, device: torch.device) -> ScoreModel | None:
             precision=score.precision,
         )
     # Needs diffusers and transformers, which the rest of this package does without.
-    from sjc_papr.scores.zero123 import Zero123
+    from sjc_papr.score_models.zero123.score_model import Zero123
 
     return Zero123.load(score.zero123, device=device, object_length=config.object_length)

@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 
 from sjc_papr.config import ModelConfig, TrainConfig
-from sjc_papr.model import Papr
-from sjc_papr.points import PointRows
-from sjc_papr.trainer import model_tensors
+from sjc_papr.networks.model import Papr
+from sjc_papr.networks.point_cloud import PointRows
+from sjc_papr.training.trainer import model_tensors
 from training_core.checkpoint import Checkpoint, CheckpointStore
 from training_core.config import ConfigError, InputError, load_config
 from training_core.run_folder import RunFolder

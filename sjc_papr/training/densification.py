@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from sjc_papr.config import DensityConfig
-from sjc_papr.points import PointCloud, PointRows, append_points, keep_points
+from sjc_papr.networks.point_cloud import PointCloud, PointRows, append_points, keep_points
 
 _SPARSITY_NEIGHBOURS = 10
 _BLENDED_NEIGHBOURS = 3

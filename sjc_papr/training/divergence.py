@@ -2,8 +2,8 @@
 
 import math
 
-from sjc_papr.fitting import Diverged
-from sjc_papr.terms.config import WatchConfig
+from sjc_papr.novel_view.config import WatchConfig
+from training_core.loop import Diverged
 
 
 class DivergenceWatch:

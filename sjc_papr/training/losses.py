@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from blender_render.imaging.metrics import lpips_network, ssim
 from sjc_papr.config import LossConfig
-from sjc_papr.metrics import lpips_network, ssim
 from training_core.config import ConfigError
 
 LossTerm = Callable[[Tensor, Tensor], Tensor]

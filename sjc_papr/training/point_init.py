@@ -5,11 +5,11 @@ import logging
 import torch
 from torch import Tensor
 
-from blender_render.readers import Views
-from blender_render.visual_hull import carve
+from blender_render.dataset.readers import Views
+from blender_render.geometry.visual_hull import carve
 from sjc_papr.config import PointsConfig
-from sjc_papr.points import PointRows
-from sjc_papr.rays import camera_rays
+from sjc_papr.networks.point_cloud import PointRows
+from sjc_papr.networks.rays import camera_rays
 from training_core.config import InputError
 
 logger = logging.getLogger(__name__)

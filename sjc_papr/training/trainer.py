@@ -10,16 +10,15 @@ from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from sjc_papr.config import OptimizeConfig
-from sjc_papr.density import change_density
-from sjc_papr.fitting import Diverged
-from sjc_papr.losses import Losses
-from sjc_papr.model import Papr
-from sjc_papr.patches import PatchSampler
-from sjc_papr.rates import Rates
-from sjc_papr.rays import RayBundle
-from sjc_papr.renderer import render
-from sjc_papr.terms.novel import NovelViews
-from sjc_papr.terms.watch import DivergenceWatch
+from sjc_papr.networks.model import Papr
+from sjc_papr.networks.rays import RayBundle
+from sjc_papr.networks.renderer import render
+from sjc_papr.novel_view.losses import NovelViews
+from sjc_papr.training.densification import change_density
+from sjc_papr.training.divergence import DivergenceWatch
+from sjc_papr.training.losses import Losses
+from sjc_papr.training.lr_schedule import Rates
+from sjc_papr.training.patch_sampler import PatchSampler
 from training_core.checkpoint import (
     Checkpoint,
     capture_optimizer,
@@ -28,6 +27,7 @@ from training_core.checkpoint import (
     restore_rng,
 )
 from training_core.guards import TrainingFault, check_finite
+from training_core.loop import Diverged
 
 logger = logging.getLogger(__name__)
 
@@ -47,13 +47,13 @@ class Trainer:
         config: steps, losses, density.
         rates: learning rate of each group at each step; a group at rate zero is left untouched.
         background: grey level behind the object.
-        precision: see ``sjc_papr.precision``.
+        precision: see ``sjc_papr.networks.precision``.
         seed: of the points added on the way.
         model_terms: further losses by name, on the model itself.
         fault_folder: where the state is written should a loss stop being finite.
         novel: losses on views without pictures; None where none has a weight, and then no step
             knows of them.
-        watch: sees divergence; ``sjc_papr.fitting.fit`` then starts over.
+        watch: sees divergence; ``training_core.loop.fit`` then starts over.
     """
 
     def __init__(

@@ -1,14 +1,9 @@
 """Fixtures of the animation tests."""
 
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
-
-# Helper modules lie beside the tests; no import mode of pytest finds them by itself everywhere.
-sys.path.insert(0, str(Path(__file__).parent))
-
 from synthetic_run import make_run
 
 

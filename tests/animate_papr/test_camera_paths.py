@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from animate_papr.camera_paths import PATHS, PathConfig, path_cameras
-from blender_render.cameras import Camera
+from blender_render.geometry.cameras import Camera
 from training_core.config import ConfigError, load_config
 
 SET = PathConfig(radius=2.0, fov_deg=40.0, width=64, height=48)

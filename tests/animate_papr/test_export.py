@@ -14,7 +14,7 @@ from synthetic_run import butterfly, picture
 
 from animate_papr import export
 from animate_papr.export import main
-from blender_render.cameras import Camera
+from blender_render.geometry.cameras import Camera
 
 
 class Shot:

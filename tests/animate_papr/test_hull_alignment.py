@@ -1,16 +1,11 @@
 """Following the outline: points arrive, keep their order, and the result is a pure function."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
-
-from animate_papr.align import align_to_hull, chamfer
-from animate_papr.config import AlignConfig
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "sjc_papr"))
 from tiny_scene import sphere_points, sphere_views
+
+from animate_papr.config import AlignConfig
+from animate_papr.hull_alignment import align_to_hull, chamfer
 
 SMALL = AlignConfig(steps=150, rate=5e-3, surface_points=150, neighbours=6)
 

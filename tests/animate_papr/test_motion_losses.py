@@ -8,8 +8,8 @@ from tiny_animation import small_model
 from torch import Tensor
 
 from animate_papr.config import MotionConfig
-from animate_papr.motion import MotionTerms, motion_terms
-from sjc_papr.model import Papr
+from animate_papr.motion_losses import MotionTerms, motion_terms
+from sjc_papr.networks.model import Papr
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from animate_papr.point_colours import colours_from_neighbours, point_colours
-from blender_render.cameras import Camera, fibonacci_sphere, look_at
+from blender_render.geometry.cameras import Camera, fibonacci_sphere, look_at
 
 RADIUS = 0.5
 RED, BLUE = torch.tensor([0.9, 0.2, 0.1]), torch.tensor([0.1, 0.3, 0.8])

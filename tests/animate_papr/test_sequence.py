@@ -10,7 +10,7 @@ from tiny_animation import FRAMES, arguments, one_view, write_animation
 
 from animate_papr import train
 from animate_papr.sequence import Sequence, load_sequence
-from sjc_papr.renderer import render
+from sjc_papr.networks.renderer import render
 from training_core.checkpoint import CheckpointStore
 from training_core.config import InputError
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from animate_papr import train
 from animate_papr.config import FreezeConfig, NextFrameConfig
 from animate_papr.train import next_frame_rates
-from sjc_papr.rates import GROUPS
+from sjc_papr.training.lr_schedule import GROUPS
 from training_core.checkpoint import CheckpointStore
 from training_core.config import ConfigError, load_config
 
@@ -174,7 +174,7 @@ def test_wrong_keys_and_paths_end_before_any_work(
     override: str,
     names: str,
 ) -> None:
-    monkeypatch.setattr("sjc_papr.losses.lpips_network", lambda: None)
+    monkeypatch.setattr("sjc_papr.training.losses.lpips_network", lambda: None)
     assert train.main(arguments(dataset, tmp_path, override)) == 2
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1 and said[0].startswith("error: ") and names in said[0]

@@ -24,9 +24,9 @@ from published_source import (
     write_source,
 )
 
-from blender_render import dataset_format
 from blender_render.convert_videopapr import convert, main
-from blender_render.readers import list_frames, read_dataset_info, read_views
+from blender_render.dataset import format as dataset_format
+from blender_render.dataset.readers import list_frames, read_dataset_info, read_views
 from blender_render.validate import validate
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from blender_render import render
-from blender_render.config import RenderConfig, effective
-from blender_render.failures import AssetFailure, read_failures, record_outcome
-from blender_render.jobs import Asset, Crew, dataset_hash, pack
+from blender_render.rendering.asset_failures import AssetFailure, read_failures, record_outcome
+from blender_render.rendering.config import RenderConfig, effective
+from blender_render.rendering.jobs import Asset, Crew, dataset_hash, pack
 from training_core.config import ConfigError, InputError, load_config
 from training_core.stopping import Stopped
 

@@ -1,13 +1,9 @@
 """Makes the helper modules beside these tests importable; every test starts alike."""
 
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from official_zero123plus import Official
 
 

@@ -11,19 +11,19 @@ import pytest
 import torch
 from moving_dots import write_dots
 
-from blender_render.cameras import SIXVIEW_RIGS, Camera, sixview_cameras
-from blender_render.readers import read_sample_info, read_sixview
+from blender_render.dataset.readers import read_sample_info, read_sixview
+from blender_render.geometry.cameras import SIXVIEW_RIGS, Camera, sixview_cameras
 from blender_render.validate import validate
 from mnvs.config import TrainConfig
-from mnvs.footage import Footage
+from mnvs.data.tiles import pack_tile
+from mnvs.encoders.vae_scaling import on_grey
 from mnvs.generate import main, write_result
-from mnvs.generate_config import GenerateConfig, ModelSourceConfig
-from mnvs.generate_plan import memory_gib
-from mnvs.images import on_grey
-from mnvs.lora import Lora, LoraSettings
-from mnvs.matte import matte_from_grey
-from mnvs.pipeline import MNVSOutput, MNVSPipeline
-from mnvs.tiles import pack_tile
+from mnvs.inference.config import GenerateConfig, ModelSourceConfig
+from mnvs.inference.input_reader import Footage
+from mnvs.inference.matting import matte_from_grey
+from mnvs.inference.pipeline import MNVSOutput, MNVSPipeline
+from mnvs.inference.resources import memory_gib
+from mnvs.lora.adapters import Lora, LoraSettings
 from mnvs.tiny import TinyCheckpoint, build_tiny
 from training_core.config import ConfigError, to_yaml
 

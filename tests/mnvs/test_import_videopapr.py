@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from blender_render.readers import composite, read_sixview
+from blender_render.dataset.readers import composite, read_sixview
 from blender_render.validate import validate
+from mnvs.data.tiles import pack_tile
 from mnvs.import_videopapr import import_sample, main, matte_from_white
-from mnvs.tiles import pack_tile
 
 
 def disc(size: int, radius: float, centre: float, colour: tuple[float, ...]) -> torch.Tensor:

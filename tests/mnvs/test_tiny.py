@@ -14,7 +14,7 @@ from diffusers import (
 )
 from safetensors.torch import load_file
 
-from mnvs.encoders import Encoders
+from mnvs.encoders.encoders import Encoders
 from mnvs.tiny import TinyCheckpoint, TinyConfig, build_tiny, main, new_vae
 from training_core.config import InputError
 

@@ -17,13 +17,13 @@ from small_command import SIZES, command
 from torch import Tensor
 
 from mnvs import train
+from mnvs.checkpoints.unet_loading import load_unet
 from mnvs.config import TrainConfig
-from mnvs.devices import make_accelerator
-from mnvs.loading import load_unet
-from mnvs.lora import Lora
-from mnvs.pipeline import MNVSPipeline
-from mnvs.plan import activation_gib, describe, estimate
+from mnvs.inference.pipeline import MNVSPipeline
+from mnvs.lora.adapters import Lora
 from mnvs.tiny import TinyCheckpoint, build_tiny
+from mnvs.training.devices import make_accelerator
+from mnvs.training.resources import activation_gib, describe, estimate
 from training_core.checkpoint import CheckpointStore
 from training_core.cli import EXIT_STOPPED
 from training_core.config import load_config

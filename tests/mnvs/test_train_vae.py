@@ -9,11 +9,11 @@ import torch
 from diffusers import AutoencoderKL
 from moving_dots import write_dots, write_multiview
 
-from mnvs import images
+from mnvs.data.vae_dataset import CropSampler, Source, read_source, to_bytes, to_unit
+from mnvs.encoders import vae_scaling as images
 from mnvs.tiny import new_vae
 from mnvs.train_vae import main
-from mnvs.vae_data import CropSampler, Source, read_source, to_bytes, to_unit
-from mnvs.vae_fit import (
+from mnvs.training.vae_trainer import (
     VaeTrainer,
     latent_moments,
     reconstruct,

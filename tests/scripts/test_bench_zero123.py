@@ -11,8 +11,8 @@ import torch
 pytest.importorskip("diffusers")
 from tiny_zero123 import tiny_networks
 
-from sjc_papr.scores.zero123 import Zero123
-from sjc_papr.scores.zero123_config import Zero123Config
+from sjc_papr.score_models.zero123.config import Zero123Config
+from sjc_papr.score_models.zero123.score_model import Zero123
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "bench_zero123.py"
 

@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 from moving_dots import write_dots
 
-from mnvs.lora_modes import MODES
+from mnvs.lora.modes import MODES
 from mnvs.tiny import build_tiny
 from training_core.config import load_config
 

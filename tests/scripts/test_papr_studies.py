@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "sjc_papr"))
 
 from tiny_scene import TINY_MODEL, write_frame  # noqa: E402
 

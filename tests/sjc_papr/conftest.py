@@ -1,16 +1,12 @@
 """Makes the helper modules beside these tests importable, and scenes that cost time to draw."""
 
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from tiny_scene import sphere_views, write_frame
 
-from blender_render.readers import Views
+from blender_render.dataset.readers import Views
 
 
 @pytest.fixture(autouse=True)

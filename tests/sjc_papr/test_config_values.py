@@ -6,8 +6,8 @@ import pytest
 
 from animate_papr.config import AnimateConfig
 from sjc_papr.config import RateConfig, TrainConfig
-from sjc_papr.prior_config import TrainPriorConfig
-from sjc_papr.rates import peaks_of
+from sjc_papr.prior.config import TrainPriorConfig
+from sjc_papr.training.lr_schedule import peaks_of
 from training_core.config import ConfigError, load_config
 
 

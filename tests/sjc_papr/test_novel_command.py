@@ -11,8 +11,8 @@ from tiny_prior import awake
 from tiny_scene import TINY_MODEL
 
 from sjc_papr import train
-from sjc_papr.scores.prior import WEIGHTS_FILE, save_prior
-from sjc_papr.terms.novel import NovelViews
+from sjc_papr.novel_view.losses import NovelViews
+from sjc_papr.prior.score_model import WEIGHTS_FILE, save_prior
 
 STEPS = 6
 

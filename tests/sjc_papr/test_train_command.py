@@ -11,7 +11,7 @@ from PIL import Image
 from tiny_scene import DEPTH_SCALE, TINY_MODEL
 
 from sjc_papr import evaluate, train
-from sjc_papr.checkpoints import load_run
+from sjc_papr.training.checkpoints import load_run
 from training_core.checkpoint import CheckpointStore
 
 SHORT = (*TINY_MODEL, "optimize.steps=12", "optimize.patches.size=10", "log.every=4")
@@ -104,7 +104,7 @@ def test_wrong_keys_and_paths_end_before_any_work(
     override: str,
     names: str,
 ) -> None:
-    monkeypatch.setattr("sjc_papr.losses.lpips_network", lambda: None)
+    monkeypatch.setattr("sjc_papr.training.losses.lpips_network", lambda: None)
     assert train.main(command(frame, tmp_path, override)) == 2
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1 and said[0].startswith("error: ") and names in said[0]

@@ -14,8 +14,8 @@ from tiny_scene import write_frame
 from torch import Tensor
 
 from sjc_papr import train_prior
-from sjc_papr.prior_config import PriorOptimizeConfig, TrainPriorConfig
-from sjc_papr.scores.prior import WEIGHTS_FILE, PixelPrior
+from sjc_papr.prior.config import PriorOptimizeConfig, TrainPriorConfig
+from sjc_papr.prior.score_model import WEIGHTS_FILE, PixelPrior
 from training_core.checkpoint import CheckpointStore
 from training_core.cli import EXIT_STOPPED
 from training_core.guards import TrainingFault

@@ -16,7 +16,8 @@ COMMAND = """
 import os, sys, time
 from dataclasses import dataclass
 from pathlib import Path
-from training_core import atomic, cli
+from training_core.files import atomic
+from training_core import cli
 from training_core.config import InputError, option
 from training_core.guards import check_finite
 from training_core.stopping import StopSignals

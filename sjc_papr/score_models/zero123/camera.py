@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from blender_render.cameras import Array, Camera, look_at
+from blender_render.geometry.cameras import Array, Camera, look_at
 from training_core.config import ConfigError
 
 HALF_TAN = 16.0 / 35.0

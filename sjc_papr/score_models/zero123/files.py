@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from sjc_papr.scores.zero123_names import Source
+from sjc_papr.score_models.zero123.names import Source
 from training_core.config import InputError
 
 logger = logging.getLogger(__name__)

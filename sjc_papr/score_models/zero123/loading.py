@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from sjc_papr.scores import zero123_original as original
-from sjc_papr.scores.contract import NoiseLevels
-from sjc_papr.scores.zero123_config import Zero123Config
-from sjc_papr.scores.zero123_files import WeightFile
-from sjc_papr.scores.zero123_names import (
+from sjc_papr.score_models.base import NoiseLevels
+from sjc_papr.score_models.zero123 import original
+from sjc_papr.score_models.zero123.config import Zero123Config
+from sjc_papr.score_models.zero123.files import WeightFile
+from sjc_papr.score_models.zero123.names import (
     IGNORED,
     Source,
     projection_sources,
@@ -30,7 +30,7 @@ from sjc_papr.scores.zero123_names import (
     vision_sources,
 )
 from training_core.config import ConfigError, InputError
-from training_core.json_files import read_json
+from training_core.files.json_files import read_json
 
 logger = logging.getLogger(__name__)
 

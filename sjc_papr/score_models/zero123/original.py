@@ -15,9 +15,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from sjc_papr.scores.contract import NoiseLevels
-from sjc_papr.scores.zero123_files import WeightFile
-from sjc_papr.scores.zero123_names import CLIP
+from sjc_papr.score_models.base import NoiseLevels
+from sjc_papr.score_models.zero123.files import WeightFile
+from sjc_papr.score_models.zero123.names import CLIP
 from training_core.config import InputError
 
 PUBLISHED: dict[str, Any] = {

@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from blender_render.cameras import Camera
-from sjc_papr.scores.contract import Condition
-from sjc_papr.scores.zero123_camera import Zero123Cameras, seen_by
-from sjc_papr.scores.zero123_config import Zero123Config
-from sjc_papr.scores.zero123_loading import Zero123Networks, load_networks
+from blender_render.geometry.cameras import Camera
+from sjc_papr.score_models.base import Condition
+from sjc_papr.score_models.zero123.camera import Zero123Cameras, seen_by
+from sjc_papr.score_models.zero123.config import Zero123Config
+from sjc_papr.score_models.zero123.loading import Zero123Networks, load_networks
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from synthetic_run import butterfly
 
 from animate_papr.run_files import dataset_of, read_json
 from sjc_papr.config import AttentionConfig, ModelConfig
-from sjc_papr.model import Papr
-from sjc_papr.points import PointRows
+from sjc_papr.networks.model import Papr
+from sjc_papr.networks.point_cloud import PointRows
 
 ATTENTION = AttentionConfig(width=8, score_width=8, value_width=8, frequencies=1)
 MODEL = ModelConfig(attention=ATTENTION, point_features=4, unet_base=4, neighbours=4)

@@ -8,8 +8,8 @@ import safetensors.numpy
 from PIL import Image
 
 from animate_papr.camera_paths import PathConfig, path_cameras
-from animate_papr.video import write_video
-from blender_render.cameras import Camera, fibonacci_sphere, look_at
+from blender_render.geometry.cameras import Camera, fibonacci_sphere, look_at
+from blender_render.imaging.video import write_video
 
 CONFIG = """\
 name: butterfly

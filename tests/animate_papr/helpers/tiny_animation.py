@@ -1,15 +1,12 @@
 """A sphere that moves over three frames, and the command that animates it."""
 
-import sys
 from pathlib import Path
 
 # The scene of the tests of one frame, and their helpers, which tests import from here.
-sys.path.insert(0, str(Path(__file__).parents[1] / "sjc_papr"))
-
 from kill_runs import assert_same_checkpoint, beyond, end_when, logged_steps
 from tiny_scene import SIZE, TINY_MODEL, one_view, small_model, write_frame
 
-from blender_render import dataset_format as fmt
+from blender_render.dataset import format as fmt
 
 __all__ = [
     "FIRST_STEPS",

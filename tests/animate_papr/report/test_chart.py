@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from animate_papr.report_chart import Chart, Line, line_chart, log_ticks, nice_ticks
+from animate_papr.report.chart import Chart, Line, line_chart, log_ticks, nice_ticks
 
 
 def drawn(svg: str) -> np.ndarray:

@@ -15,11 +15,11 @@ import pytest
 import safetensors.numpy
 from synthetic_run import butterfly, make_run
 
-from animate_papr import report_pictures
-from animate_papr.report import main, render_report
-from animate_papr.report_data import read_losses, read_run
-from animate_papr.report_pictures import cloud_data, view_row
-from animate_papr.report_tables import training_section
+from animate_papr.report import images as report_pictures
+from animate_papr.report.__main__ import main, render_report
+from animate_papr.report.data import read_losses, read_run
+from animate_papr.report.images import cloud_data, view_row
+from animate_papr.report.tables import training_section
 
 
 class Page(HTMLParser):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from blender_runs import info_of, make_assets, needs_blender, picture, render
 
-from blender_render.failures import read_failures
+from blender_render.rendering.asset_failures import read_failures
 
 pytestmark = needs_blender
 

@@ -9,8 +9,8 @@ import pytest
 from blender_runs import info_of, make_assets, needs_blender, picture, render
 from marker_facts import MARKER_RADIUS, MARKERS
 
-from blender_render.cameras import Camera
-from blender_render.dataset_format import camera_from_dict
+from blender_render.dataset.format import camera_from_dict
+from blender_render.geometry.cameras import Camera
 
 pytestmark = needs_blender
 

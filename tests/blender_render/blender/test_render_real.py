@@ -10,8 +10,8 @@ import pytest
 from blender_runs import blender_version, needs_blender, render
 from PIL import Image
 
-from blender_render.dataset_format import camera_from_dict, is_complete
-from blender_render.failures import read_failures
+from blender_render.dataset.format import camera_from_dict, is_complete
+from blender_render.rendering.asset_failures import read_failures
 
 pytestmark = needs_blender
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from blender_runs import files_of, needs_blender, render, start_render
 
-from blender_render.dataset_format import is_complete
-from blender_render.failures import read_failures
+from blender_render.dataset.format import is_complete
+from blender_render.rendering.asset_failures import read_failures
 
 pytestmark = needs_blender
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from ball_scene import pack, ring_of_cameras, write_dataset
 
-from blender_render import dataset_format as fmt
-from blender_render.archive import ZipTree, open_tree
-from blender_render.cameras import Camera
-from blender_render.pictures import decode_depth, decode_rgba, encode_rgba
-from blender_render.readers import read_dataset_info, read_split
+from blender_render.dataset import format as fmt
+from blender_render.dataset.archive import ZipTree, open_tree
+from blender_render.dataset.readers import read_dataset_info, read_split
+from blender_render.geometry.cameras import Camera
+from blender_render.imaging.images import decode_depth, decode_rgba, encode_rgba
 from training_core.config import InputError
 
 RNG = np.random.default_rng(0)

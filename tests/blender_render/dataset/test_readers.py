@@ -10,13 +10,13 @@ import torch
 from ball_scene import draw, edit_json, pack, posed, ring_of_cameras, write_dataset, write_frame
 from PIL import Image
 
-from blender_render.pictures import area_resize, resize_depth, resize_rgba
-from blender_render.readers import (
+from blender_render.dataset.readers import (
     composite,
     list_frames,
     read_dataset_info,
     read_views,
 )
+from blender_render.imaging.images import area_resize, resize_depth, resize_rgba
 from training_core.config import InputError
 
 

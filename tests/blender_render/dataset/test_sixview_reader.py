@@ -9,7 +9,7 @@ import torch
 from ball_scene import draw, edit_json, posed, write_sixview
 from PIL import Image
 
-from blender_render.readers import read_sample_info, read_sixview
+from blender_render.dataset.readers import read_sample_info, read_sixview
 from training_core.config import InputError
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from blender_render.cameras import (
+from blender_render.geometry.cameras import (
     LAYOUTS,
     SIXVIEW_RIGS,
     UNIT_CUBE_RADIUS,

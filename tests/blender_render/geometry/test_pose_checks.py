@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 from ball_scene import BALLS, draw, inverted, moved, ring_of_cameras, shifted
 
-from blender_render.cameras import Camera, look_at, multiview_cameras, spherical
-from blender_render.pose_checks import common_aim, hull_agreement, looks_inverted, stack_poses
+from blender_render.geometry.cameras import Camera, look_at, multiview_cameras, spherical
+from blender_render.geometry.pose_checks import (
+    common_aim,
+    hull_agreement,
+    looks_inverted,
+    stack_poses,
+)
 
 RIGS: dict[str, Callable[[], tuple[Camera, ...]]] = {
     "sphere": lambda: multiview_cameras(20, 2.0, 0.9, (32, 32)),

@@ -7,8 +7,8 @@ import pytest
 import torch
 from ball_scene import BALLS, draw, ring_of_cameras
 
-from blender_render.cameras import Camera, look_at, multiview_cameras, spherical
-from blender_render.visual_hull import carve, parallax_deg, reprojection_iou
+from blender_render.geometry.cameras import Camera, look_at, multiview_cameras, spherical
+from blender_render.geometry.visual_hull import carve, parallax_deg, reprojection_iou
 
 UNIT_BOX = ([-0.6] * 3, [0.6] * 3)
 ONE_BALL = (((0.1, 0.0, -0.05), 0.4, (1.0, 1.0, 1.0)),)

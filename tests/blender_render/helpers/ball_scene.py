@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from blender_render import dataset_format as fmt
-from blender_render.cameras import SIXVIEW_RIGS, Camera, multiview_cameras, sixview_cameras
-from blender_render.pictures import encode_rgba
-from blender_render.pose_checks import stack_poses
+from blender_render.dataset import format as fmt
+from blender_render.geometry.cameras import SIXVIEW_RIGS, Camera, multiview_cameras, sixview_cameras
+from blender_render.geometry.pose_checks import stack_poses
+from blender_render.imaging.images import encode_rgba
 
 # Centre, radius, colour. Unsymmetrical in every axis, inside the unit cube.
 Ball = tuple[tuple[float, float, float], float, tuple[float, float, float]]

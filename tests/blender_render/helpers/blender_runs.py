@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 MAKE_ASSETS = Path(__file__).with_name("make_assets.py")
 
 needs_blender = [

@@ -9,8 +9,8 @@ import numpy as np
 from ball_scene import Ball, draw, edit_json, moved, posed
 from PIL import Image
 
-from blender_render.cameras import Camera, multiview_cameras
-from blender_render.pictures import encode_rgba
+from blender_render.geometry.cameras import Camera, multiview_cameras
+from blender_render.imaging.images import encode_rgba
 
 SCALE, SHIFT = 40.0, np.array([1.0, -2.0, 3.0])
 ODD_CAMERA = 5

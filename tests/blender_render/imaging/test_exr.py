@@ -5,7 +5,7 @@ import struct
 import numpy as np
 import pytest
 
-from blender_render.exr import read_channel
+from blender_render.imaging.exr import read_channel
 
 
 def attribute(name: str, kind: str, value: bytes) -> bytes:

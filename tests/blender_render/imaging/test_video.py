@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from animate_papr import video
+from blender_render.imaging import video
 
 
 def moving_square(count: int, height: int, width: int) -> np.ndarray:

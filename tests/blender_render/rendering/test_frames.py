@@ -2,7 +2,7 @@
 
 import pytest
 
-from blender_render.frames import playback_fps, sample_times, split_frame
+from blender_render.rendering.frames import playback_fps, sample_times, split_frame
 
 
 def test_every_fifth_frame_keeps_an_end_it_falls_on() -> None:

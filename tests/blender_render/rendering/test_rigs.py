@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from blender_render.config import RenderConfig, RigConfig
-from blender_render.rigs import (
+from blender_render.rendering.config import RenderConfig, RigConfig
+from blender_render.rendering.rigs import (
     clipped_views,
     fibonacci_band,
     fitting_distance,

@@ -14,8 +14,8 @@ from published_configs import ZERO123PLUS
 from safetensors.torch import load, load_file, save_file
 from torch import Tensor, nn
 
-from mnvs.loading import load_saved_unet, load_unet, new_unet, placement
-from mnvs.unet import MNVSUNet
+from mnvs.checkpoints.unet_loading import load_saved_unet, load_unet, new_unet, placement
+from mnvs.networks.unet import MNVSUNet
 from training_core.config import InputError
 
 FILE = "diffusion_pytorch_model.safetensors"

@@ -8,8 +8,8 @@ import pytest
 import torch
 from moving_dots import colour, write_dots
 
-from mnvs.dataset import Clip, SixViewDataset
-from mnvs.tiles import unpack_tile
+from mnvs.data.dataset import Clip, SixViewDataset
+from mnvs.data.tiles import unpack_tile
 from training_core.config import InputError
 
 

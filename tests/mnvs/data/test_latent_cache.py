@@ -8,10 +8,10 @@ import torch
 from moving_dots import write_dots
 from safetensors.torch import load_file, save_file
 
-from mnvs import cache
-from mnvs.cache import EncodedClip, EncodedDataset, fingerprint
-from mnvs.dataset import SixViewDataset
-from mnvs.encoders import Encoders
+from mnvs.data import latent_cache as cache
+from mnvs.data.dataset import SixViewDataset
+from mnvs.data.latent_cache import EncodedClip, EncodedDataset, fingerprint
+from mnvs.encoders.encoders import Encoders
 from mnvs.tiny import build_tiny
 
 SMALL = {"unet_channels": [32, 32], "heads": [2, 2], "width": 32, "view_size": 32}

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from mnvs.tiles import pack_tile, unpack_tile
+from mnvs.data.tiles import pack_tile, unpack_tile
 
 
 @pytest.mark.parametrize("lead", [(), (2,), (2, 3)])

@@ -8,7 +8,7 @@ import torch
 from diffusers import EulerAncestralDiscreteScheduler, EulerDiscreteScheduler
 from torch import Tensor
 
-from mnvs.noise import NoiseSchedule
+from mnvs.diffusion.noise_schedule import NoiseSchedule
 
 BETAS = torch.linspace(0.00085, 0.012, 1000, dtype=torch.float64)
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mnvs.noise import NoiseSchedule
-from mnvs.objectives import OBJECTIVES, sample_timesteps, velocity_error, velocity_weight
+from mnvs.diffusion.noise_schedule import NoiseSchedule
+from mnvs.diffusion.objectives import OBJECTIVES, sample_timesteps, velocity_error, velocity_weight
 
 STEPS = torch.tensor([0, 3, 120, 284, 605, 999])
 

@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import load, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from mnvs.encoders import Encoders
-from mnvs.images import scale_image
-from mnvs.prompt import EmptyPrompt
-from mnvs.schedulers import load_scheduler
+from mnvs.checkpoints.schedulers import load_scheduler
+from mnvs.encoders.encoders import Encoders
+from mnvs.encoders.prompt import EmptyPrompt
+from mnvs.encoders.vae_scaling import scale_image
 from mnvs.tiny import build_tiny
 from training_core.config import InputError
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from blender_render import dataset_format as fmt
-from blender_render.cameras import SIXVIEW_RIGS, multiview_cameras, sixview_cameras
-from blender_render.pictures import encode_rgba
+from blender_render.dataset import format as fmt
+from blender_render.geometry.cameras import SIXVIEW_RIGS, multiview_cameras, sixview_cameras
+from blender_render.imaging.images import encode_rgba
 
 
 def colour(dataset: int, view: int, frame: int) -> tuple[int, int, int]:

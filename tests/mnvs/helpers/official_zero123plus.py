@@ -19,8 +19,8 @@ from diffusers import (
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mnvs.conditioning import Conditioning
-from mnvs.loading import VideoUNet, load_unet
+from mnvs.checkpoints.unet_loading import VideoUNet, load_unet
+from mnvs.networks.conditioning import Conditioning
 
 FRAMES = 3
 

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from mnvs.lora import Lora, LoraSettings
+from mnvs.lora.adapters import Lora, LoraSettings
 
 ADAPTABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 

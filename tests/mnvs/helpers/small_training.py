@@ -7,13 +7,13 @@ import torch
 from small_unet import WIDTH, schedule, small_unet
 from torch import Tensor
 
-from mnvs.batches import Conditioner
-from mnvs.cache import EncodedClip
 from mnvs.config import ModelConfig, StepsConfig
-from mnvs.devices import frozen_dtype, make_accelerator
-from mnvs.draws import mixed_seed
-from mnvs.trainable import Trainable
-from mnvs.trainer import Trainer
+from mnvs.data.latent_cache import EncodedClip
+from mnvs.diffusion.training_noise import mixed_seed
+from mnvs.training.conditioner import Conditioner
+from mnvs.training.devices import frozen_dtype, make_accelerator
+from mnvs.training.trainable import Trainable
+from mnvs.training.trainer import Trainer
 from training_core.config import load_config
 
 TOKENS = 5

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from mnvs.conditioning import Conditioning
-from mnvs.motion_unet import MNVSMotionUNet
-from mnvs.noise import NoiseSchedule
-from mnvs.unet import MNVSUNet
+from mnvs.diffusion.noise_schedule import NoiseSchedule
+from mnvs.networks.conditioning import Conditioning
+from mnvs.networks.motion_unet import MNVSMotionUNet
+from mnvs.networks.unet import MNVSUNet
 
 WIDTH = 24  # of prompts and image tokens
 

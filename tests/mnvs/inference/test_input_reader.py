@@ -9,10 +9,10 @@ import torch
 from moving_dots import write_dots
 from PIL import Image
 
-from blender_render.readers import read_sixview
-from mnvs.footage import read_footage
-from mnvs.images import on_grey
-from mnvs.videos import write_mp4
+from blender_render.dataset.readers import read_sixview
+from mnvs.encoders.vae_scaling import on_grey
+from mnvs.inference.input_reader import read_footage
+from mnvs.inference.videos import write_mp4
 from training_core.config import InputError
 
 

@@ -13,9 +13,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
-from mnvs.loading import placement
-from mnvs.pipeline import MNVSOutput, MNVSPipeline
-from mnvs.tiles import pack_tile
+from mnvs.checkpoints.unet_loading import placement
+from mnvs.data.tiles import pack_tile
+from mnvs.inference.pipeline import MNVSOutput, MNVSPipeline
 from mnvs.tiny import TinyCheckpoint, build_tiny
 from training_core.config import InputError
 

@@ -13,9 +13,9 @@ from small_lora import ADAPTABLE, disturb, settings
 from small_unet import call, small_unet
 from torch import nn
 
-from mnvs.lora import Lora, LoraSettings
-from mnvs.lora_modes import DEAD, LEFT_OUT, MODES, module_names
-from mnvs.unet import MNVSUNet
+from mnvs.lora.adapters import Lora, LoraSettings
+from mnvs.lora.modes import DEAD, LEFT_OUT, MODES, module_names
+from mnvs.networks.unet import MNVSUNet
 from training_core.config import InputError
 
 

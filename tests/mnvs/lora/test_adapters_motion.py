@@ -10,9 +10,9 @@ from small_lora import ADAPTABLE, disturb, settings
 from small_unet import call, small_motion_unet
 
 from mnvs.config import StepsConfig
-from mnvs.lora import Lora
-from mnvs.lora_modes import MODES, module_names
-from mnvs.trainable import Trainable
+from mnvs.lora.adapters import Lora
+from mnvs.lora.modes import MODES, module_names
+from mnvs.training.trainable import Trainable
 
 
 def test_modes_on_motion_modules() -> None:

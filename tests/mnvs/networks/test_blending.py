@@ -9,10 +9,10 @@ from diffusers.models.resnet import AlphaBlender
 from official_zero123plus import Official
 from torch import nn
 
-from mnvs.blending import Float32Blender, adopt_blender, check_temporal_start
-from mnvs.loading import load_saved_unet, load_unet
-from mnvs.motion_unet import MNVSMotionUNet
-from mnvs.unet import MNVSUNet
+from mnvs.checkpoints.unet_loading import load_saved_unet, load_unet
+from mnvs.networks.blending import Float32Blender, adopt_blender, check_temporal_start
+from mnvs.networks.motion_unet import MNVSMotionUNet
+from mnvs.networks.unet import MNVSUNet
 
 
 def blender(mix_factor: float, strategy: str = "learned") -> Float32Blender:

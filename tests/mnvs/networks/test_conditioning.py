@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mnvs.conditioning import Conditioning
+from mnvs.networks.conditioning import Conditioning
 
 
 def make(batch: int, offset: float = 0.0, frames: int | None = None) -> Conditioning:

@@ -10,9 +10,9 @@ from diffusers.models.attention import BasicTransformerBlock
 from official_zero123plus import Official
 from torch import Tensor
 
-from mnvs.conditioning import Conditioning
-from mnvs.loading import VideoUNet
-from mnvs.reference import attend_with_reference
+from mnvs.checkpoints.unet_loading import VideoUNet
+from mnvs.networks.conditioning import Conditioning
+from mnvs.networks.reference_attention import attend_with_reference
 
 kinds = pytest.mark.parametrize("kind", ["svd", "animatediff"])
 CHANNELS, HEADS, WIDTH = 16, 4, 12

@@ -6,9 +6,9 @@ import pytest
 import torch
 from official_zero123plus import FRAMES, Official
 
-from mnvs.blending import Float32Blender, set_mix_factors
-from mnvs.loading import VideoUNet, load_saved_unet, load_unet
-from mnvs.unet import MNVSUNet
+from mnvs.checkpoints.unet_loading import VideoUNet, load_saved_unet, load_unet
+from mnvs.networks.blending import Float32Blender, set_mix_factors
+from mnvs.networks.unet import MNVSUNet
 
 TOLERANCE = 1e-5
 MODES = ("train", "eval")

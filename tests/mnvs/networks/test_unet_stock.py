@@ -15,11 +15,11 @@ from diffusers import (
 from official_zero123plus import Official
 from torch import Tensor
 
-from mnvs.blending import set_mix_factors
-from mnvs.conditioning import Conditioning
-from mnvs.loading import VideoUNet, new_unet, placement
-from mnvs.motion_unet import MNVSMotionUNet
-from mnvs.unet import MNVSUNet
+from mnvs.checkpoints.unet_loading import VideoUNet, new_unet, placement
+from mnvs.networks.blending import set_mix_factors
+from mnvs.networks.conditioning import Conditioning
+from mnvs.networks.motion_unet import MNVSMotionUNet
+from mnvs.networks.unet import MNVSUNet
 
 SIZES = [(8, 8), (13, 11)]  # the second needs the sizes of the skips in the up blocks
 

@@ -10,7 +10,7 @@ from small_training import make_trainer
 from torch import Tensor
 
 from mnvs.config import LogConfig
-from mnvs.fit import Averages, Fit
+from mnvs.training.fit import Averages, Fit
 from training_core.checkpoint import CheckpointStore
 from training_core.config import InputError
 from training_core.metrics_log import MetricsLog, Progress, progress
@@ -130,7 +130,7 @@ def test_one_process_alone_shows_progress(
         made.append(more["description"])
         return progress(*arguments, **more)
 
-    monkeypatch.setattr("mnvs.fit.progress", counted)
+    monkeypatch.setattr("mnvs.training.fit.progress", counted)
     trainer = make_trainer(tmp_path, steps=1)
     monkeypatch.setattr(type(trainer.accelerator), "is_main_process", main)
     Fit(trainer, open_run(tmp_path), LogConfig(every=1), StopSignals())("shown")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mnvs.scores import motion_scores, psnr, ssim, video_scores
+from mnvs.training.metrics import motion_scores, psnr, ssim, video_scores
 
 
 def moving_square(frames: int = 4, speed: int = 2) -> Tensor:

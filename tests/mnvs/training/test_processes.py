@@ -13,8 +13,8 @@ from two_processes import VARIANTS, train
 
 from mnvs.tiny import build_tiny
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
+HELPERS = Path(__file__).parents[1] / "helpers"
+ROOT = HELPERS.parents[2]
 # Sums of float32 numbers in another order, over three steps of Adam; losses are about 1.
 RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-4, 2e-5
 
@@ -59,7 +59,7 @@ def finish(processes: list[subprocess.Popen[str]]) -> list[str]:
 
 
 def test_two_processes_equal_one_at_the_same_global_batch(tmp_path: Path) -> None:
-    finish(start(2, [str(HERE / "two_processes.py"), str(tmp_path)]))
+    finish(start(2, [str(HELPERS / "two_processes.py"), str(tmp_path)]))
     first, second = (torch.load(tmp_path / f"process_{rank}.pt") for rank in range(2))
     for variant in VARIANTS:
         alone = train(tmp_path, variant)

@@ -10,9 +10,9 @@ from small_training import MadeUpClips, conditioner, gradients, make_trainer, pr
 from small_unet import schedule
 from torch import Tensor
 
-from mnvs.batches import Batch, add_noise
 from mnvs.config import ModelConfig, ObjectiveConfig
-from mnvs.draws import draw
+from mnvs.diffusion.training_noise import draw
+from mnvs.training.conditioner import Batch, add_noise
 from training_core.checkpoint import Checkpoint
 from training_core.config import ConfigError, InputError
 from training_core.guards import TrainingFault

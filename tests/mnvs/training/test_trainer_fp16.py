@@ -10,7 +10,7 @@ import torch
 from accelerate.optimizer import AcceleratedOptimizer
 from small_training import MadeUpClips, make_trainer
 
-from mnvs.trainer import Trainer
+from mnvs.training.trainer import Trainer
 from training_core.checkpoint import Checkpoint
 from training_core.guards import TrainingFault
 
@@ -57,7 +57,7 @@ def test_steps_that_overflow_are_skipped_and_counted(
     restored: Any = other.accelerator.scaler
     assert restored.get_scale() == pytest.approx(1.5e38) and other.skipped == 1
 
-    monkeypatch.setattr("mnvs.trainer._MOST_SKIPPED", 3)
+    monkeypatch.setattr("mnvs.training.trainer._MOST_SKIPPED", 3)
     with pytest.raises(TrainingFault, match="gradients overflowed in 3 steps in a row"):
         for step in range(1, 5):
             scaler.update(3e38)

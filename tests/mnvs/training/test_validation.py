@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from mnvs.config import ModelConfig, ValidationConfig
-from mnvs.dataset import Clip
-from mnvs.ema import Ema
-from mnvs.validation import Validation, contact_sheet, mean_scores
+from mnvs.data.dataset import Clip
+from mnvs.training.ema import Ema
+from mnvs.training.validation import Validation, contact_sheet, mean_scores
 
 
 class Log:

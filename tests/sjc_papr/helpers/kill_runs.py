@@ -11,7 +11,7 @@ from pathlib import Path
 from safetensors.numpy import load_file
 
 PATIENCE_SECONDS = 60.0
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def end_when(

@@ -1,7 +1,7 @@
 """PAPR written down plainly: every ray looks at every point, every network sees every pair.
 
-The slow twin of ``sjc_papr.renderer``, and what ``scripts/bench_papr.py`` measures it against. It
-takes the weights of a ``Papr`` model and computes in float32 throughout.
+The slow twin of ``sjc_papr.networks.renderer``, and what ``scripts/bench_papr.py`` measures it
+against. It takes the weights of a ``Papr`` model and computes in float32 throughout.
 """
 
 import math
@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sjc_papr.embedding import EmbeddingNetwork, SampleLayerNorm
-from sjc_papr.model import Papr
-from sjc_papr.rays import RayBundle
+from sjc_papr.networks.embedding import EmbeddingNetwork, SampleLayerNorm
+from sjc_papr.networks.model import Papr
+from sjc_papr.networks.rays import RayBundle
 
 
 def plain_render(model: Papr, rays: RayBundle, background: float = 1.0) -> Tensor:

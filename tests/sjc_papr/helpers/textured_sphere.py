@@ -1,14 +1,14 @@
-"""Exact pictures of smoothly coloured spheres, as views of ``sjc_papr.terms.near_view``."""
+"""Exact pictures of smoothly coloured spheres, as views of ``sjc_papr.novel_view.near_view``."""
 
 import numpy as np
 import torch
 from tiny_scene import ORIGIN, RADIUS, Centre, draw_sphere
 from torch import Tensor
 
-from blender_render.cameras import Camera, look_at
-from sjc_papr.rays import RayBundle, camera_rays
-from sjc_papr.terms.config_geometry import NearConfig
-from sjc_papr.terms.near_view import View, near_camera
+from blender_render.geometry.cameras import Camera, look_at
+from sjc_papr.networks.rays import RayBundle, camera_rays
+from sjc_papr.novel_view.geometry_config import NearConfig
+from sjc_papr.novel_view.near_view import View, near_camera
 
 LENGTH = 2.0 * RADIUS
 # Past the origin, principal points and focal lengths all their own, pictures not square.

@@ -7,16 +7,16 @@ from typing import Any
 import torch
 from tiny_scene import small_model
 
-from blender_render.readers import Views
+from blender_render.dataset.readers import Views
 from sjc_papr.config import OptimizeConfig, PatchConfig, RateConfig
-from sjc_papr.model import Papr
-from sjc_papr.patches import PatchSampler
-from sjc_papr.rates import single_stage
-from sjc_papr.scores.analytic import GaussianMixture
-from sjc_papr.terms.config import NovelConfig, WatchConfig
-from sjc_papr.terms.novel import NovelViews
-from sjc_papr.terms.watch import DivergenceWatch
-from sjc_papr.trainer import Trainer
+from sjc_papr.networks.model import Papr
+from sjc_papr.novel_view.config import NovelConfig, WatchConfig
+from sjc_papr.novel_view.losses import NovelViews
+from sjc_papr.score_models.analytic import GaussianMixture
+from sjc_papr.training.divergence import DivergenceWatch
+from sjc_papr.training.lr_schedule import single_stage
+from sjc_papr.training.patch_sampler import PatchSampler
+from sjc_papr.training.trainer import Trainer
 
 STEPS = 10
 WATCH = WatchConfig(restarts=2, reduce_sjc=0.5, from_share=0.0)

@@ -2,8 +2,8 @@
 
 import torch
 
-from blender_render.cameras import Camera, look_at, spherical
-from sjc_papr.scores.prior_network import PriorNetwork, PriorNetworkConfig
+from blender_render.geometry.cameras import Camera, look_at, spherical
+from sjc_papr.prior.network import PriorNetwork, PriorNetworkConfig
 
 NETWORK = PriorNetworkConfig(size=16, patch=4, width=16, multipliers=[1, 2], heads=2)
 

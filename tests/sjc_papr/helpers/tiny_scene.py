@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blender_render import dataset_format as fmt
-from blender_render.cameras import Camera, multiview_cameras
-from blender_render.pictures import encode_rgba
-from blender_render.readers import Views
+from blender_render.dataset import format as fmt
+from blender_render.dataset.readers import Views
+from blender_render.geometry.cameras import Camera, multiview_cameras
+from blender_render.imaging.images import encode_rgba
 from sjc_papr.config import AttentionConfig, ModelConfig
-from sjc_papr.model import Papr
-from sjc_papr.points import PointRows
-from sjc_papr.rays import RayBundle, camera_rays
+from sjc_papr.networks.model import Papr
+from sjc_papr.networks.point_cloud import PointRows
+from sjc_papr.networks.rays import RayBundle, camera_rays
 
 SIZE = (20, 16)
 RADIUS = 0.4

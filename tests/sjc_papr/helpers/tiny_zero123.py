@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from sjc_papr.scores.contract import NoiseLevels
-from sjc_papr.scores.zero123_loading import Zero123Networks
-from sjc_papr.scores.zero123_names import (
+from sjc_papr.score_models.base import NoiseLevels
+from sjc_papr.score_models.zero123.loading import Zero123Networks
+from sjc_papr.score_models.zero123.names import (
     PROJECTION,
     Source,
     unet_sources,

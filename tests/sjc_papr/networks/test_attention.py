@@ -7,10 +7,10 @@ import torch
 from tiny_scene import one_view, small_config, small_model, sphere_points
 from torch import Tensor
 
-from sjc_papr import attention
-from sjc_papr.model import Papr
-from sjc_papr.rays import RayBundle, ray_point_geometry
-from sjc_papr.renderer import render
+from sjc_papr.networks import attention
+from sjc_papr.networks.model import Papr
+from sjc_papr.networks.rays import RayBundle, ray_point_geometry
+from sjc_papr.networks.renderer import render
 
 OFFSETS = ("relative", "centred", "official")
 

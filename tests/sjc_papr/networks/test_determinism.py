@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from sjc_papr.points import gather_rows
+from sjc_papr.networks.point_cloud import gather_rows
 
 
 @pytest.fixture

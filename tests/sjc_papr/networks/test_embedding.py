@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sjc_papr.embedding import (
+from sjc_papr.networks.embedding import (
     EmbeddingNetwork,
     SampleLayerNorm,
     encoded_width,

@@ -9,9 +9,9 @@ from tiny_scene import one_view, small_config, small_model, sphere_points
 from torch import Tensor
 
 from sjc_papr.config import AttentionConfig, ModelConfig
-from sjc_papr.embedding import SampleLayerNorm, normalised_product
-from sjc_papr.model import Papr
-from sjc_papr.renderer import render
+from sjc_papr.networks.embedding import SampleLayerNorm, normalised_product
+from sjc_papr.networks.model import Papr
+from sjc_papr.networks.renderer import render
 
 FORMS = [
     {"offsets": "relative"},
@@ -84,7 +84,7 @@ def test_normalised_product_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     norm = SampleLayerNorm(16)
     results = []
     for numbers in (1 << 20, 100):
-        monkeypatch.setattr("sjc_papr.embedding._CACHED_NUMBERS", numbers)
+        monkeypatch.setattr("sjc_papr.networks.embedding._CACHED_NUMBERS", numbers)
         x, query = (
             torch.linspace(-1, 2, 9 * 4 * 16).view(9, 4, 16).sin(),
             torch.ones(9, 16).cumsum(1),

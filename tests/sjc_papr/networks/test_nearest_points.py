@@ -7,9 +7,9 @@ import torch
 from tiny_scene import brute_force_distances
 from torch import Tensor
 
-from blender_render.cameras import Camera, look_at
-from sjc_papr.rays import RayBundle, camera_rays
-from sjc_papr.topk import nearest_points
+from blender_render.geometry.cameras import Camera, look_at
+from sjc_papr.networks.nearest_points import nearest_points
+from sjc_papr.networks.rays import RayBundle, camera_rays
 
 KINDS = ("half_line", "line")
 

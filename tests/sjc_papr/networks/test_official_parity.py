@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from blender_render.cameras import Camera
+from blender_render.geometry.cameras import Camera
 from sjc_papr.import_papr import convert_official, read_official
-from sjc_papr.model import Papr
-from sjc_papr.rays import RayBundle, camera_rays
-from sjc_papr.renderer import RenderOutput, render
+from sjc_papr.networks.model import Papr
+from sjc_papr.networks.rays import RayBundle, camera_rays
+from sjc_papr.networks.renderer import RenderOutput, render
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,13 @@ from tiny_scene import sphere_points
 from torch import Tensor
 
 from sjc_papr.config import DensityConfig
-from sjc_papr.density import change_density, event_steps, grown_points, nearest_neighbours
-from sjc_papr.points import PointCloud, PointRows, append_points, keep_points
+from sjc_papr.networks.point_cloud import PointCloud, PointRows, append_points, keep_points
+from sjc_papr.training.densification import (
+    change_density,
+    event_steps,
+    grown_points,
+    nearest_neighbours,
+)
 
 NAMES = ("positions", "influence", "features")
 

@@ -9,12 +9,12 @@ import torch
 from tiny_scene import RADIUS, cameras, one_view, small_config, small_model, sphere_points
 from torch import Tensor
 
-from blender_render.cameras import Camera, look_at
-from sjc_papr import renderer
-from sjc_papr.model import Papr
-from sjc_papr.points import PointRows
-from sjc_papr.rays import RayBundle, Window, camera_rays, ray_point_geometry
-from sjc_papr.renderer import RenderOutput, render, render_cameras
+from blender_render.geometry.cameras import Camera, look_at
+from sjc_papr.networks import renderer
+from sjc_papr.networks.model import Papr
+from sjc_papr.networks.point_cloud import PointRows
+from sjc_papr.networks.rays import RayBundle, Window, camera_rays, ray_point_geometry
+from sjc_papr.networks.renderer import RenderOutput, render, render_cameras
 
 OFF_CENTRE = Camera.from_angle_x(look_at((3.0, -2.0, 1.5), target=(0.2, 0.2, -0.1)), 9, 7, 0.3)
 

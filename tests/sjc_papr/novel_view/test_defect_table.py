@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-TABLE = HERE.parents[1] / "docs" / "sjc_defects.md"
+TESTS = Path(__file__).resolve().parents[1]
+TABLE = TESTS.parents[1] / "docs" / "sjc_defects.md"
 
 
 def test_every_test_that_the_table_names_exists() -> None:
@@ -17,7 +17,7 @@ def test_every_test_that_the_table_names_exists() -> None:
             found = re.fullmatch(r" `(\S+)`: (.+?) ?", group)
             assert found, group
             file, names = found.groups()
-            text = (HERE / file).read_text()
+            text = (TESTS / file).read_text()
             for name in names.split(", "):
                 assert re.search(rf"^def test_{name}\(", text, re.MULTILINE), f"{file}: {name}"
                 named += 1

@@ -8,14 +8,14 @@ import torch.nn.functional as F
 from tiny_scene import cameras, draw_sphere, small_config
 from torch import Tensor
 
-from blender_render.readers import Views
+from blender_render.dataset.readers import Views
 from sjc_papr.config import OptimizeConfig, PatchConfig, PointsConfig
-from sjc_papr.initialise import initial_points
-from sjc_papr.model import Papr
-from sjc_papr.patches import PatchSampler
-from sjc_papr.rates import single_stage
-from sjc_papr.renderer import render_cameras
-from sjc_papr.trainer import Trainer
+from sjc_papr.networks.model import Papr
+from sjc_papr.networks.renderer import render_cameras
+from sjc_papr.training.lr_schedule import single_stage
+from sjc_papr.training.patch_sampler import PatchSampler
+from sjc_papr.training.point_init import initial_points
+from sjc_papr.training.trainer import Trainer
 
 SIZE = (40, 32)
 STEPS = 180

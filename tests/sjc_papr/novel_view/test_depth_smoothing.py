@@ -7,9 +7,9 @@ import torch
 from tiny_scene import RADIUS, one_view, small_model
 from torch import Tensor
 
-from sjc_papr.renderer import render
-from sjc_papr.terms.config_geometry import SmoothConfig
-from sjc_papr.terms.smoothing import depth_smoothing
+from sjc_papr.networks.renderer import render
+from sjc_papr.novel_view.depth_smoothing import depth_smoothing
+from sjc_papr.novel_view.geometry_config import SmoothConfig
 
 SHAPE = (2, 5, 8)
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from tiny_novel import WATCH, make_trainer, novel_config
 
-from blender_render.readers import Views
-from sjc_papr.fitting import Diverged
-from sjc_papr.terms.balance import Balance
-from sjc_papr.terms.config import BalanceConfig
-from sjc_papr.terms.watch import DivergenceWatch
+from blender_render.dataset.readers import Views
+from sjc_papr.novel_view.config import BalanceConfig
+from sjc_papr.novel_view.gradient_balance import Balance
+from sjc_papr.training.divergence import DivergenceWatch
+from training_core.loop import Diverged
 
 
 def test_fixed_weights_are_left_as_they_are() -> None:

@@ -19,19 +19,19 @@ from tiny_novel import (
 from tiny_scene import small_model
 from torch import Tensor
 
-from blender_render.pictures import resize_rgba
-from blender_render.readers import Views, composite
+from blender_render.dataset.readers import Views, composite
+from blender_render.imaging.images import resize_rgba
 from sjc_papr.config import TrainConfig
-from sjc_papr.model import Papr
-from sjc_papr.rates import GROUPS
-from sjc_papr.rays import camera_rays
-from sjc_papr.renderer import render
-from sjc_papr.scores.analytic import GaussianMixture
-from sjc_papr.terms.config import NovelConfig
-from sjc_papr.terms.near_view import View, ground_truth_loss, near_camera, near_view_loss
-from sjc_papr.terms.pictures import NovelPictures
-from sjc_papr.terms.smoothing import depth_smoothing
-from sjc_papr.terms.target_cameras import nearest_views
+from sjc_papr.networks.model import Papr
+from sjc_papr.networks.rays import camera_rays
+from sjc_papr.networks.renderer import render
+from sjc_papr.novel_view.config import NovelConfig
+from sjc_papr.novel_view.depth_smoothing import depth_smoothing
+from sjc_papr.novel_view.images import NovelPictures
+from sjc_papr.novel_view.near_view import View, ground_truth_loss, near_camera, near_view_loss
+from sjc_papr.novel_view.target_cameras import nearest_views
+from sjc_papr.score_models.analytic import GaussianMixture
+from sjc_papr.training.lr_schedule import GROUPS
 from training_core.metrics_log import MetricsLog
 from training_core.run_folder import RunFolder
 

@@ -19,9 +19,9 @@ from textured_sphere import (
 )
 from tiny_scene import cameras
 
-from blender_render.cameras import Camera, look_at
-from sjc_papr.terms.config_geometry import NearConfig
-from sjc_papr.terms.near_view import bilinear, near_view_loss, reproject
+from blender_render.geometry.cameras import Camera, look_at
+from sjc_papr.novel_view.geometry_config import NearConfig
+from sjc_papr.novel_view.near_view import bilinear, near_view_loss, reproject
 
 PAIRED, PSEUDO = NearConfig(mode="paired_l1"), NearConfig(mode="eq1_pseudo")
 

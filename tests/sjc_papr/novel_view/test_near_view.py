@@ -10,12 +10,12 @@ from textured_sphere import LENGTH, ODD, draw_view, leaf, neighbour, random_view
 from tiny_scene import cameras, small_config, small_model, sphere_points
 from torch import Tensor
 
-from blender_render.cameras import Camera
-from sjc_papr.model import Papr
-from sjc_papr.rays import camera_rays
-from sjc_papr.renderer import render
-from sjc_papr.terms.config_geometry import NearConfig
-from sjc_papr.terms.near_view import (
+from blender_render.geometry.cameras import Camera
+from sjc_papr.networks.model import Papr
+from sjc_papr.networks.rays import camera_rays
+from sjc_papr.networks.renderer import render
+from sjc_papr.novel_view.geometry_config import NearConfig
+from sjc_papr.novel_view.near_view import (
     NearResult,
     View,
     ground_truth_loss,

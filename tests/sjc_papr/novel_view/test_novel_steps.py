@@ -20,15 +20,15 @@ from tiny_novel import (
 from tiny_scene import small_model
 from torch import Tensor
 
-from blender_render.readers import Views
+from blender_render.dataset.readers import Views
 from sjc_papr.config import PatchConfig, RateConfig
-from sjc_papr.losses import Losses
-from sjc_papr.model import Papr
-from sjc_papr.rates import GROUPS
-from sjc_papr.renderer import RenderOutput, render
-from sjc_papr.terms import novel as novel_module
-from sjc_papr.terms.config import NovelConfig
-from sjc_papr.trainer import Trainer
+from sjc_papr.networks.model import Papr
+from sjc_papr.networks.renderer import RenderOutput, render
+from sjc_papr.novel_view import losses as novel_module
+from sjc_papr.novel_view.config import NovelConfig
+from sjc_papr.training.losses import Losses
+from sjc_papr.training.lr_schedule import GROUPS
+from sjc_papr.training.trainer import Trainer
 from training_core.checkpoint import CheckpointStore
 
 # What is off costs nothing and changes nothing.
@@ -64,7 +64,7 @@ def count_renders(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         sizes.append(rays.directions[..., 0].numel())
         return render(model, rays, **settings)
 
-    monkeypatch.setattr("sjc_papr.trainer.render", counted)
+    monkeypatch.setattr("sjc_papr.training.trainer.render", counted)
     monkeypatch.setattr(novel_module, "render", counted)
     return sizes
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from blender_render.cameras import multiview_cameras
-from sjc_papr.rays import camera_rays
-from sjc_papr.scores.analytic import GaussianMixture
-from sjc_papr.scores.contract import NoiseLevels
-from sjc_papr.scores.framing import square_view
-from sjc_papr.terms.config import SjcConfig
-from sjc_papr.terms.sjc import Sjc, draw_level, level_weight, sjc_field, surrogate
+from blender_render.geometry.cameras import multiview_cameras
+from sjc_papr.networks.rays import camera_rays
+from sjc_papr.novel_view.config import SjcConfig
+from sjc_papr.novel_view.sjc import Sjc, draw_level, level_weight, sjc_field, surrogate
+from sjc_papr.score_models.analytic import GaussianMixture
+from sjc_papr.score_models.base import NoiseLevels
+from sjc_papr.score_models.framing import square_view
 
 LEVELS = NoiseLevels.scaled_linear()
 CAMERAS = multiview_cameras(3, 2.5, 0.6, (8, 8))

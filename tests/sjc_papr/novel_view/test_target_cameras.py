@@ -8,9 +8,9 @@ import pytest
 import torch
 from tiny_scene import cameras, sphere_points
 
-from blender_render.cameras import UNIT_CUBE_RADIUS, Camera, look_at, spherical
-from sjc_papr.terms.config_geometry import TargetConfig
-from sjc_papr.terms.target_cameras import TargetCameras, nearest_views
+from blender_render.geometry.cameras import UNIT_CUBE_RADIUS, Camera, look_at, spherical
+from sjc_papr.novel_view.geometry_config import TargetConfig
+from sjc_papr.novel_view.target_cameras import TargetCameras, nearest_views
 from training_core.config import ConfigError
 
 WHOLE = TargetConfig(elevation_min_deg=-90.0, elevation_max_deg=90.0)

@@ -8,13 +8,13 @@ import torch
 from tiny_prior import NETWORK, camera
 from tiny_scene import write_frame
 
-from blender_render.cameras import Camera
-from blender_render.readers import read_views
-from sjc_papr.prior_config import PriorDataConfig
-from sjc_papr.prior_data import Moment, PairSampler, frame_folders, read_moments, zoomed
-from sjc_papr.rays import Window, camera_rays
-from sjc_papr.scores.framing import square_view
-from sjc_papr.scores.prior import prior_rays
+from blender_render.dataset.readers import read_views
+from blender_render.geometry.cameras import Camera
+from sjc_papr.networks.rays import Window, camera_rays
+from sjc_papr.prior.config import PriorDataConfig
+from sjc_papr.prior.dataset import Moment, PairSampler, frame_folders, read_moments, zoomed
+from sjc_papr.prior.score_model import prior_rays
+from sjc_papr.score_models.framing import square_view
 from training_core.config import ConfigError
 
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 from tiny_prior import NETWORK, awake, camera
 
-from blender_render.cameras import Camera
-from sjc_papr.rays import camera_rays
-from sjc_papr.scores.load import check_score, load_score
-from sjc_papr.scores.prior import FACTS_FILE, WEIGHTS_FILE, PixelPrior, prior_rays, save_prior
-from sjc_papr.scores.prior_network import PriorNetwork, PriorNetworkConfig
-from sjc_papr.terms.config import NovelConfig
+from blender_render.geometry.cameras import Camera
+from sjc_papr.networks.rays import camera_rays
+from sjc_papr.novel_view.config import NovelConfig
+from sjc_papr.prior.network import PriorNetwork, PriorNetworkConfig
+from sjc_papr.prior.score_model import FACTS_FILE, WEIGHTS_FILE, PixelPrior, prior_rays, save_prior
+from sjc_papr.score_models.load import check_score, load_score
 from training_core.config import ConfigError, InputError
 
 

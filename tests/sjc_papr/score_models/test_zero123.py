@@ -12,12 +12,12 @@ from torch import Tensor
 pytest.importorskip("diffusers")
 from tiny_zero123 import LAYOUTS, SIDE, tiny_networks, write
 
-from blender_render.cameras import Camera, look_at, spherical
-from sjc_papr.scores.contract import Condition, ScoreModel
-from sjc_papr.scores.zero123 import Zero123
-from sjc_papr.scores.zero123_camera import HALF_TAN
-from sjc_papr.scores.zero123_config import Zero123Config
-from sjc_papr.scores.zero123_loading import Zero123Networks
+from blender_render.geometry.cameras import Camera, look_at, spherical
+from sjc_papr.score_models.base import Condition, ScoreModel
+from sjc_papr.score_models.zero123.camera import HALF_TAN
+from sjc_papr.score_models.zero123.config import Zero123Config
+from sjc_papr.score_models.zero123.loading import Zero123Networks
+from sjc_papr.score_models.zero123.score_model import Zero123
 from training_core.config import ConfigError, load_config
 
 LATENT = (4, SIDE // 2, SIDE // 2)

@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from blender_render.cameras import Camera, look_at, spherical
-from sjc_papr.rays import camera_rays
-from sjc_papr.scores.zero123_camera import FOV_DEG, HALF_TAN, Zero123Cameras, seen_by
+from blender_render.geometry.cameras import Camera, look_at, spherical
+from sjc_papr.networks.rays import camera_rays
+from sjc_papr.score_models.zero123.camera import FOV_DEG, HALF_TAN, Zero123Cameras, seen_by
 from training_core.config import ConfigError
 
 

@@ -19,17 +19,17 @@ from diffusers.loaders.single_file_utils import (
 )
 from tiny_zero123 import LAYOUTS, original_state, tiny_networks, write, write_original
 
-from sjc_papr.scores import zero123_original
-from sjc_papr.scores.contract import NoiseLevels
-from sjc_papr.scores.zero123_config import Zero123Config
-from sjc_papr.scores.zero123_files import WeightFile
-from sjc_papr.scores.zero123_loading import (
+from sjc_papr.score_models.base import NoiseLevels
+from sjc_papr.score_models.zero123 import original as zero123_original
+from sjc_papr.score_models.zero123.config import Zero123Config
+from sjc_papr.score_models.zero123.files import WeightFile
+from sjc_papr.score_models.zero123.loading import (
     Zero123Networks,
     _classes,
     build_networks,
     load_networks,
 )
-from sjc_papr.scores.zero123_names import IGNORED, unet_sources, vae_sources, vision_sources
+from sjc_papr.score_models.zero123.names import IGNORED, unet_sources, vae_sources, vision_sources
 from training_core.config import ConfigError, InputError
 
 CPU = torch.device("cpu")

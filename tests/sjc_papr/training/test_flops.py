@@ -6,9 +6,9 @@ from tiny_scene import one_view, sphere_points
 from torch.utils.flop_counter import FlopCounterMode
 
 from sjc_papr.config import AttentionConfig, ModelConfig, PatchConfig
-from sjc_papr.cost import activation_bytes, step_flops
-from sjc_papr.model import Papr
-from sjc_papr.renderer import render
+from sjc_papr.networks.model import Papr
+from sjc_papr.networks.renderer import render
+from sjc_papr.training.flops import activation_bytes, step_flops
 
 SIZES = {
     "default": ModelConfig(),

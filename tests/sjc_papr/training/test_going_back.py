@@ -13,12 +13,12 @@ import torch
 from tiny_novel import WATCH, make_trainer, novel_config
 from torch import Tensor
 
-from blender_render.readers import Views
+from blender_render.dataset.readers import Views
 from sjc_papr.config import DensityConfig, LogConfig, TrainConfig
-from sjc_papr.fitting import Diverged, fit
-from sjc_papr.trainer import Trainer
+from sjc_papr.training.trainer import Trainer
 from training_core.checkpoint import CheckpointStore
 from training_core.guards import TrainingFault
+from training_core.loop import Diverged, fit
 from training_core.metrics_log import progress
 from training_core.run_folder import RunFolder
 from training_core.stopping import Stopped, StopSignals
@@ -160,7 +160,7 @@ def test_progress_goes_back_too(
         bars.append(progress(*args, **settings))
         return bars[-1]
 
-    monkeypatch.setattr("sjc_papr.fitting.progress", kept)
+    monkeypatch.setattr("training_core.loop.progress", kept)
     fitted(start(views, tmp_path), tmp_path)
     assert getattr(bars[0], "_done", getattr(bars[0], "n", None)) == STEPS
 

@@ -6,10 +6,10 @@ import sys
 import pytest
 import torch
 
-from sjc_papr import metrics
+from blender_render.imaging import metrics
+from blender_render.imaging.metrics import psnr, ssim
 from sjc_papr.config import LossConfig
-from sjc_papr.losses import Losses, dissimilarity, mse
-from sjc_papr.metrics import psnr, ssim
+from sjc_papr.training.losses import Losses, dissimilarity, mse
 from training_core.config import ConfigError
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from sjc_papr.config import RateConfig
-from sjc_papr.rates import GROUPS, Rates, Stage, peaks_of, single_stage
+from sjc_papr.training.lr_schedule import GROUPS, Rates, Stage, peaks_of, single_stage
 
 
 def test_single_stage_rises_peaks_and_falls() -> None:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from blender_render.readers import Views
+from blender_render.dataset.readers import Views
 from sjc_papr.config import PatchConfig
-from sjc_papr.patches import PatchSampler
-from sjc_papr.rays import camera_rays
+from sjc_papr.networks.rays import camera_rays
+from sjc_papr.training.patch_sampler import PatchSampler
 
 
 def test_a_pure_function_of_seed_and_step(views: Views) -> None:

@@ -10,13 +10,13 @@ import torch
 from tiny_scene import small_model
 from torch import Tensor
 
-from blender_render.readers import Views
+from blender_render.dataset.readers import Views
 from sjc_papr.config import DensityConfig, LossConfig, OptimizeConfig, PatchConfig, RateConfig
-from sjc_papr.losses import Losses
-from sjc_papr.model import Papr
-from sjc_papr.patches import PatchSampler
-from sjc_papr.rates import GROUPS, Rates, Stage, single_stage
-from sjc_papr.trainer import Trainer
+from sjc_papr.networks.model import Papr
+from sjc_papr.training.losses import Losses
+from sjc_papr.training.lr_schedule import GROUPS, Rates, Stage, single_stage
+from sjc_papr.training.patch_sampler import PatchSampler
+from sjc_papr.training.trainer import Trainer
 from training_core.checkpoint import CheckpointStore
 from training_core.guards import TrainingFault
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from training_core import atomic
+from training_core.files import atomic
 
 
 def test_write_and_overwrite_leave_only_the_file(tmp_path: Path) -> None:

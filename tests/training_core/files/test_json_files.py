@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from training_core.config import InputError
-from training_core.json_files import read_json
+from training_core.files.json_files import read_json
 
 
 def test_an_object_is_read(tmp_path: Path) -> None:

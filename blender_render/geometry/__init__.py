@@ -1,0 +1,1 @@
+"""Cameras, poses and visual hulls: pure arithmetic, no files and no Blender."""

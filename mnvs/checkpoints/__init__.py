@@ -1,0 +1,1 @@
+"""From the checkpoints of others to our networks: settings, weights, schedulers."""

@@ -1,0 +1,1 @@
+"""Six-view videos as training clips: reading, tiling, caching, writing."""

@@ -1,0 +1,1 @@
+"""Noise levels, training objectives, and the random numbers of a training step."""

@@ -1,0 +1,1 @@
+"""The video UNets: Zero123++'s spatial layers with temporal layers between them."""

@@ -1,0 +1,1 @@
+"""The PAPR model and its renderer: points, nearest points, attention, UNet."""

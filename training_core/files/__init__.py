@@ -1,0 +1,1 @@
+"""Files and folders that appear complete or not at all, and readers that survive damaged ones."""
