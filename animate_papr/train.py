@@ -29,7 +29,7 @@ from sjc_papr.train import MAY_CHANGE
 from sjc_papr.training.checkpoints import model_from
 from sjc_papr.training.flops import describe_step
 from sjc_papr.training.losses import Losses
-from sjc_papr.training.lr_schedule import Rates, Stage, peaks_of, single_stage
+from sjc_papr.training.lr_schedule import LRSchedule, Phase, peaks_of, single_stage
 from sjc_papr.training.patch_sampler import PatchSampler
 from sjc_papr.training.point_init import initial_points
 from sjc_papr.training.trainer import Trainer
@@ -68,7 +68,7 @@ class FrameTask:
         )
 
 
-def next_frame_rates(config: NextFrameConfig) -> Rates:
+def next_frame_rates(config: NextFrameConfig) -> LRSchedule:
     """Which groups move when in a later frame, after the two presets of ``next.preset``."""
     frozen = {group for group, still in vars(config.freeze).items() if still}
     peaks = {g: rate for g, rate in peaks_of(config.rates).items() if g not in frozen}
@@ -77,8 +77,8 @@ def next_frame_rates(config: NextFrameConfig) -> Rates:
         first = 0
     rest = config.steps - first
     final, warmup = config.rates.final, config.rates.warmup
-    moving = Stage(first, {"positions": config.motion_rate}, round(warmup * first), final)
-    return Rates([moving, Stage(rest, peaks, round(warmup * rest), final)])
+    moving = Phase(first, {"positions": config.motion_rate}, round(warmup * first), final)
+    return LRSchedule([moving, Phase(rest, peaks, round(warmup * rest), final)])
 
 
 def make_trainer(config: AnimateConfig, task: FrameTask, model: Papr) -> Trainer:

@@ -21,7 +21,7 @@ from blender_render.rendering.config import RenderConfig
 from blender_render.rendering.jobs import (
     BUILTIN,
     Asset,
-    Crew,
+    WorkerPool,
     dataset_hash,
     render_asset,
     target_of,
@@ -137,7 +137,7 @@ def _state(config: RenderConfig, asset: Asset) -> str:
     return "complete, skipped" if complete else "to render"
 
 
-class _Follower:
+class _ProgressListener:
     """Shows the events of one asset as a progress bar."""
 
     def __init__(self, asset: Asset) -> None:
@@ -181,7 +181,7 @@ def render_all(config: RenderConfig) -> list[str]:
         Path(config.output).mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise ConfigError(f"output: {config.output} is in the way: not a folder") from None
-    threads, crew = threads_per_worker(config), Crew()
+    threads, crew = threads_per_worker(config), WorkerPool()
     with StopSignals() as signals, ThreadPoolExecutor(config.workers) as pool:
         futures = [pool.submit(_render_one, config, asset, threads, crew) for asset in assets]
         try:
@@ -201,10 +201,10 @@ def render_all(config: RenderConfig) -> list[str]:
     return [asset.name for asset, bad in zip(assets, failed, strict=True) if bad]
 
 
-def _render_one(config: RenderConfig, asset: Asset, threads: int, crew: Crew) -> bool:
+def _render_one(config: RenderConfig, asset: Asset, threads: int, crew: WorkerPool) -> bool:
     """Render one asset and keep the books; returns whether it failed."""
     output = Path(config.output)
-    follower = _Follower(asset)
+    follower = _ProgressListener(asset)
     try:
         fresh = render_asset(config, asset, threads, follower, crew)
     except AssetFailure as failure:

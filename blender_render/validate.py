@@ -21,7 +21,7 @@ import torch
 from blender_render.dataset import checks
 from blender_render.dataset import format as fmt
 from blender_render.dataset.archive import Tree, ZipTree, open_tree
-from blender_render.dataset.checks import Seen
+from blender_render.dataset.checks import FrameObservations
 from blender_render.dataset.readers import list_frames, picture_file, read_split
 from blender_render.geometry.cameras import Camera
 from training_core.cli import EXIT_OK, EXIT_USAGE, set_up_logging
@@ -86,9 +86,9 @@ def _check_info(
     return info
 
 
-def _check_frame(folder: Tree, ours: bool, problems: list[str]) -> Seen:
+def _check_frame(folder: Tree, ours: bool, problems: list[str]) -> FrameObservations:
     """All splits of one frame folder. The training pictures come first in what is returned."""
-    seen = Seen()
+    seen = FrameObservations()
     used: dict[str, str] = {}
     found = [s for s in fmt.SPLITS if folder.exists(fmt.transforms_file(s))]
     if "train" not in found:
@@ -120,7 +120,7 @@ def _check_entry(
     rel: str,
     entry: dict[str, Any],
     where: str,
-    seen: Seen,
+    seen: FrameObservations,
     problems: list[str],
 ) -> tuple[int, int] | None:
     """One picture with its camera and depth; its (width, height) when it can be read."""
@@ -148,7 +148,7 @@ def _check_sixview(tree: Tree, problems: list[str]) -> None:
     folders = [fmt.INPUT_FOLDER, *(fmt.view_folder(i) for i in range(6))]
     previous: list[npt.NDArray[np.uint8]] = []
     for time in range(count):
-        seen = Seen()
+        seen = FrameObservations()
         for folder, entry in zip(folders, entries, strict=True):
             rel = f"{folder}/{fmt.picture_name(time)}.png"
             lines = problems if time == 0 else []
@@ -169,7 +169,9 @@ def _check_sixview(tree: Tree, problems: list[str]) -> None:
         previous = seen.pictures
 
 
-def _check_angles(seen: Seen, entries: Sequence[Any], where: str, problems: list[str]) -> None:
+def _check_angles(
+    seen: FrameObservations, entries: Sequence[Any], where: str, problems: list[str]
+) -> None:
     """Azimuths relative to the input, and elevations, as the file declares them."""
     cameras = dict(zip(seen.names, seen.cameras, strict=True))
     if fmt.INPUT_FOLDER not in cameras:

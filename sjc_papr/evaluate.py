@@ -43,7 +43,7 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True)
-class ViewScore:
+class ViewMetrics:
     """Figures of one view.
 
     Attributes:
@@ -70,7 +70,7 @@ def evaluate_views(
     pictures: Path | None = None,
     prefix: str = "test",
     description: str = "evaluate",
-) -> list[ViewScore]:
+) -> list[ViewMetrics]:
     """Render every view and compare it with its picture.
 
     Args:
@@ -90,7 +90,7 @@ def evaluate_views(
             rgb, truth = output.rgb.clamp(0.0, 1.0), truth[None].to(device)
             depth = None if views.depth is None else views.depth[i].to(device)
             scores.append(
-                ViewScore(
+                ViewMetrics(
                     name=views.names[i],
                     psnr=psnr(rgb, truth).item(),
                     ssim=ssim(rgb, truth).item(),
@@ -119,7 +119,7 @@ def depth_error(predicted: Tensor, truth: Tensor | None) -> float | None:
     return (predicted - truth)[surface].abs().mean().item()
 
 
-def mean_scores(scores: Sequence[ViewScore]) -> dict[str, float | None]:
+def mean_scores(scores: Sequence[ViewMetrics]) -> dict[str, float | None]:
     """Mean of every figure over the views that have it; None where none has."""
     means: dict[str, float | None] = {}
     for key in ("psnr", "ssim", "lpips", "depth_mae"):

@@ -17,7 +17,7 @@ from sjc_papr.networks.model import Papr
 from sjc_papr.novel_view.images import NovelPictures
 from sjc_papr.novel_view.losses import NovelViews, check_novel, describe_novel
 from sjc_papr.score_models.load import check_score, load_score
-from sjc_papr.training.divergence import DivergenceWatch
+from sjc_papr.training.divergence import DivergenceDetector
 from sjc_papr.training.flops import describe_step
 from sjc_papr.training.losses import Losses
 from sjc_papr.training.lr_schedule import single_stage
@@ -72,7 +72,7 @@ def make_trainer(config: TrainConfig, model: Papr, views: Views, folder: Path) -
         seed=config.seed,
         fault_folder=folder,
         novel=novel,
-        watch=DivergenceWatch(config.novel.watch, optimize.steps) if watched else None,
+        watch=DivergenceDetector(config.novel.watch, optimize.steps) if watched else None,
     )
 
 

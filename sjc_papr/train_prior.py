@@ -16,7 +16,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from sjc_papr.networks.precision import autocast
 from sjc_papr.prior.config import TrainPriorConfig
-from sjc_papr.prior.dataset import Moment, PairSampler, PriorBatch, frame_folders, read_moments
+from sjc_papr.prior.dataset import FrameViews, PairSampler, PriorBatch, frame_folders, read_moments
 from sjc_papr.prior.network import PriorNetwork
 from sjc_papr.prior.score_model import read_network, save_prior
 from sjc_papr.score_models.base import NoiseLevels
@@ -184,7 +184,7 @@ class PriorValidation:
         return (abar.sqrt() * noisy - (1.0 - abar).sqrt() * v).clamp(-1.0, 1.0)
 
 
-def read_inputs(config: TrainPriorConfig) -> tuple[list[Moment], list[Moment] | None]:
+def read_inputs(config: TrainPriorConfig) -> tuple[list[FrameViews], list[FrameViews] | None]:
     """Training and validation pictures; the last are None without validation.
 
     Raises:
@@ -199,14 +199,14 @@ def read_inputs(config: TrainPriorConfig) -> tuple[list[Moment], list[Moment] | 
     return train, read_moments(config.data, size, "val") if config.log.validate_every else None
 
 
-def make_trainer(config: TrainPriorConfig, moments: list[Moment], folder: Path) -> PriorTrainer:
+def make_trainer(config: TrainPriorConfig, moments: list[FrameViews], folder: Path) -> PriorTrainer:
     """Everything a step needs."""
     sampler = PairSampler(moments, config.data, config.network, config.seed)
     return PriorTrainer(config, sampler, folder)
 
 
 def validation(
-    config: TrainPriorConfig, trainer: PriorTrainer, moments: list[Moment] | None
+    config: TrainPriorConfig, trainer: PriorTrainer, moments: list[FrameViews] | None
 ) -> PriorValidation | None:
     """Pairs of validation views, the same at every look; None where there are none."""
     if moments is None:

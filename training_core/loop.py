@@ -67,19 +67,19 @@ class Restarts(Protocol):
         ...
 
 
-class Elapsed(NamedTuple):
+class TrainingTime(NamedTuple):
     """Time spent training, restarts included: on the clock, and of all CPU threads together."""
 
     seconds: float
     cpu_seconds: float
 
     @staticmethod
-    def now() -> "Elapsed":
-        return Elapsed(time.monotonic(), time.process_time())
+    def now() -> "TrainingTime":
+        return TrainingTime(time.monotonic(), time.process_time())
 
-    def since(self, begin: "Elapsed", earlier: "Elapsed") -> "Elapsed":
+    def since(self, begin: "TrainingTime", earlier: "TrainingTime") -> "TrainingTime":
         """What lies between ``begin`` and here, plus ``earlier``."""
-        return Elapsed(*(a - b + c for a, b, c in zip(self, begin, earlier, strict=True)))
+        return TrainingTime(*(a - b + c for a, b, c in zip(self, begin, earlier, strict=True)))
 
 
 def fit(
@@ -91,7 +91,7 @@ def fit(
     description: str,
     validate: Validate | None = None,
     look: Look | None = None,
-) -> Elapsed:
+) -> TrainingTime:
     """Train to the end, from the run's latest checkpoint if it has one.
 
     Args:
@@ -109,11 +109,11 @@ def fit(
     """
     store = CheckpointStore(run.checkpoints, keep_last=log.keep_last)
     total, (step, earlier) = trainer.steps, _resume(trainer, store)
-    begin = Elapsed.now()
+    begin = TrainingTime.now()
 
     def save(done: int, quality: float | None) -> None:
         tensors, state = trainer.tensors()
-        elapsed = Elapsed.now().since(begin, earlier)
+        elapsed = TrainingTime.now().since(begin, earlier)
         store.save(done, tensors, state | {"elapsed": elapsed._asdict()}, quality)
 
     if not step and isinstance(trainer, Restarts) and trainer.may_diverge:
@@ -141,16 +141,16 @@ def fit(
                 stop.raise_if_requested()
             bar.update()
             step = done
-    return Elapsed.now().since(begin, earlier)
+    return TrainingTime.now().since(begin, earlier)
 
 
-def _resume(trainer: Steps, store: CheckpointStore) -> tuple[int, Elapsed]:
+def _resume(trainer: Steps, store: CheckpointStore) -> tuple[int, TrainingTime]:
     """Take up the latest checkpoint; returns its step and the time spent until then."""
     saved = store.load()
     if saved is None:
-        return 0, Elapsed(0.0, 0.0)
+        return 0, TrainingTime(0.0, 0.0)
     trainer.restore(saved)
-    return saved.step, Elapsed(**saved.state["elapsed"])
+    return saved.step, TrainingTime(**saved.state["elapsed"])
 
 
 def _log(trainer: Steps, metrics: MetricsLog, done: int, values: Mapping[str, Tensor]) -> float:

@@ -38,7 +38,7 @@ class NoDevice(Exception):  # noqa: N818 (a finding, not a fault of the code)
     """The device asked for is not there."""
 
 
-class Studio:
+class SceneRenderer:
     """Renders the current scene from cameras of one lens, at whatever frame it stands."""
 
     def __init__(

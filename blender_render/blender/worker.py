@@ -32,7 +32,7 @@ from blender_render.blender.geometry import (
     remove_cameras_and_lights,
     show_what_renders,
 )
-from blender_render.blender.studio import NoDevice, Studio
+from blender_render.blender.studio import NoDevice, SceneRenderer
 from blender_render.dataset import format as fmt
 from blender_render.geometry.cameras import SIXVIEW_RIGS
 from blender_render.rendering.asset_failures import AssetFailure
@@ -79,7 +79,7 @@ class AssetRun:
         self._require_motion(clip, rendered)
         normalisation, points = normalise(times, rendered, boxes)
         views = self._plan_views(points)
-        studio = Studio(
+        studio = SceneRenderer(
             self.config.engine, self.config.light, self.job["threads"], self.work / ".shot"
         )
         (self.work / DONE_FOLDER).mkdir(parents=True, exist_ok=True)
@@ -125,7 +125,7 @@ class AssetRun:
         return views
 
     def _render_frame(
-        self, studio: Studio, index: int, time: float, views: tuple[View, ...]
+        self, studio: SceneRenderer, index: int, time: float, views: tuple[View, ...]
     ) -> None:
         go_to(time)
         paths = self._paths(index, views)
@@ -193,7 +193,7 @@ class AssetRun:
         loop: bool,
         normalisation: Normalisation,
         views: tuple[View, ...],
-        studio: Studio,
+        studio: SceneRenderer,
     ) -> None:
         rig = self.config.rig
         info = {

@@ -33,7 +33,7 @@ MIN_DEPTH_AGREEMENT = 0.95
 
 
 @dataclass
-class Seen:
+class FrameObservations:
     """What the checks of one animation frame have gathered."""
 
     cameras: list[Camera] = field(default_factory=list)
@@ -110,7 +110,7 @@ def check_depth(
             problems.append(f"{tree.label(rel)}: {share:.0%} {text}")
 
 
-def check_poses(seen: Seen, where: str, centred: bool, problems: list[str]) -> None:
+def check_poses(seen: FrameObservations, where: str, centred: bool, problems: list[str]) -> None:
     """Poses of one frame as a set: inverted? around the object? in agreement with the outlines?
 
     Args:

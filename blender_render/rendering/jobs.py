@@ -69,7 +69,7 @@ class Asset:
         return digest.hexdigest()
 
 
-class Crew:
+class WorkerPool:
     """The Blender processes of this start, so that all of them can be ended at once."""
 
     def __init__(self) -> None:
@@ -115,7 +115,7 @@ def dataset_hash(config: RenderConfig, asset_sha256: str) -> str:
 
 
 def render_asset(
-    config: RenderConfig, asset: Asset, threads: int, listener: Listener, crew: Crew
+    config: RenderConfig, asset: Asset, threads: int, listener: Listener, crew: WorkerPool
 ) -> bool:
     """Render one asset unless it is complete; returns whether anything had to be done.
 
@@ -191,7 +191,9 @@ def pack(folder: Path, archive: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _run_worker(work: Path, log: Path, timeout_s: float, listener: Listener, crew: Crew) -> None:
+def _run_worker(
+    work: Path, log: Path, timeout_s: float, listener: Listener, crew: WorkerPool
+) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     read_end, write_end = os.pipe()
     command = [sys.executable, "-m", "blender_render.blender.worker"]

@@ -133,7 +133,7 @@ def load_unet(
         state |= _read(file, place.temporal, unet, dtype, unused)
         state |= {name: torch.zeros(1) for name in place.ours_alone}
     unet.load_state_dict(state, strict=True, assign=True)
-    unet.start_mixing()
+    unet.reset_mix_factors()
     return unet.eval()
 
 

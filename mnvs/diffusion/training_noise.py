@@ -17,7 +17,7 @@ from mnvs.diffusion.objectives import sample_timesteps
 
 
 @dataclass(frozen=True, eq=False)
-class Draws:
+class StepNoise:
     """For B videos of T frames:
 
     Attributes:
@@ -32,10 +32,10 @@ class Draws:
     condition_noise: Tensor
     dropped: Tensor
 
-    def to(self, device: torch.device) -> "Draws":
+    def to(self, device: torch.device) -> "StepNoise":
         """On ``device``."""
         tensors = (self.steps, self.noise, self.condition_noise, self.dropped)
-        return Draws(*(t.to(device, non_blocking=True) for t in tensors))
+        return StepNoise(*(t.to(device, non_blocking=True) for t in tensors))
 
 
 def draw(
@@ -46,7 +46,7 @@ def draw(
     condition_shape: Sequence[int],
     schedule: NoiseSchedule,
     config: ObjectiveConfig,
-) -> Draws:
+) -> StepNoise:
     """Draw for the videos at places ``indices`` of optimizer step ``step``; float32, on the CPU.
 
     Args:
@@ -54,7 +54,7 @@ def draw(
     """
     steps, noise, condition_noise, dropped = [], [], [], []
     for index in indices:
-        generator = torch.Generator().manual_seed(mixed_seed(seed, step, index))
+        generator = torch.Generator().manual_seed(derive_seed(seed, step, index))
         steps.append(
             sample_timesteps(
                 schedule, 1, generator, config.timesteps, config.log_mean, config.log_std
@@ -64,11 +64,11 @@ def draw(
         dropped.append(torch.rand(1, generator=generator) < config.drop_condition)
         noise.append(torch.randn(*shape, generator=generator))
         condition_noise.append(torch.randn(*condition_shape, generator=generator))
-    return Draws(
+    return StepNoise(
         torch.cat(steps), torch.stack(noise), torch.stack(condition_noise), torch.cat(dropped)
     )
 
 
-def mixed_seed(*parts: int) -> int:
+def derive_seed(*parts: int) -> int:
     """A seed for a generator from several numbers; neighbours give unrelated ones."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -24,12 +24,12 @@ def adopt(model: nn.Module) -> None:
         if type(module) is AlphaBlender:
             adopt_blender(module, device)
         elif type(module) is SpatioTemporalResBlock:
-            module.__class__ = TwoClockResBlock
+            module.__class__ = DualTimestepResBlock
         elif type(module) is TransformerSpatioTemporalModel:
             module.__class__ = ReferenceTransformer
 
 
-class TwoClockResBlock(SpatioTemporalResBlock):
+class DualTimestepResBlock(SpatioTemporalResBlock):
     """Spatial resnet on Zero123++'s time embedding, temporal resnet on SVD's.
 
     `temb` is [B*T, 2E], both embeddings side by side. In a pass over single frames

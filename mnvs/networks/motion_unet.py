@@ -162,9 +162,9 @@ class MNVSMotionUNet(VideoUNetMixin, UNetMotionModel):
         )
         self._adopt_parts()
         self.number_self_attentions(ReferenceTransformer2D)
-        self.start_mixing()
+        self.reset_mix_factors()
 
-    def start_mixing(self) -> None:
+    def reset_mix_factors(self) -> None:
         """With `gated`, every motion module starts at 1%; otherwise at all of it, as trained."""
         gated = self.config.temporal_start == "gated"
         set_mix_factors(self, GATED_MIX_FACTOR if gated else MOTION_ONLY)

@@ -21,7 +21,7 @@ from diffusers.models.embeddings import TimestepEmbedding
 from torch import Tensor
 
 from mnvs.networks.blending import GATED_MIX_FACTOR, check_temporal_start, set_mix_factors
-from mnvs.networks.blocks import ReferenceTransformer, TwoClockResBlock, adopt
+from mnvs.networks.blocks import DualTimestepResBlock, ReferenceTransformer, adopt
 from mnvs.networks.conditioning import Conditioning
 from mnvs.networks.video_unet import VideoUNetMixin
 
@@ -84,9 +84,9 @@ class MNVSUNet(PeftAdapterMixin, VideoUNetMixin, UNetSpatioTemporalConditionMode
         width = block_out_channels[0]
         self.temporal_time_embedding = TimestepEmbedding(width, 4 * width)
         self._set_norm_eps(spatial_norm_eps)
-        self.start_mixing()
+        self.reset_mix_factors()
 
-    def start_mixing(self) -> None:
+    def reset_mix_factors(self) -> None:
         """With `gated`, every blender goes to 99% spatial; otherwise SVD's own stay."""
         if self.config.temporal_start == "gated":
             set_mix_factors(self, GATED_MIX_FACTOR)
@@ -113,6 +113,6 @@ class MNVSUNet(PeftAdapterMixin, VideoUNetMixin, UNetSpatioTemporalConditionMode
 
     def _set_norm_eps(self, eps: float) -> None:
         for module in self.modules():
-            if isinstance(module, TwoClockResBlock):
+            if isinstance(module, DualTimestepResBlock):
                 module.spatial_res_block.norm1.eps = eps
                 module.spatial_res_block.norm2.eps = eps

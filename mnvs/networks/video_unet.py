@@ -93,7 +93,7 @@ class VideoUNetMixin:
         )
         return recorded
 
-    def start_mixing(self) -> None:
+    def reset_mix_factors(self) -> None:
         """Set the mix factors to where `temporal_start` says that mixing starts."""
         raise NotImplementedError
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from mnvs.config import ModelConfig
 from mnvs.data.latent_cache import EncodedClip
 from mnvs.diffusion.noise_schedule import NoiseSchedule
-from mnvs.diffusion.training_noise import Draws
+from mnvs.diffusion.training_noise import StepNoise
 from mnvs.networks.conditioning import Conditioning
 
 
@@ -93,7 +93,7 @@ class Conditioner:
 
 
 @dataclass(frozen=True, eq=False)
-class Noised:
+class NoisyBatch:
     """A batch at its noise levels: the network's inputs and the v it should say."""
 
     latents: Tensor
@@ -101,10 +101,10 @@ class Noised:
     velocity: Tensor
 
 
-def add_noise(batch: Batch, draws: Draws, schedule: NoiseSchedule) -> Noised:
+def add_noise(batch: Batch, draws: StepNoise, schedule: NoiseSchedule) -> NoisyBatch:
     """Noise a batch; picture and condition of a video share its level, not their noise."""
     steps = draws.steps
-    return Noised(
+    return NoisyBatch(
         schedule.add_noise(batch.latents, draws.noise, steps),
         schedule.add_noise(batch.condition, draws.condition_noise, steps),
         schedule.velocity(batch.latents, draws.noise, steps),

@@ -18,19 +18,19 @@ from training_core.stopping import Stopped, StopSignals
 Validate = Callable[[MetricsLog, int], float]
 
 
-class Elapsed(NamedTuple):
+class TrainingTime(NamedTuple):
     """Time of a run, restarts included: on the clock, and of this process on all its threads."""
 
     seconds: float = 0.0
     cpu_seconds: float = 0.0
 
     @staticmethod
-    def now() -> "Elapsed":
-        return Elapsed(time.monotonic(), time.process_time())
+    def now() -> "TrainingTime":
+        return TrainingTime(time.monotonic(), time.process_time())
 
-    def since(self, begin: "Elapsed", earlier: "Elapsed") -> "Elapsed":
+    def since(self, begin: "TrainingTime", earlier: "TrainingTime") -> "TrainingTime":
         """What lies between ``begin`` and here, plus ``earlier``."""
-        return Elapsed(*(a - b + c for a, b, c in zip(self, begin, earlier, strict=True)))
+        return TrainingTime(*(a - b + c for a, b, c in zip(self, begin, earlier, strict=True)))
 
 
 class Fit:
@@ -57,9 +57,9 @@ class Fit:
         self.accelerator = trainer.accelerator
         self.validate, self.validate_every = validate, validate_every
         self.store = CheckpointStore(run.checkpoints, keep_last=log.keep_last)
-        self.first, self.earlier, self.averages = 0, Elapsed(), Averages()
+        self.first, self.earlier, self.averages = 0, TrainingTime(), Averages()
 
-    def __call__(self, description: str) -> Elapsed:
+    def __call__(self, description: str) -> TrainingTime:
         """Train; returns the time it took.
 
         Raises:
@@ -67,7 +67,7 @@ class Fit:
             TrainingFault: see ``Trainer.step``.
         """
         self._continue()
-        self._begin = Elapsed.now()
+        self._begin = TrainingTime.now()
         total, main = self.trainer.config.steps, self.accelerator.is_main_process
         with contextlib.ExitStack() as opened:
             out = opened.enter_context(MetricsLog(self.run, self.first)) if main else None
@@ -92,7 +92,7 @@ class Fit:
         saved = self.store.load()
         if saved is not None:
             self.trainer.restore(saved)
-            self.first, self.earlier = saved.step, Elapsed(**saved.state["elapsed"])
+            self.first, self.earlier = saved.step, TrainingTime(**saved.state["elapsed"])
             self.averages = Averages(saved.state["averages"])
         # The first process writes below; the others must have read by then.
         self.accelerator.wait_for_everyone()
@@ -134,8 +134,8 @@ class Fit:
             self.stop.raise_if_requested()
             raise Stopped("another process of this run was stopped")
 
-    def _elapsed(self) -> Elapsed:
-        return Elapsed.now().since(self._begin, self.earlier)
+    def _elapsed(self) -> TrainingTime:
+        return TrainingTime.now().since(self._begin, self.earlier)
 
 
 class Averages:

@@ -12,7 +12,7 @@ from torch import Tensor
 from mnvs.config import StepsConfig
 from mnvs.diffusion.noise_schedule import NoiseSchedule
 from mnvs.diffusion.objectives import velocity_error, velocity_weight
-from mnvs.diffusion.training_noise import Draws, draw, mixed_seed
+from mnvs.diffusion.training_noise import StepNoise, derive_seed, draw
 from mnvs.networks.denoiser import Denoiser
 from mnvs.training.conditioner import Batch, Clips, Conditioner, add_noise
 from mnvs.training.ema import Ema
@@ -163,7 +163,7 @@ class Trainer:
 
     def _draw(
         self, step: int, places: list[int], shape: torch.Size, condition_shape: torch.Size
-    ) -> Draws:
+    ) -> StepNoise:
         objective = self.config.objective
         drawn = draw(self.seed, step, places, shape, condition_shape, self.schedule, objective)
         return drawn.to(self.accelerator.device)
@@ -178,7 +178,7 @@ class Trainer:
         last = part == self.config.accumulate - 1
         waiting = contextlib.nullcontext() if last else self.accelerator.no_sync(self.denoiser)
         with torch.random.fork_rng(devices), waiting:
-            torch.manual_seed(mixed_seed(self.seed, step, self._places(part)[0], 1))
+            torch.manual_seed(derive_seed(self.seed, step, self._places(part)[0], 1))
             yield
 
     def _refuse_sick(self, step: int, loss: Tensor, norm: Tensor) -> None:

@@ -29,7 +29,7 @@ class PriorBatch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Moment:
+class FrameViews:
     """One split of one frame of one object: pictures [N, 3, S, S] in [0, 1] and their cameras."""
 
     name: str
@@ -37,7 +37,7 @@ class Moment:
     cameras: tuple[Camera, ...]
 
 
-def read_moments(config: PriorDataConfig, size: int, split: str) -> list[Moment]:
+def read_moments(config: PriorDataConfig, size: int, split: str) -> list[FrameViews]:
     """Every frame of every dataset but those to be skipped, on white.
 
     Raises:
@@ -78,11 +78,11 @@ def _number(folder: Path) -> int | None:
     return int(digits) if digits.isdigit() else None
 
 
-def _moment(name: str, views: Views, size: int) -> Moment:
+def _moment(name: str, views: Views, size: int) -> FrameViews:
     """Framed as the prior will be asked for it."""
     pictures = views.composite(1.0).permute(0, 3, 1, 2)
     framed = [square_view(*view, size) for view in zip(pictures, views.cameras, strict=True)]
-    return Moment(name, torch.stack([p for p, _ in framed]), tuple(c for _, c in framed))
+    return FrameViews(name, torch.stack([p for p, _ in framed]), tuple(c for _, c in framed))
 
 
 class PairSampler:
@@ -90,7 +90,7 @@ class PairSampler:
 
     def __init__(
         self,
-        moments: Sequence[Moment],
+        moments: Sequence[FrameViews],
         config: PriorDataConfig,
         network: PriorNetworkConfig,
         seed: int,

@@ -6,7 +6,7 @@ from sjc_papr.novel_view.config import WatchConfig
 from training_core.loop import Diverged
 
 
-class DivergenceWatch:
+class DivergenceDetector:
     """Judges each step by its photometric loss and gradient norm.
 
     The loss is a mean over many steps, because single patches differ a hundredfold; the gradient

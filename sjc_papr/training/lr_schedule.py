@@ -9,7 +9,7 @@ GROUPS = ("positions", "influence", "features", "attention", "renderer")
 
 
 @dataclass(frozen=True)
-class Stage:
+class Phase:
     """Some steps in a row in which some groups train.
 
     Attributes:
@@ -23,10 +23,10 @@ class Stage:
     final: float
 
 
-class Rates:
+class LRSchedule:
     """The stages of a run, one after the other."""
 
-    def __init__(self, stages: list[Stage]) -> None:
+    def __init__(self, stages: list[Phase]) -> None:
         self.stages = stages
 
     def __call__(self, group: str, step: int) -> float:
@@ -58,7 +58,7 @@ def peaks_of(config: RateConfig) -> dict[str, float]:
     return {group: config.factor * getattr(config, group) for group in GROUPS}
 
 
-def single_stage(config: RateConfig, steps: int) -> Rates:
+def single_stage(config: RateConfig, steps: int) -> LRSchedule:
     """All groups from the first step to the last."""
     warmup = round(config.warmup * steps)
-    return Rates([Stage(steps, peaks_of(config), warmup, config.final)])
+    return LRSchedule([Phase(steps, peaks_of(config), warmup, config.final)])

@@ -15,9 +15,9 @@ from sjc_papr.networks.rays import RayBundle
 from sjc_papr.networks.renderer import render
 from sjc_papr.novel_view.losses import NovelViews
 from sjc_papr.training.densification import change_density
-from sjc_papr.training.divergence import DivergenceWatch
+from sjc_papr.training.divergence import DivergenceDetector
 from sjc_papr.training.losses import Losses
-from sjc_papr.training.lr_schedule import Rates
+from sjc_papr.training.lr_schedule import LRSchedule
 from sjc_papr.training.patch_sampler import PatchSampler
 from training_core.checkpoint import (
     Checkpoint,
@@ -61,7 +61,7 @@ class Trainer:
         model: Papr,
         sampler: PatchSampler,
         config: OptimizeConfig,
-        rates: Rates,
+        rates: LRSchedule,
         *,
         background: float,
         precision: str,
@@ -69,7 +69,7 @@ class Trainer:
         fault_folder: Path,
         model_terms: Mapping[str, ModelTerm] | None = None,
         novel: NovelViews | None = None,
-        watch: DivergenceWatch | None = None,
+        watch: DivergenceDetector | None = None,
     ) -> None:
         self.model_terms = model_terms or {}
         self.novel, self.watch = novel, watch

@@ -9,7 +9,7 @@ import pytest
 from blender_render import render
 from blender_render.rendering.asset_failures import AssetFailure, read_failures, record_outcome
 from blender_render.rendering.config import RenderConfig, effective
-from blender_render.rendering.jobs import Asset, Crew, dataset_hash, pack
+from blender_render.rendering.jobs import Asset, WorkerPool, dataset_hash, pack
 from training_core.config import ConfigError, InputError, load_config
 from training_core.stopping import Stopped
 
@@ -169,12 +169,12 @@ def test_a_folder_that_is_no_dataset_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "demo" / "precious").write_text("mine")
     config = RenderConfig(assets=["builtin:demo"], output=str(tmp_path))
     with pytest.raises(InputError, match="in the way"):
-        render.render_asset(config, Asset("demo", "builtin:demo"), 1, print, Crew())
+        render.render_asset(config, Asset("demo", "builtin:demo"), 1, print, WorkerPool())
     assert (tmp_path / "demo" / "precious").read_text() == "mine"
 
 
 def test_a_stopped_crew_starts_nothing() -> None:
-    crew = Crew()
+    crew = WorkerPool()
     crew.stop()
     with pytest.raises(Stopped):
         crew.start(["true"])

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mnvs.config import ModelConfig, StepsConfig
 from mnvs.data.latent_cache import EncodedClip
-from mnvs.diffusion.training_noise import mixed_seed
+from mnvs.diffusion.training_noise import derive_seed
 from mnvs.training.conditioner import Conditioner
 from mnvs.training.devices import frozen_dtype, make_accelerator
 from mnvs.training.trainable import Trainable
@@ -26,7 +26,7 @@ class MadeUpClips:
         self.frames, self.condition_frames = frames, condition_frames
 
     def sample(self, step: int, index: int) -> EncodedClip:
-        generator = torch.Generator().manual_seed(mixed_seed(77, step, index))
+        generator = torch.Generator().manual_seed(derive_seed(77, step, index))
 
         def draw(*shape: int) -> Tensor:
             return torch.randn(shape, generator=generator)

@@ -13,7 +13,7 @@ from sjc_papr.networks.model import Papr
 from sjc_papr.novel_view.config import NovelConfig, WatchConfig
 from sjc_papr.novel_view.losses import NovelViews
 from sjc_papr.score_models.analytic import GaussianMixture
-from sjc_papr.training.divergence import DivergenceWatch
+from sjc_papr.training.divergence import DivergenceDetector
 from sjc_papr.training.lr_schedule import single_stage
 from sjc_papr.training.patch_sampler import PatchSampler
 from sjc_papr.training.trainer import Trainer
@@ -84,7 +84,7 @@ def make_trainer(
         seed=0,
         fault_folder=folder,
         novel=novel,
-        watch=DivergenceWatch(config.watch, settings.steps) if config and watched else None,
+        watch=DivergenceDetector(config.watch, settings.steps) if config and watched else None,
     )
 
 

@@ -11,7 +11,7 @@ from tiny_novel import WATCH, make_trainer, novel_config
 from blender_render.dataset.readers import Views
 from sjc_papr.novel_view.config import BalanceConfig
 from sjc_papr.novel_view.gradient_balance import Balance
-from sjc_papr.training.divergence import DivergenceWatch
+from sjc_papr.training.divergence import DivergenceDetector
 from training_core.loop import Diverged
 
 
@@ -74,13 +74,13 @@ def test_fixed_gradient_follows_the_scale(views: Views, tmp_path: Path) -> None:
     assert norms[1] == pytest.approx(10.0 * norms[0], rel=1e-5)
 
 
-def judged(watch: DivergenceWatch, loss: float, norm: float, steps: range) -> None:
+def judged(watch: DivergenceDetector, loss: float, norm: float, steps: range) -> None:
     for step in steps:
         watch.judge(step, loss, norm)
 
 
 def test_watch_sees_an_exploding_gradient_at_once() -> None:
-    watch = DivergenceWatch(WATCH, 100)
+    watch = DivergenceDetector(WATCH, 100)
     judged(watch, 1.0, 2.0, range(10))
     watch.judge(10, 1.0, 199.0)
     with pytest.raises(Diverged, match=r"step 11: gradient norm 900, \d+ times the usual"):
@@ -88,7 +88,7 @@ def test_watch_sees_an_exploding_gradient_at_once() -> None:
 
 
 def test_watch_sees_a_loss_that_rises_for_good_but_not_one_bad_patch() -> None:
-    watch = DivergenceWatch(replace(WATCH, memory=0.9), 1000)
+    watch = DivergenceDetector(replace(WATCH, memory=0.9), 1000)
     judged(watch, 0.01, 1.0, range(50))
     watch.judge(50, 0.3, 1.0)
     judged(watch, 0.01, 1.0, range(51, 80))
@@ -98,7 +98,7 @@ def test_watch_sees_a_loss_that_rises_for_good_but_not_one_bad_patch() -> None:
 
 def test_watch_compares_with_the_best_not_with_the_latest() -> None:
     """A loss that creeps up is as lost as one that jumps."""
-    watch = DivergenceWatch(replace(WATCH, memory=0.5), 1000)
+    watch = DivergenceDetector(replace(WATCH, memory=0.5), 1000)
     with pytest.raises(Diverged, match="at its best"):
         for step in range(300):
             watch.judge(step, 0.01 * 1.02**step, 1.0)
@@ -108,20 +108,20 @@ def test_watch_compares_with_the_best_not_with_the_latest() -> None:
 def test_watch_sees_bad_numbers(bad: float) -> None:
     for loss, norm in ((bad, 1.0), (1.0, bad)):
         with pytest.raises(Diverged, match="step 0"):
-            DivergenceWatch(replace(WATCH, from_share=1.0), 100).judge(0, loss, norm)
+            DivergenceDetector(replace(WATCH, from_share=1.0), 100).judge(0, loss, norm)
 
 
 def test_watch_does_not_judge_the_start_and_can_be_off() -> None:
-    watch = DivergenceWatch(replace(WATCH, from_share=0.5), 100)
+    watch = DivergenceDetector(replace(WATCH, from_share=0.5), 100)
     judged(watch, 1.0, 1.0, range(25))
     judged(watch, 50.0, 500.0, range(25, 50))
-    off = DivergenceWatch(replace(WATCH, restarts=0), 100)
+    off = DivergenceDetector(replace(WATCH, restarts=0), 100)
     judged(off, 1.0, 1.0, range(25))
     off.judge(25, math.nan, 1e9)
 
 
 def test_watch_gives_up_after_enough_restarts_and_remembers_them() -> None:
-    watch, fault = DivergenceWatch(WATCH, 100), Diverged("step 7: lost")
+    watch, fault = DivergenceDetector(WATCH, 100), Diverged("step 7: lost")
     judged(watch, 1.0, 1.0, range(5))
     saved = json.loads(json.dumps(watch.save()))
     for scale in (0.5, 0.25):
@@ -131,7 +131,7 @@ def test_watch_gives_up_after_enough_restarts_and_remembers_them() -> None:
     with pytest.raises(Diverged, match="lost"):
         watch.start_over(fault)
     # Another process that loads a later checkpoint knows how often that was.
-    other = DivergenceWatch(WATCH, 100)
+    other = DivergenceDetector(WATCH, 100)
     other.load(json.loads(json.dumps(watch.save())))
     assert (other.scale, other.restarts) == (0.25, 2)
     with pytest.raises(Diverged, match="lost"):
@@ -140,7 +140,7 @@ def test_watch_gives_up_after_enough_restarts_and_remembers_them() -> None:
 
 def test_a_fresh_watch_survives_a_checkpoint() -> None:
     """Its best loss is infinite, which JSON has no word for."""
-    watch = DivergenceWatch(WATCH, 100)
-    watch.load(json.loads(json.dumps(DivergenceWatch(WATCH, 100).save())))
+    watch = DivergenceDetector(WATCH, 100)
+    watch.load(json.loads(json.dumps(DivergenceDetector(WATCH, 100).save())))
     judged(watch, 1.0, 1.0, range(3))
     assert watch.state["least"] == 1.0

@@ -12,7 +12,7 @@ from blender_render.dataset.readers import read_views
 from blender_render.geometry.cameras import Camera
 from sjc_papr.networks.rays import Window, camera_rays
 from sjc_papr.prior.config import PriorDataConfig
-from sjc_papr.prior.dataset import Moment, PairSampler, frame_folders, read_moments, zoomed
+from sjc_papr.prior.dataset import FrameViews, PairSampler, frame_folders, read_moments, zoomed
 from sjc_papr.prior.score_model import prior_rays
 from sjc_papr.score_models.framing import square_view
 from training_core.config import ConfigError
@@ -79,7 +79,7 @@ def test_pairs_are_of_one_moment_and_pictures_fit_their_rays(dataset: Path) -> N
     sampler = make_sampler(dataset, zoom_min=1.0, zoom_max=1.0)
     # So that each picture says which moment and view it is.
     sampler.moments = [
-        Moment(
+        FrameViews(
             m.name,
             torch.stack([torch.full((3, 16, 16), (10 * i + j) / 20) for j in range(10)]),
             m.cameras,

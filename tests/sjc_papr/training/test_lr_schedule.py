@@ -3,7 +3,7 @@
 import pytest
 
 from sjc_papr.config import RateConfig
-from sjc_papr.training.lr_schedule import GROUPS, Rates, Stage, peaks_of, single_stage
+from sjc_papr.training.lr_schedule import GROUPS, LRSchedule, Phase, peaks_of, single_stage
 
 
 def test_single_stage_rises_peaks_and_falls() -> None:
@@ -20,7 +20,7 @@ def test_single_stage_rises_peaks_and_falls() -> None:
 
 
 def test_zero_outside_the_steps_and_for_groups_that_rest() -> None:
-    rates = Rates([Stage(5, {"positions": 1.0}, 0, 1.0), Stage(5, {"features": 2.0}, 0, 1.0)])
+    rates = LRSchedule([Phase(5, {"positions": 1.0}, 0, 1.0), Phase(5, {"features": 2.0}, 0, 1.0)])
     moving = {group: [rates(group, step) for step in range(12)] for group in GROUPS}
     assert moving["positions"] == [1.0] * 5 + [0.0] * 7
     assert moving["features"] == [0.0] * 5 + [2.0] * 5 + [0.0] * 2
@@ -29,6 +29,6 @@ def test_zero_outside_the_steps_and_for_groups_that_rest() -> None:
 
 
 def test_a_stage_of_no_steps_is_skipped() -> None:
-    rates = Rates([Stage(0, {"positions": 1.0}, 0, 1.0), Stage(3, {"features": 2.0}, 0, 1.0)])
+    rates = LRSchedule([Phase(0, {"positions": 1.0}, 0, 1.0), Phase(3, {"features": 2.0}, 0, 1.0)])
     assert rates("positions", 0) == 0.0 and rates("features", 0) == 2.0
     assert rates.ever("features") and not rates.ever("positions")

@@ -14,7 +14,7 @@ from blender_render.dataset.readers import Views
 from sjc_papr.config import DensityConfig, LossConfig, OptimizeConfig, PatchConfig, RateConfig
 from sjc_papr.networks.model import Papr
 from sjc_papr.training.losses import Losses
-from sjc_papr.training.lr_schedule import GROUPS, Rates, Stage, single_stage
+from sjc_papr.training.lr_schedule import GROUPS, LRSchedule, Phase, single_stage
 from sjc_papr.training.patch_sampler import PatchSampler
 from sjc_papr.training.trainer import Trainer
 from training_core.checkpoint import CheckpointStore
@@ -22,7 +22,7 @@ from training_core.guards import TrainingFault
 
 
 def make_trainer(
-    model: Papr, views: Views, folder: Path, rates: Rates | None = None, **optimize: Any
+    model: Papr, views: Views, folder: Path, rates: LRSchedule | None = None, **optimize: Any
 ) -> Trainer:
     """A trainer of 100 steps of 10 pixel patches."""
     values = {"steps": 100, "patches": PatchConfig(size=10), **optimize}
@@ -84,8 +84,8 @@ def test_a_group_at_rate_zero_keeps_every_bit(views: Views, tmp_path: Path, stil
 def test_groups_rest_between_their_stages(views: Views, tmp_path: Path) -> None:
     """Adam's momentum would carry a group on; a resting one must not move, nor lose its moments."""
     model = small_model()
-    stages = [Stage(3, {name: 1e-2}, 0, 1.0) for name in ("positions", "features", "positions")]
-    trainer = make_trainer(model, views, tmp_path, Rates(stages))
+    stages = [Phase(3, {name: 1e-2}, 0, 1.0) for name in ("positions", "features", "positions")]
+    trainer = make_trainer(model, views, tmp_path, LRSchedule(stages))
     for first, moving in ((0, "positions"), (3, "features"), (6, "positions")):
         before = snapshot(model)
         for step in range(first, first + 3):
