@@ -16,7 +16,7 @@ from torch import Tensor
 
 from blender_render.dataset.format import depth_scale_for, encode_depth
 from blender_render.dataset.readers import Views, read_views
-from blender_render.imaging.metrics import lpips_network, psnr, ssim
+from blender_render.imaging.metrics import lpips_network, mean_metrics, psnr, ssim
 from sjc_papr.config import DataConfig
 from sjc_papr.networks.model import Papr
 from sjc_papr.networks.renderer import render_cameras
@@ -121,11 +121,8 @@ def depth_error(predicted: Tensor, truth: Tensor | None) -> float | None:
 
 def mean_scores(scores: Sequence[ViewMetrics]) -> dict[str, float | None]:
     """Mean of every figure over the views that have it; None where none has."""
-    means: dict[str, float | None] = {}
-    for key in ("psnr", "ssim", "lpips", "depth_mae"):
-        values = [value for score in scores if (value := getattr(score, key)) is not None]
-        means[key] = float(np.mean(values)) if values else None
-    return means
+    rows = [{k: v for k, v in asdict(score).items() if k != "name"} for score in scores]
+    return mean_metrics(rows, None)
 
 
 def save_picture(path: Path, picture: Tensor) -> None:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from blender_render.imaging.metrics import psnr
 from sjc_papr.networks.precision import autocast
 from sjc_papr.prior.config import TrainPriorConfig
 from sjc_papr.prior.dataset import FrameViews, PairSampler, PriorBatch, frame_folders, read_moments
@@ -159,8 +160,8 @@ class PriorValidation:
         columns, scores = [pairs.picture, pairs.target], {}
         for t in _VALIDATION_STEPS:
             clean = self._denoised(t)
-            error = (clean - pairs.target).square().mean((1, 2, 3)) / 4.0
-            scores[f"val/psnr_t{t}"] = float((-10.0 * error.log10()).mean())
+            quality = psnr(clean, pairs.target, peak=2.0, per_image=True)
+            scores[f"val/psnr_t{t}"] = float(quality.mean())
             columns.append(clean)
         trainer.network.load_state_dict(now)
         log.log(step, scores)

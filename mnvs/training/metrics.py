@@ -1,25 +1,9 @@
-"""How near a generated six-view video comes to the rendered one, in pictures and in motion."""
+"""How near a generated six-view video comes to the rendered one, in images and in motion."""
 
-import torch
 from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure
 
+from blender_render.imaging.metrics import psnr, ssim
 from mnvs.data.tiles import VIEWS
-
-
-def psnr(generated: Tensor, truth: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB of pictures in [0, 1], over everything given."""
-    error = (generated - truth).double().square().mean().clamp(min=1e-12)
-    return float(-10.0 * torch.log10(error))
-
-
-def ssim(generated: Tensor, truth: Tensor) -> float:
-    """Mean structural similarity of pictures [..., 3, h, w] in [0, 1]; 11 pixel Gaussian, σ 1.5."""
-    value = structural_similarity_index_measure(
-        generated.flatten(0, -4).float(), truth.flatten(0, -4).float(), data_range=1.0
-    )
-    assert isinstance(value, Tensor)
-    return float(value)
 
 
 def motion_scores(generated: Tensor, truth: Tensor) -> dict[str, float]:
@@ -48,13 +32,20 @@ def video_scores(generated: Tensor, truth: Tensor) -> dict[str, float]:
     ``psnr_still`` is what the truth's own first frame, standing still, would score: a video that
     does not beat it has learned no motion.
     """
+
+    def quality(video: Tensor, reference: Tensor) -> float:
+        return float(psnr(video, reference, double=True))
+
+    def structure(video: Tensor, reference: Tensor) -> float:
+        return float(ssim(video, reference, channel_axis=-3))
+
     scores = {
-        "psnr": psnr(generated, truth),
-        "ssim": ssim(generated, truth),
+        "psnr": quality(generated, truth),
+        "ssim": structure(generated, truth),
         **motion_scores(generated, truth),
-        "psnr_still": psnr(truth[:1].expand_as(truth), truth),
+        "psnr_still": quality(truth[:1].expand_as(truth), truth),
     }
     for view in range(VIEWS):
-        scores[f"psnr_view_{view}"] = psnr(generated[:, view], truth[:, view])
-        scores[f"ssim_view_{view}"] = ssim(generated[:, view], truth[:, view])
+        scores[f"psnr_view_{view}"] = quality(generated[:, view], truth[:, view])
+        scores[f"ssim_view_{view}"] = structure(generated[:, view], truth[:, view])
     return scores

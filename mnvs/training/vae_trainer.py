@@ -9,6 +9,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from blender_render.imaging.metrics import psnr
 from mnvs.data.vae_dataset import CropSampler, Source, to_unit
 from mnvs.encoders.vae_scaling import (
     decode_vae,
@@ -18,7 +19,6 @@ from mnvs.encoders.vae_scaling import (
     scale_latents,
     unscale_image,
 )
-from mnvs.training.metrics import psnr
 from training_core.checkpoint import Checkpoint, capture_optimizer, restore_optimizer
 from training_core.guards import check_finite
 from training_core.schedules import warmup_cosine
@@ -132,7 +132,8 @@ def reconstruction_psnr(vae: AutoencoderKL, sources: Sequence[Source]) -> Mappin
     for source in sources:
         truth = to_unit(source.held_out)
         pairs = zip(reconstruct(vae, truth), truth, strict=True)
-        scores[source.name] = statistics.fmean(psnr(made, picture) for made, picture in pairs)
+        each = (float(psnr(made, image, double=True)) for made, image in pairs)
+        scores[source.name] = statistics.fmean(each)
     vae.train()
     return scores
 

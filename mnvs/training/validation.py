@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from blender_render.imaging.metrics import mean_metrics
 from mnvs.config import ModelConfig, ValidationConfig
 from mnvs.data.dataset import Clip
 from mnvs.data.tiles import unpack_tile
@@ -56,7 +57,7 @@ class Validation:
             scores.append(video_scores(unpack_tile(tiles), unpack_tile(clip.tiles)))
             picture = contact_sheet(clip.tiles, tiles)
             log.image(f"val/{number}_{clip.name}", picture.movedim(0, -1), step)
-        means = mean_scores(scores)
+        means = mean_metrics(scores, math.nan)
         log.log(step, {f"val/{name}": value for name, value in means.items()})
         return means["psnr"]
 
@@ -72,7 +73,7 @@ class Validation:
             by_clip[name] = video_scores(unpack_tile(tiles), unpack_tile(clip.tiles))
             pixels = (contact_sheet(clip.tiles, tiles).movedim(0, -1) * 255.0).round().byte()
             Image.fromarray(pixels.numpy()).save(folder / f"{name}.png")
-        return {**mean_scores(list(by_clip.values())), "clips": by_clip}
+        return {**mean_metrics(list(by_clip.values()), math.nan), "clips": by_clip}
 
     def generate(self) -> list[Tensor]:
         """Tiles [T, 3, 3·h, 2·w] of every clip."""
@@ -101,15 +102,6 @@ class Validation:
         )
         tiles: Tensor = output.tiles
         return tiles
-
-
-def mean_scores(scores: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Mean of each figure over clips; those without a value (no motion to compare) left out."""
-    means = {}
-    for name in scores[0]:
-        values = [s[name] for s in scores if not math.isnan(s[name])]
-        means[name] = sum(values) / len(values) if values else float("nan")
-    return means
 
 
 def contact_sheet(truth: Tensor, generated: Tensor, frames: int = _SHOWN_FRAMES) -> Tensor:

@@ -1,6 +1,5 @@
 """Validation: what it asks of the pipeline, whose weights it looks at, what it writes down."""
 
-import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from mnvs.config import ModelConfig, ValidationConfig
 from mnvs.data.dataset import Clip
 from mnvs.training.ema import Ema
-from mnvs.training.validation import Validation, contact_sheet, mean_scores
+from mnvs.training.validation import Validation, contact_sheet
 
 
 class Log:
@@ -112,12 +111,6 @@ def test_final_figures_reuse_what_the_last_step_made(clips: list[Clip], tmp_path
     assert sorted(p.name for p in tmp_path.iterdir()) == ["0_a.png", "1_b.png"]
     validation.final(tmp_path, 9)
     assert len(pipeline.asked) == made + 2
-
-
-def test_means_leave_out_clips_without_a_value() -> None:
-    means = mean_scores([{"a": 1.0, "b": math.nan}, {"a": 3.0, "b": 5.0}])
-    assert means == {"a": 2.0, "b": 5.0}
-    assert math.isnan(mean_scores([{"b": math.nan}])["b"])
 
 
 def test_contact_sheets_show_first_and_last_frames() -> None:
