@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 
-from sjc_papr.config import (
+from sjc_papr.config import LogConfig, RunConfig
+from sjc_papr.training.config import (
     DensityConfig,
-    LogConfig,
     LossConfig,
     OptimizeConfig,
     PatchConfig,
     RateConfig,
-    RunConfig,
 )
 from training_core.checks import at_least, in_unit_interval, positive
 from training_core.config import option, section

@@ -14,8 +14,8 @@ from torch import Tensor
 from animate_papr.config import AlignConfig
 from animate_papr.motion_losses import MotionTerms
 from blender_render.dataset.readers import Views
-from sjc_papr.config import PointsConfig
 from sjc_papr.networks.point_cloud import gather_rows
+from sjc_papr.training.config import PointsConfig
 from sjc_papr.training.point_init import initial_points
 from training_core.schedules import exponential
 

@@ -21,12 +21,13 @@ from animate_papr.motion_losses import motion_terms
 from animate_papr.run_files import read_json
 from animate_papr.sequence import frame_folder, frame_is_done
 from blender_render.dataset.readers import Views, list_frames
-from sjc_papr.config import OptimizeConfig
-from sjc_papr.evaluate import evaluate_views, mean_scores, read_split
+from sjc_papr.data.loading import load_views
 from sjc_papr.evaluation.validation import Validation
+from sjc_papr.evaluation.view_metrics import evaluate_views, mean_view_metrics
 from sjc_papr.networks.model import Papr
 from sjc_papr.train import MAY_CHANGE
 from sjc_papr.training.checkpoints import model_from
+from sjc_papr.training.config import OptimizeConfig
 from sjc_papr.training.flops import describe_step
 from sjc_papr.training.losses import Losses
 from sjc_papr.training.lr_schedule import LRSchedule, Phase, peaks_of, single_stage
@@ -62,7 +63,7 @@ class FrameTask:
         """Read a frame's pictures; the validation split only where validation is asked for."""
         splits = ["train", "test"] + ["val"] * (config.log.validate_every > 0)
         folder = Path(config.data.path) / name
-        views = {split: read_split(config.data, folder, split) for split in splits}
+        views = {split: load_views(config.data, folder, split) for split in splits}
         return FrameTask(
             index, name or "frame", run, views["train"], views["test"], views.get("val")
         )
@@ -145,7 +146,7 @@ def train_frame(
         description=task.name,
         validate=Validation.of(model, task.val, config.data.background, config.precision),
     )
-    scores = evaluate_views(
+    metrics = evaluate_views(
         model,
         task.test,
         background=config.data.background,
@@ -157,7 +158,7 @@ def train_frame(
     atomic.write_tensors(task.run.path / "points.safetensors", cloud)
     figures = {
         "frame": task.name,
-        **mean_scores(scores),
+        **mean_view_metrics(metrics),
         "num_points": len(model.points),
         "steps": trainer.config.steps,
         **elapsed._asdict(),
@@ -179,7 +180,7 @@ def run(config: AnimateConfig) -> None:
     names = frame_names(config)
     dataset = Path(config.data.path)
     for name in names:
-        read_split(config.data, dataset / name, "test")
+        load_views(config.data, dataset / name, "test")
     folder = RunFolder.open(
         Path(config.output_root), "animate_papr", config.name, config, config.resume, MAY_CHANGE
     )
@@ -240,7 +241,7 @@ def plan(config: AnimateConfig) -> str:
     Losses(config.first.losses), Losses(config.next.losses)
     names = frame_names(config)
     views = [
-        [len(read_split(config.data, Path(config.data.path) / name, split)) for name in names]
+        [len(load_views(config.data, Path(config.data.path) / name, split)) for name in names]
         for split in ("train", "test")
     ]
     rates = next_frame_rates(config.next)

@@ -25,13 +25,14 @@ import torch
 from torch import Tensor
 
 from blender_render.geometry.cameras import Camera, look_at
-from sjc_papr.config import AttentionConfig, ModelConfig, PatchConfig
+from sjc_papr.networks.config import AttentionConfig, ModelConfig
 from sjc_papr.networks.model import Papr
 from sjc_papr.networks.nearest_points import nearest_points
 from sjc_papr.networks.point_cloud import PointRows
 from sjc_papr.networks.precision import resolve
 from sjc_papr.networks.rays import RayBundle, Window, camera_rays
 from sjc_papr.networks.renderer import render, render_cameras
+from sjc_papr.training.config import PatchConfig
 from sjc_papr.training.flops import step_flops
 from training_core.checks import at_least
 from training_core.cli import run_command

@@ -1,6 +1,6 @@
 """How close renders come to held-out pictures.
 
-``python -m sjc_papr.evaluate run=runs/sjc_papr/NAME`` scores a trained (or imported) model on a
+``python -m sjc_papr.evaluate run=runs/sjc_papr/NAME`` measures a trained (or imported) model on a
 whole split.
 """
 
@@ -9,23 +9,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-from PIL import Image
-from torch import Tensor
-
-from blender_render.dataset.format import depth_scale_for, encode_depth
-from blender_render.dataset.readers import Views, read_views
-from blender_render.imaging.metrics import lpips_network, mean_metrics, psnr, ssim
-from sjc_papr.config import DataConfig
+from sjc_papr.config import TrainConfig
+from sjc_papr.data.loading import load_views
+from sjc_papr.evaluation.view_metrics import evaluate_views, mean_view_metrics
 from sjc_papr.networks.model import Papr
-from sjc_papr.networks.renderer import render_cameras
-from sjc_papr.training.checkpoints import load_run
+from sjc_papr.training.checkpoints import model_from
+from training_core.checkpoint import Checkpoint, CheckpointStore
 from training_core.cli import run_command
-from training_core.config import MISSING, ConfigError, option
+from training_core.config import MISSING, ConfigError, InputError, load_config, option
 from training_core.devices import pick_device, prepare_cpu
 from training_core.files import atomic
-from training_core.metrics_log import progress
 
 logger = logging.getLogger(__name__)
 
@@ -42,104 +35,22 @@ class EvaluateConfig:
     max_rays: int = option(16384, "rays attended to at once; bounds the memory")
 
 
-@dataclass(frozen=True)
-class ViewMetrics:
-    """Figures of one view.
-
-    Attributes:
-        psnr: dB over the whole picture. ssim. lpips: None without its network.
-        depth_mae: mean absolute error of planar depth where truth has a surface, world units; None
-            without truth.
-    """
-
-    name: str
-    psnr: float
-    ssim: float
-    lpips: float | None
-    depth_mae: float | None
-
-
-@torch.inference_mode()
-def evaluate_views(
-    model: Papr,
-    views: Views,
-    *,
-    background: float,
-    precision: str,
-    max_rays: int = 16384,
-    pictures: Path | None = None,
-    prefix: str = "test",
-    description: str = "evaluate",
-) -> list[ViewMetrics]:
-    """Render every view and compare it with its picture.
-
-    Args:
-        pictures: folder for ``PREFIX_000_{truth,prediction,depth}.png``; None writes none.
-    """
-    device = model.points.positions.device
-    truths = views.composite(background)
-    network = lpips_network()
-    network = network.to(device) if network else None
-    farthest = 2.0 * max(float(np.linalg.norm(camera.position)) for camera in views.cameras)
-    scores = []
-    outputs = render_cameras(
-        model, views.cameras, background=background, precision=precision, max_rays=max_rays
-    )
-    with progress(len(views), description=description, unit="view") as bar:
-        for i, (output, truth) in enumerate(zip(outputs, truths, strict=True)):
-            rgb, truth = output.rgb.clamp(0.0, 1.0), truth[None].to(device)
-            depth = None if views.depth is None else views.depth[i].to(device)
-            scores.append(
-                ViewMetrics(
-                    name=views.names[i],
-                    psnr=psnr(rgb, truth).item(),
-                    ssim=ssim(rgb, truth).item(),
-                    lpips=network(rgb, truth).item() if network else None,
-                    depth_mae=depth_error(output.depth[0], depth),
-                )
-            )
-            if pictures is not None:
-                stem = f"{prefix}_{i:03d}"
-                save_picture(pictures / f"{stem}_truth.png", truth[0])
-                save_picture(pictures / f"{stem}_prediction.png", rgb[0])
-                seen = torch.where(output.alpha[0] > 0.5, output.depth[0], 0.0)
-                encoded = encode_depth(
-                    seen.clamp(0.0, farthest).cpu().numpy(), depth_scale_for(farthest)
-                )
-                atomic.write_bytes(pictures / f"{stem}_depth.png", encoded)
-            bar.update()
-    return scores
-
-
-def depth_error(predicted: Tensor, truth: Tensor | None) -> float | None:
-    """Mean absolute error where ``truth`` [H, W] has a surface (> 0)."""
-    if truth is None or not bool((truth > 0).any()):
-        return None
-    surface = truth > 0
-    return (predicted - truth)[surface].abs().mean().item()
-
-
-def mean_scores(scores: Sequence[ViewMetrics]) -> dict[str, float | None]:
-    """Mean of every figure over the views that have it; None where none has."""
-    rows = [{k: v for k, v in asdict(score).items() if k != "name"} for score in scores]
-    return mean_metrics(rows, None)
-
-
-def save_picture(path: Path, picture: Tensor) -> None:
-    """Write [H, W, 3] in [0, 1] as an 8-bit PNG."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = (picture * 255.0).round().clamp(0, 255).byte().cpu().numpy()
-    Image.fromarray(pixels).save(path)
-
-
-def read_split(data: DataConfig, path: Path, split: str) -> Views:
-    """A split at the configured resolution (both numbers zero = as on disk).
+def load_run(run: Path) -> tuple[TrainConfig, Papr, Checkpoint]:
+    """Config, model and latest checkpoint of a run folder of ``sjc_papr.train``.
 
     Raises:
-        InputError: see ``blender_render.dataset.readers.read_views``.
+        InputError: the folder is no run or has no checkpoint yet.
     """
-    resolution = (data.width, data.height) if data.width else None
-    return read_views(path, split, resolution=resolution)
+    if not (run / "config.yaml").is_file():
+        raise InputError(f"{run}: no config.yaml: not a run folder")
+    try:
+        config = load_config(TrainConfig, run / "config.yaml", [])
+    except ConfigError as error:
+        raise InputError(f"{run} is not a run of sjc_papr: {error}") from error
+    saved = CheckpointStore(run / "checkpoints").load()
+    if saved is None:
+        raise InputError(f"{run}: no checkpoint yet")
+    return config, model_from(config.model, saved), saved
 
 
 def run(config: EvaluateConfig) -> None:
@@ -149,10 +60,10 @@ def run(config: EvaluateConfig) -> None:
     _require_data(config.data or train.data.path)
     prepare_cpu()
     device = pick_device(config.device)
-    views = read_split(train.data, Path(config.data or train.data.path), config.split)
+    views = load_views(train.data, Path(config.data or train.data.path), config.split)
     output = Path(config.output) if config.output else folder / "evaluation" / config.split
     output.mkdir(parents=True, exist_ok=True)
-    scores = evaluate_views(
+    metrics = evaluate_views(
         model.to(device),
         views,
         background=train.data.background,
@@ -163,12 +74,12 @@ def run(config: EvaluateConfig) -> None:
     )
     if saved.step < train.optimize.steps and not saved.state.get("imported"):
         logger.warning("unfinished: step %d of %d", saved.step, train.optimize.steps)
-    means = mean_scores(scores)
-    figures = means | {"step": saved.step, "views": [asdict(score) for score in scores]}
+    means = mean_view_metrics(metrics)
+    figures = means | {"step": saved.step, "views": [asdict(view) for view in metrics]}
     atomic.write_json(output / "metrics.json", figures)
     logger.info(
         "%d views: PSNR %.2f dB, SSIM %.4f; written to %s",
-        len(scores),
+        len(metrics),
         means["psnr"],
         means["ssim"],
         output,
@@ -184,7 +95,7 @@ def plan(config: EvaluateConfig) -> str:
     """What ``--dry-run`` prints."""
     train, model, saved = load_run(Path(config.run))
     _require_data(config.data or train.data.path)
-    views = read_split(train.data, Path(config.data or train.data.path), config.split)
+    views = load_views(train.data, Path(config.data or train.data.path), config.split)
     height, width = views.images.shape[1:3]
     return (
         f"{len(views)} {config.split} views of {width}x{height}, "

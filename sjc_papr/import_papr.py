@@ -16,12 +16,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sjc_papr.config import AttentionConfig, ModelConfig, PointsConfig, TrainConfig
+from sjc_papr.config import TrainConfig
+from sjc_papr.networks.config import AttentionConfig, ModelConfig
 from sjc_papr.networks.model import Papr
 from sjc_papr.networks.point_cloud import PointRows
-from sjc_papr.training.checkpoints import save_imported
+from sjc_papr.training.config import PointsConfig
+from training_core.checkpoint import CheckpointStore
 from training_core.cli import run_command
 from training_core.config import MISSING, InputError, option
+from training_core.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -159,6 +162,14 @@ def _renamed(tensors: dict[str, Tensor], layers: dict[str, list[str]]) -> dict[s
             renamed[f"attention.{name}.{ours}.weight"] = tensors[f"{prefix}.a_2"]
             renamed[f"attention.{name}.{ours}.bias"] = tensors[f"{prefix}.b_2"]
     return renamed
+
+
+def save_imported(config: TrainConfig, model: Papr, step: int) -> Path:
+    """Write a run folder holding a model that was trained elsewhere; returns its path."""
+    run = RunFolder.open(Path(config.output_root), "sjc_papr", config.name, config, "never")
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    CheckpointStore(run.checkpoints).save(step, tensors, {"imported": True})
+    return run.path
 
 
 def run(config: ImportConfig) -> None:

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from blender_render.dataset.readers import Views
 from sjc_papr.config import TrainConfig
+from sjc_papr.data.loading import load_views
 from sjc_papr.data.sparse_views import sparse_views
-from sjc_papr.evaluate import evaluate_views, mean_scores, read_split
 from sjc_papr.evaluation.validation import Validation
+from sjc_papr.evaluation.view_metrics import evaluate_views, mean_view_metrics
 from sjc_papr.networks.model import Papr
 from sjc_papr.novel_view.images import NovelPictures
 from sjc_papr.novel_view.losses import NovelViews, check_novel, describe_novel
-from sjc_papr.score_models.load import check_score, load_score
+from sjc_papr.novel_view.score_loading import check_score, load_score
 from sjc_papr.training.divergence import DivergenceDetector
 from sjc_papr.training.flops import describe_step
 from sjc_papr.training.losses import Losses
@@ -49,19 +50,23 @@ def make_model(config: TrainConfig, views: Views) -> Papr:
 
 def make_trainer(config: TrainConfig, model: Papr, views: Views, folder: Path) -> Trainer:
     """Everything a step needs, all groups training."""
-    optimize, novel = config.optimize, None
-    if config.novel.on:
+    optimize, novel_config, novel = config.optimize, config.novel, None
+    if novel_config.on:
+        score = None
+        if novel_config.sjc.weight:
+            device = model.points.positions.device
+            score = load_score(novel_config.sjc.score, novel_config.object_length, device)
         novel = NovelViews(
             model,
-            config.novel,
+            novel_config,
             views,
-            load_score(config.novel, model.points.positions.device),
+            score,
             background=config.data.background,
             precision=config.precision,
             steps=optimize.steps,
             seed=config.seed,
         )
-    watched = config.novel.watch.restarts > 0
+    watched = novel_config.watch.restarts > 0
     return Trainer(
         model,
         PatchSampler(views, config.data.background, optimize.patches, config.seed),
@@ -72,7 +77,7 @@ def make_trainer(config: TrainConfig, model: Papr, views: Views, folder: Path) -
         seed=config.seed,
         fault_folder=folder,
         novel=novel,
-        watch=DivergenceDetector(config.novel.watch, optimize.steps) if watched else None,
+        watch=DivergenceDetector(novel_config.watch, optimize.steps) if watched else None,
     )
 
 
@@ -85,11 +90,12 @@ def read_inputs(config: TrainConfig) -> tuple[Views, Views, Views | None]:
     if not config.data.path:
         raise ConfigError("data.path is missing: which pictures?")
     Losses(config.optimize.losses)
-    check_score(config.novel)
+    if config.novel.sjc.weight:
+        check_score(config.novel.sjc.score)
     data = Path(config.data.path)
-    train, test = sparse_views(config.sparse, config.data), read_split(config.data, data, "test")
+    train, test = sparse_views(config.sparse, config.data), load_views(config.data, data, "test")
     check_novel(config.novel, train.cameras)
-    return train, test, read_split(config.data, data, "val") if config.log.validate_every else None
+    return train, test, load_views(config.data, data, "val") if config.log.validate_every else None
 
 
 def run(config: TrainConfig) -> None:
@@ -112,14 +118,14 @@ def run(config: TrainConfig) -> None:
             validate=validation,
             look=NovelPictures(trainer.novel) if trainer.novel else None,
         )
-    scores = evaluate_views(
+    metrics = evaluate_views(
         model,
         test,
         background=config.data.background,
         precision=config.precision,
         pictures=folder.images,
     )
-    means = mean_scores(scores)
+    means = mean_view_metrics(metrics)
     write_final(
         folder,
         means

@@ -21,9 +21,8 @@ from blender_render.dataset.readers import (
 )
 from blender_render.imaging.images import resize_rgba
 from blender_render.rendering.frames import TOLERANCE
-from sjc_papr.config import DataConfig
-from sjc_papr.data.sparse_config import SparseConfig
-from sjc_papr.evaluate import read_split
+from sjc_papr.data.config import DataConfig, SparseConfig
+from sjc_papr.data.loading import load_views
 from training_core.config import ConfigError, InputError
 
 logger = logging.getLogger(__name__)
@@ -41,7 +40,7 @@ def sparse_views(config: SparseConfig, data: DataConfig) -> Views:
     """
     if config.kind == "sixview":
         return _six_views(config, data)
-    views = read_split(data, Path(data.path), "train")
+    views = load_views(data, Path(data.path), "train")
     if config.kind == "all":
         return views
     if config.count > len(views):

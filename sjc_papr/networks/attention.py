@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sjc_papr.config import AttentionConfig
+from sjc_papr.networks.config import AttentionConfig
 from sjc_papr.networks.embedding import (
     EmbeddingNetwork,
     PairInputs,

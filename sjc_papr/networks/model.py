@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from sjc_papr.config import ModelConfig
 from sjc_papr.networks.attention import ProximityAttention
+from sjc_papr.networks.config import ModelConfig
 from sjc_papr.networks.point_cloud import PointCloud, PointRows
 from sjc_papr.networks.unet import SmallUNet
 

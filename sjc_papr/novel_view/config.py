@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from sjc_papr.novel_view.geometry_config import NearConfig, SmoothConfig, TargetConfig
 from sjc_papr.score_models.zero123.config import Zero123Config
+from sjc_papr.training.config import WatchConfig
 from training_core.checks import at_least, in_unit_interval, positive
 from training_core.config import option, section
 
@@ -92,30 +93,6 @@ class BalanceConfig:
     def validate(self) -> None:
         """Raises ValueError on a memory of everything."""
         positive(largest=self.largest)
-        if not 0.0 <= self.memory < 1.0:
-            raise ValueError(f"memory must be in [0, 1), is {self.memory}")
-
-
-@dataclass
-class WatchConfig:
-    """When training counts as diverged; see ``sjc_papr.training.divergence``."""
-
-    restarts: int = option(0, "returns to the last checkpoint before giving up; 0 = no watch")
-    reduce_sjc: float = option(0.3, "SJC's weight is multiplied by this at every return")
-    loss_factor: float = option(
-        6.0, "diverged: the running photometric loss is this many times its least so far"
-    )
-    gradient_factor: float = option(
-        100.0, "diverged: a gradient norm is this many times its running mean"
-    )
-    memory: float = option(0.98, "of the running means, 0 to 1")
-    from_share: float = option(0.05, "share of the steps that are never judged")
-
-    def validate(self) -> None:
-        """Raises ValueError on factors that judge every step."""
-        at_least(0, restarts=self.restarts)
-        at_least(1, loss_factor=self.loss_factor, gradient_factor=self.gradient_factor)
-        in_unit_interval(reduce_sjc=self.reduce_sjc, from_share=self.from_share)
         if not 0.0 <= self.memory < 1.0:
             raise ValueError(f"memory must be in [0, 1), is {self.memory}")
 

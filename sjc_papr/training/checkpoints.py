@@ -1,16 +1,13 @@
-"""Run folders of PAPR models: reading them back, and writing imported ones."""
-
-from pathlib import Path
+"""From a checkpoint to a PAPR model."""
 
 import torch
+from torch import Tensor
 
-from sjc_papr.config import ModelConfig, TrainConfig
+from sjc_papr.networks.config import ModelConfig
 from sjc_papr.networks.model import Papr
 from sjc_papr.networks.point_cloud import PointRows
-from sjc_papr.training.trainer import model_tensors
-from training_core.checkpoint import Checkpoint, CheckpointStore
-from training_core.config import ConfigError, InputError, load_config
-from training_core.run_folder import RunFolder
+from training_core.checkpoint import Checkpoint
+from training_core.config import InputError
 
 
 def model_from(config: ModelConfig, saved: Checkpoint) -> Papr:
@@ -28,27 +25,10 @@ def model_from(config: ModelConfig, saved: Checkpoint) -> Papr:
     return model
 
 
-def load_run(run: Path) -> tuple[TrainConfig, Papr, Checkpoint]:
-    """Config, model and latest checkpoint of a run folder of ``sjc_papr.train``.
-
-    Raises:
-        InputError: the folder is no run or has no checkpoint yet.
-    """
-    if not (run / "config.yaml").is_file():
-        raise InputError(f"{run}: no config.yaml: not a run folder")
-    try:
-        config = load_config(TrainConfig, run / "config.yaml", [])
-    except ConfigError as error:
-        raise InputError(f"{run} is not a run of sjc_papr: {error}") from error
-    saved = CheckpointStore(run / "checkpoints").load()
-    if saved is None:
-        raise InputError(f"{run}: no checkpoint yet")
-    return config, model_from(config.model, saved), saved
-
-
-def save_imported(config: TrainConfig, model: Papr, step: int) -> Path:
-    """Write a run folder holding a model that was trained elsewhere; returns its path."""
-    run = RunFolder.open(Path(config.output_root), "sjc_papr", config.name, config, "never")
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    CheckpointStore(run.checkpoints).save(step, tensors, {"imported": True})
-    return run.path
+def model_tensors(saved: Checkpoint) -> dict[str, Tensor]:
+    """The model's state dict out of a checkpoint."""
+    return {
+        name.removeprefix("model."): tensor
+        for name, tensor in saved.tensors.items()
+        if name.startswith("model.")
+    }

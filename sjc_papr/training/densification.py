@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from sjc_papr.config import DensityConfig
 from sjc_papr.networks.point_cloud import PointCloud, PointRows, append_points, keep_points
+from sjc_papr.training.config import DensityConfig
 
 _SPARSITY_NEIGHBOURS = 10
 _BLENDED_NEIGHBOURS = 3

@@ -2,7 +2,7 @@
 
 import math
 
-from sjc_papr.novel_view.config import WatchConfig
+from sjc_papr.training.config import WatchConfig
 from training_core.loop import Diverged
 
 

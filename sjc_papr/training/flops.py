@@ -1,7 +1,8 @@
 """What a training step costs: how time and memory grow with rays, points and K (docs/papr.md)."""
 
-from sjc_papr.config import AttentionConfig, ModelConfig, PatchConfig
+from sjc_papr.networks.config import AttentionConfig, ModelConfig
 from sjc_papr.networks.embedding import encoded_width
+from sjc_papr.training.config import PatchConfig
 
 # Numbers kept per ray-point pair besides hidden layers: codes, network inputs, geometry. Counted
 # with torch.autograd.graph.saved_tensors_hooks over widths 64 to 256 in float32.

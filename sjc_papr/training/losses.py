@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blender_render.imaging.metrics import lpips_network, ssim
-from sjc_papr.config import LossConfig
+from sjc_papr.training.config import LossConfig
 from training_core.config import ConfigError
 
 LossTerm = Callable[[Tensor, Tensor], Tensor]

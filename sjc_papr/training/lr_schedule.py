@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sjc_papr.config import RateConfig
+from sjc_papr.training.config import RateConfig
 from training_core.schedules import warmup_cosine
 
 GROUPS = ("positions", "influence", "features", "attention", "renderer")

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from blender_render.dataset.readers import Views
-from sjc_papr.config import PatchConfig
 from sjc_papr.networks.rays import RayBundle, Window, camera_rays
+from sjc_papr.training.config import PatchConfig
 
 
 class PatchSampler:

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from blender_render.dataset.readers import Views
 from blender_render.geometry.visual_hull import carve
-from sjc_papr.config import PointsConfig
 from sjc_papr.networks.point_cloud import PointRows
 from sjc_papr.networks.rays import camera_rays
+from sjc_papr.training.config import PointsConfig
 from training_core.config import InputError
 
 logger = logging.getLogger(__name__)

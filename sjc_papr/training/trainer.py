@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from sjc_papr.config import OptimizeConfig
 from sjc_papr.networks.model import Papr
 from sjc_papr.networks.rays import RayBundle
 from sjc_papr.networks.renderer import render
 from sjc_papr.novel_view.losses import NovelViews
+from sjc_papr.training.checkpoints import model_tensors
+from sjc_papr.training.config import OptimizeConfig
 from sjc_papr.training.densification import change_density
 from sjc_papr.training.divergence import DivergenceDetector
 from sjc_papr.training.losses import Losses
@@ -250,12 +251,3 @@ class Trainer:
     def _scale_sjc(self) -> None:
         if self.novel and self.watch:
             self.novel.sjc_scale = self.watch.scale
-
-
-def model_tensors(saved: Checkpoint) -> dict[str, Tensor]:
-    """The model's state dict out of a checkpoint."""
-    return {
-        name.removeprefix("model."): tensor
-        for name, tensor in saved.tensors.items()
-        if name.startswith("model.")
-    }

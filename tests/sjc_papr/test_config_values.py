@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from animate_papr.config import AnimateConfig
-from sjc_papr.config import RateConfig, TrainConfig
+from sjc_papr.config import TrainConfig
 from sjc_papr.prior.config import TrainPriorConfig
+from sjc_papr.training.config import RateConfig
 from sjc_papr.training.lr_schedule import peaks_of
 from training_core.config import ConfigError, load_config
 

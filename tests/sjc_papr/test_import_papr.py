@@ -8,10 +8,10 @@ import torch
 from tiny_scene import cameras
 
 from sjc_papr import evaluate, import_papr
+from sjc_papr.evaluate import load_run
 from sjc_papr.import_papr import convert_official, read_official
 from sjc_papr.networks.rays import camera_rays
 from sjc_papr.networks.renderer import render
-from sjc_papr.training.checkpoints import load_run
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from PIL import Image
 from tiny_scene import DEPTH_SCALE, TINY_MODEL
 
 from sjc_papr import evaluate, train
-from sjc_papr.training.checkpoints import load_run
+from sjc_papr.evaluate import load_run
 from training_core.checkpoint import CheckpointStore
 
 SHORT = (*TINY_MODEL, "optimize.steps=12", "optimize.patches.size=10", "log.every=4")

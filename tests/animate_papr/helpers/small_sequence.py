@@ -7,7 +7,7 @@ import torch
 from synthetic_run import butterfly
 
 from animate_papr.run_files import dataset_of, read_json
-from sjc_papr.config import AttentionConfig, ModelConfig
+from sjc_papr.networks.config import AttentionConfig, ModelConfig
 from sjc_papr.networks.model import Papr
 from sjc_papr.networks.point_cloud import PointRows
 

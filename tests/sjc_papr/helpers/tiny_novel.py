@@ -8,11 +8,11 @@ import torch
 from tiny_scene import small_model
 
 from blender_render.dataset.readers import Views
-from sjc_papr.config import OptimizeConfig, PatchConfig, RateConfig
 from sjc_papr.networks.model import Papr
-from sjc_papr.novel_view.config import NovelConfig, WatchConfig
+from sjc_papr.novel_view.config import NovelConfig
 from sjc_papr.novel_view.losses import NovelViews
 from sjc_papr.score_models.analytic import GaussianMixture
+from sjc_papr.training.config import OptimizeConfig, PatchConfig, RateConfig, WatchConfig
 from sjc_papr.training.divergence import DivergenceDetector
 from sjc_papr.training.lr_schedule import single_stage
 from sjc_papr.training.patch_sampler import PatchSampler

@@ -11,7 +11,7 @@ from blender_render.dataset import format as fmt
 from blender_render.dataset.readers import Views
 from blender_render.geometry.cameras import Camera, multiview_cameras
 from blender_render.imaging.images import encode_rgba
-from sjc_papr.config import AttentionConfig, ModelConfig
+from sjc_papr.networks.config import AttentionConfig, ModelConfig
 from sjc_papr.networks.model import Papr
 from sjc_papr.networks.point_cloud import PointRows
 from sjc_papr.networks.rays import RayBundle, camera_rays

@@ -8,7 +8,7 @@ from plain_papr import plain_render
 from tiny_scene import one_view, small_config, small_model, sphere_points
 from torch import Tensor
 
-from sjc_papr.config import AttentionConfig, ModelConfig
+from sjc_papr.networks.config import AttentionConfig, ModelConfig
 from sjc_papr.networks.embedding import SampleLayerNorm, normalised_product
 from sjc_papr.networks.model import Papr
 from sjc_papr.networks.renderer import render

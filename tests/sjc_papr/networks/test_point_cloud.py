@@ -7,8 +7,8 @@ import torch
 from tiny_scene import sphere_points
 from torch import Tensor
 
-from sjc_papr.config import DensityConfig
 from sjc_papr.networks.point_cloud import PointCloud, PointRows, append_points, keep_points
+from sjc_papr.training.config import DensityConfig
 from sjc_papr.training.densification import (
     change_density,
     event_steps,

@@ -9,9 +9,9 @@ from tiny_scene import cameras, draw_sphere, small_config
 from torch import Tensor
 
 from blender_render.dataset.readers import Views
-from sjc_papr.config import OptimizeConfig, PatchConfig, PointsConfig
 from sjc_papr.networks.model import Papr
 from sjc_papr.networks.renderer import render_cameras
+from sjc_papr.training.config import OptimizeConfig, PatchConfig, PointsConfig
 from sjc_papr.training.lr_schedule import single_stage
 from sjc_papr.training.patch_sampler import PatchSampler
 from sjc_papr.training.point_init import initial_points

@@ -21,11 +21,11 @@ from tiny_scene import small_model
 from torch import Tensor
 
 from blender_render.dataset.readers import Views
-from sjc_papr.config import PatchConfig, RateConfig
 from sjc_papr.networks.model import Papr
 from sjc_papr.networks.renderer import RenderOutput, render
 from sjc_papr.novel_view import losses as novel_module
 from sjc_papr.novel_view.config import NovelConfig
+from sjc_papr.training.config import PatchConfig, RateConfig
 from sjc_papr.training.losses import Losses
 from sjc_papr.training.lr_schedule import GROUPS
 from sjc_papr.training.trainer import Trainer

@@ -10,10 +10,10 @@ from tiny_prior import NETWORK, awake, camera
 
 from blender_render.geometry.cameras import Camera
 from sjc_papr.networks.rays import camera_rays
-from sjc_papr.novel_view.config import NovelConfig
+from sjc_papr.novel_view.config import ScoreConfig
+from sjc_papr.novel_view.score_loading import check_score, load_score
 from sjc_papr.prior.network import PriorNetwork, PriorNetworkConfig
 from sjc_papr.prior.score_model import FACTS_FILE, WEIGHTS_FILE, PixelPrior, prior_rays, save_prior
-from sjc_papr.score_models.load import check_score, load_score
 from training_core.config import ConfigError, InputError
 
 
@@ -173,20 +173,18 @@ def test_what_is_no_prior_is_refused_by_name(
 
 
 def test_the_score_that_a_config_asks_for(saved: tuple[Path, PriorNetwork], tmp_path: Path) -> None:
-    config, cpu = NovelConfig(), torch.device("cpu")
-    assert load_score(config, cpu) is None
-    config.sjc.weight = 1.0
+    config, cpu = ScoreConfig(), torch.device("cpu")
     with pytest.raises(ConfigError, match=r"novel\.sjc\.score\.prior is missing"):
         check_score(config)
-    config.sjc.score.prior = str(tmp_path / "nothing")
+    config.prior = str(tmp_path / "nothing")
     with pytest.raises(ConfigError, match="nothing: no prior there"):
         check_score(config)
-    config.sjc.score.prior, config.object_length = str(saved[0]), 1.5
-    score = load_score(config, cpu)
+    config.prior = str(saved[0])
+    score = load_score(config, 1.5, cpu)
     assert isinstance(score, PixelPrior) and score.object_length == 1.5
-    config.sjc.score.model = "zero123"
+    config.model = "zero123"
     with pytest.raises(ConfigError, match=r"novel\.sjc\.score\.zero123\.path is missing"):
-        load_score(config, cpu)
+        load_score(config, 1.5, cpu)
 
 
 def make_prior() -> PixelPrior:

@@ -5,9 +5,10 @@ import torch
 from tiny_scene import one_view, sphere_points
 from torch.utils.flop_counter import FlopCounterMode
 
-from sjc_papr.config import AttentionConfig, ModelConfig, PatchConfig
+from sjc_papr.networks.config import AttentionConfig, ModelConfig
 from sjc_papr.networks.model import Papr
 from sjc_papr.networks.renderer import render
+from sjc_papr.training.config import PatchConfig
 from sjc_papr.training.flops import activation_bytes, step_flops
 
 SIZES = {

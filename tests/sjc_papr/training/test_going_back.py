@@ -14,7 +14,8 @@ from tiny_novel import WATCH, make_trainer, novel_config
 from torch import Tensor
 
 from blender_render.dataset.readers import Views
-from sjc_papr.config import DensityConfig, LogConfig, TrainConfig
+from sjc_papr.config import LogConfig, TrainConfig
+from sjc_papr.training.config import DensityConfig
 from sjc_papr.training.trainer import Trainer
 from training_core.checkpoint import CheckpointStore
 from training_core.guards import TrainingFault

@@ -8,7 +8,7 @@ import torch
 
 from blender_render.imaging import metrics
 from blender_render.imaging.metrics import psnr, ssim
-from sjc_papr.config import LossConfig
+from sjc_papr.training.config import LossConfig
 from sjc_papr.training.losses import Losses, dissimilarity, mse
 from training_core.config import ConfigError
 

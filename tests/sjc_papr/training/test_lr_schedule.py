@@ -2,7 +2,7 @@
 
 import pytest
 
-from sjc_papr.config import RateConfig
+from sjc_papr.training.config import RateConfig
 from sjc_papr.training.lr_schedule import GROUPS, LRSchedule, Phase, peaks_of, single_stage
 
 

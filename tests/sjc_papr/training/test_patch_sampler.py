@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from blender_render.dataset.readers import Views
-from sjc_papr.config import PatchConfig
 from sjc_papr.networks.rays import camera_rays
+from sjc_papr.training.config import PatchConfig
 from sjc_papr.training.patch_sampler import PatchSampler
 
 

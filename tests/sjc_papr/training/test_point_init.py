@@ -9,7 +9,7 @@ from tiny_scene import RADIUS, draw_sphere, sphere_views
 
 from blender_render.dataset.readers import Views
 from blender_render.geometry.cameras import fit_distance, multiview_cameras
-from sjc_papr.config import PointsConfig
+from sjc_papr.training.config import PointsConfig
 from sjc_papr.training.point_init import initial_points
 from training_core.config import InputError
 

@@ -11,8 +11,14 @@ from tiny_scene import small_model
 from torch import Tensor
 
 from blender_render.dataset.readers import Views
-from sjc_papr.config import DensityConfig, LossConfig, OptimizeConfig, PatchConfig, RateConfig
 from sjc_papr.networks.model import Papr
+from sjc_papr.training.config import (
+    DensityConfig,
+    LossConfig,
+    OptimizeConfig,
+    PatchConfig,
+    RateConfig,
+)
 from sjc_papr.training.losses import Losses
 from sjc_papr.training.lr_schedule import GROUPS, LRSchedule, Phase, single_stage
 from sjc_papr.training.patch_sampler import PatchSampler

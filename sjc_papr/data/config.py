@@ -1,9 +1,28 @@
-"""Which views a model may learn from; see ``sjc_papr.data.sparse_views``."""
+"""Options of the data: which images a run reads, and which of them it may learn from."""
 
 from dataclasses import dataclass
 
-from training_core.checks import at_least
+from training_core.checks import at_least, in_unit_interval
 from training_core.config import option
+
+
+@dataclass
+class DataConfig:
+    path: str = option(
+        "",
+        "folder of one frame (transforms_{train,val,test}.json and pictures); "
+        "for animations the dataset, a folder of such folders",
+    )
+    width: int = option(0, "resize pictures to this width; 0 = as they are")
+    height: int = option(0, "resize pictures to this height; 0 = as they are")
+    background: float = option(1.0, "grey level behind the object, 0 to 1")
+
+    def validate(self) -> None:
+        """Raises ValueError where a size is half given."""
+        at_least(0, width=self.width, height=self.height)
+        in_unit_interval(background=self.background)
+        if (self.width == 0) != (self.height == 0):
+            raise ValueError("width and height go together: give both, or neither")
 
 
 @dataclass

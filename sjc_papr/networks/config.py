@@ -1,0 +1,84 @@
+"""Options of the network, with the reason of each default in its help text."""
+
+from dataclasses import dataclass
+
+from training_core.checks import at_least, positive
+from training_core.config import option, section
+
+
+@dataclass
+class AttentionConfig:
+    width: int = option(64, "width of the key, query and value networks (PAPR: 256)")
+    score_width: int = option(64, "width in which keys meet queries (PAPR: 256)")
+    value_width: int = option(32, "channels of the feature map given to the UNet")
+    key_layers: int = option(2, "linear layers of the key network (PAPR: 5)")
+    query_layers: int = option(2, "linear layers of the query network (PAPR: 5)")
+    value_layers: int = option(4, "linear layers of the value network (PAPR: 8)")
+    normalise: bool = option(True, "layer normalisation around keys and queries (PAPR: true)")
+    value_skips: list[int] = option([], "value layers that see the input again (PAPR's Lego: [5])")
+    activation: str = option("leaky_relu", "between linear layers", choices=("relu", "leaky_relu"))
+    score_activation: str = option(
+        "softplus",
+        "applied to query·key; relu is PAPR's and can start, or end, all zero without a gradient",
+        choices=("softplus", "relu"),
+    )
+    frequencies: int = option(6, "octaves of the positional encoding")
+    coordinate_scale: float = option(
+        10.0, "multiplies world units before encoding; the object is about 1 unit long"
+    )
+    offsets: str = option(
+        "relative",
+        "what the networks see of a pair: relative = nothing that changes when point and ray "
+        "move together, centred = the place in the world too, official = the place from the eye",
+        choices=("relative", "centred", "official"),
+    )
+    view_dependent: bool = option(
+        True,
+        "networks see the viewing direction; with few pictures false keeps them from making up "
+        "one object per picture (needs offsets=relative)",
+    )
+    geometry_epsilon: float = option(0.0, "guard in the ray geometry; 1e-6 in imported checkpoints")
+    background_score: float = option(5.0, "constant score of the background")
+    proximity: bool = option(
+        True, "add a learned fall-off of the score with distance to the ray and with depth"
+    )
+    bandwidth: float = option(
+        2.5, "start of that fall-off's length, in median distances between neighbouring points"
+    )
+    occlusion: float = option(0.3, "start of its weight on depth behind the nearest point")
+
+    def validate(self) -> None:
+        """Raises ValueError on sizes that make no network."""
+        at_least(1, width=self.width, score_width=self.score_width, value_width=self.value_width)
+        at_least(1, key_layers=self.key_layers, query_layers=self.query_layers)
+        at_least(2, value_layers=self.value_layers)
+        at_least(0, frequencies=self.frequencies)
+        positive(coordinate_scale=self.coordinate_scale)
+        positive(bandwidth=self.bandwidth, occlusion=self.occlusion)
+        if not self.view_dependent and self.offsets != "relative":
+            raise ValueError("view_dependent=false needs offsets=relative")
+        if any(not 1 <= skip < self.value_layers - 1 for skip in self.value_skips):
+            raise ValueError(f"value_skips must name layers from 1 to {self.value_layers - 2}")
+
+
+@dataclass
+class ModelConfig:
+    attention: AttentionConfig = section(AttentionConfig, "the attention from rays to points")
+    point_features: int = option(64, "channels of each point's feature")
+    unet_base: int = option(32, "channels of the UNet's first level (PAPR: 128)")
+    neighbours: int = option(10, "points each ray attends to, K (PAPR: 20)")
+    distance_to: str = option(
+        "half_line",
+        "nearest to the ray (half_line) or to its infinite line (line, PAPR)",
+        choices=("half_line", "line"),
+    )
+    search_pairs: int = option(
+        1 << 24,
+        "the search for them holds at most this many ray-point pairs at once, so its memory does "
+        "not grow with the picture",
+    )
+
+    def validate(self) -> None:
+        """Raises ValueError on sizes that make no model."""
+        at_least(1, neighbours=self.neighbours, unet_base=self.unet_base)
+        at_least(1, point_features=self.point_features, search_pairs=self.search_pairs)

@@ -1,0 +1,50 @@
+"""From settings to a score model."""
+
+import torch
+
+from sjc_papr.novel_view.config import ScoreConfig
+from sjc_papr.prior.score_model import PixelPrior, read_network
+from sjc_papr.score_models.base import ScoreModel
+from training_core.config import ConfigError
+
+
+def check_score(config: ScoreConfig) -> None:
+    """Look for the configured model without loading it onto a device.
+
+    Raises:
+        ConfigError: it is not there. InputError: its files are damaged (only the prior's are read;
+            Zero123's are gigabytes, so only their presence is checked).
+    """
+    if config.model == "prior":
+        if not config.prior:
+            raise ConfigError(
+                "novel.sjc.score.prior is missing: which prior? (sjc_papr.train_prior makes one)"
+            )
+        read_network(config.prior)
+        return
+    if not config.zero123.path:
+        raise ConfigError("novel.sjc.score.zero123.path is missing: where are its weights?")
+    # Needs diffusers and transformers, which the rest of this package does without.
+    from sjc_papr.score_models.zero123.loading import check_networks
+
+    check_networks(config.zero123)
+
+
+def load_score(config: ScoreConfig, object_length: float, device: torch.device) -> ScoreModel:
+    """The configured score model.
+
+    Args:
+        object_length: longest side of the object's bounding box, world units.
+
+    Raises:
+        ConfigError: it is not there. InputError: its files are damaged.
+    """
+    check_score(config)
+    if config.model == "prior":
+        return PixelPrior.load(
+            config.prior, object_length=object_length, device=device, precision=config.precision
+        )
+    # Needs diffusers and transformers, which the rest of this package does without.
+    from sjc_papr.score_models.zero123.score_model import Zero123
+
+    return Zero123.load(config.zero123, device=device, object_length=object_length)
