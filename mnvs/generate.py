@@ -13,12 +13,19 @@ import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from blender_render.dataset import format as fmt
+from mnvs.config import TrainConfig
 from mnvs.data.sixview_writer import write_sixview_dataset
-from mnvs.inference.config import GenerateConfig, Source
+from mnvs.inference.config import (
+    MOTION_BUCKET,
+    NOISE_AUGMENTATION,
+    GenerateConfig,
+    ModelSource,
+)
 from mnvs.inference.image_transforms import resize, square_rgba
 from mnvs.inference.input_reader import Footage, read_footage
 from mnvs.inference.matting import matte_from_grey
@@ -28,7 +35,7 @@ from mnvs.inference.videos import write_mp4
 from mnvs.lora.adapters import Lora
 from mnvs.training.devices import FORMATS
 from training_core.cli import run_command
-from training_core.config import ConfigError, InputError, to_plain
+from training_core.config import ConfigError, InputError, load_config, to_plain
 from training_core.devices import pick_device, prepare_cpu
 from training_core.files import atomic
 from training_core.metrics_log import progress
@@ -38,7 +45,70 @@ logger = logging.getLogger(__name__)
 DATASET, RECORD = "sixview", "generate.json"
 
 
-def load_pipeline(source: Source, config: GenerateConfig) -> MNVSPipeline:
+def find_source(config: GenerateConfig) -> ModelSource:
+    """The networks that ``model`` names, with what is known of their training.
+
+    Raises:
+        ConfigError: the run is not there or has no result yet.
+    """
+    model = config.model
+    if model.run:
+        return _source_of_run(config, Path(model.run))
+    return ModelSource(
+        pipeline=model.pipeline,
+        zero123plus=model.zero123plus,
+        temporal_source=model.temporal_source,
+        temporal=model.temporal,
+        temporal_start=model.temporal_start,
+        variant=model.variant,
+        lora=model.lora,
+        rig=model.rig,
+        condition=config.clip.condition,
+        motion_bucket=_given(model.motion_bucket, MOTION_BUCKET),
+        noise_augmentation=_given(model.noise_augmentation, NOISE_AUGMENTATION),
+    )
+
+
+def _source_of_run(config: GenerateConfig, folder: Path) -> ModelSource:
+    model, clip = config.model, config.clip
+    trained = load_config(TrainConfig, folder / "config.yaml", [])
+    full, lora = folder / "pipeline", folder / "lora"
+    if not full.is_dir() and not lora.is_dir():
+        raise ConfigError(f"model.run={folder}: has no result yet, neither lora/ nor pipeline/")
+    if model.rig and trained.model.pipeline:
+        raise ConfigError(f"model.run={folder}: started from a pipeline, which has its own rig")
+    made = ModelSource(
+        temporal=trained.model.temporal,
+        rig=model.rig or trained.data.rig,
+        frames=trained.data.frames,
+        view_size=trained.data.view_size,
+        condition=trained.data.condition if clip.condition == "auto" else clip.condition,
+        motion_bucket=_given(model.motion_bucket, trained.model.motion_bucket),
+        noise_augmentation=_given(model.noise_augmentation, trained.model.noise_augmentation),
+    )
+    if full.is_dir():
+        if model.rig or model.lora_scale != 1.0:
+            raise ConfigError(
+                f"model.run={folder}: was trained in full; rig and lora_scale have no effect"
+            )
+        return dataclasses.replace(made, pipeline=str(full))
+    return dataclasses.replace(
+        made,
+        pipeline=trained.model.pipeline,
+        zero123plus=trained.model.zero123plus,
+        temporal_source=trained.model.temporal_source,
+        temporal_start=trained.model.temporal_start,
+        variant=trained.model.variant,
+        lora=str(lora),
+    )
+
+
+def _given(option: float, otherwise: Any) -> Any:
+    """The value of an option whose -1 means that it is not given."""
+    return otherwise if option == -1 else option
+
+
+def load_pipeline(source: ModelSource, config: GenerateConfig) -> MNVSPipeline:
     """The networks, the adapter folded in, where and how they are to compute.
 
     Raises:
@@ -70,7 +140,7 @@ def load_pipeline(source: Source, config: GenerateConfig) -> MNVSPipeline:
     return pipeline
 
 
-def read_input(config: GenerateConfig, source: Source) -> Footage:
+def read_input(config: GenerateConfig, source: ModelSource) -> Footage:
     """The frames that the network is shown: one, or as many as are generated.
 
     Raises:
@@ -86,7 +156,7 @@ def read_input(config: GenerateConfig, source: Source) -> Footage:
 
 
 def generate(
-    pipeline: MNVSPipeline, footage: Footage, config: GenerateConfig, source: Source
+    pipeline: MNVSPipeline, footage: Footage, config: GenerateConfig, source: ModelSource
 ) -> MNVSOutput:
     """Run the pipeline with a progress bar."""
     clip, sampling = config.clip, config.sampling
@@ -156,7 +226,7 @@ def write_result(
 
 def run(config: GenerateConfig) -> None:
     """Read, generate, write."""
-    source = config.source()
+    source = find_source(config)
     _refuse_existing(config)
     footage = read_input(config, source)
     # Whatever is wrong is said before networks load.
@@ -184,7 +254,7 @@ def run(config: GenerateConfig) -> None:
 
 def plan(config: GenerateConfig) -> str:
     """What ``--dry-run`` prints, after reading the input and the checkpoints' settings."""
-    source = config.source()
+    source = find_source(config)
     _refuse_existing(config)
     footage = read_input(config, source)
     square_rgba(footage.pictures, recentre=config.clip.recentre)

@@ -16,8 +16,8 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from mnvs.config import DataConfig, TrainConfig
-from mnvs.data.dataset import SixViewDataset
+from mnvs.config import TrainConfig
+from mnvs.data.dataset import DataConfig, SixViewDataset
 from mnvs.data.latent_cache import EncodedDataset
 from mnvs.diffusion.noise_schedule import NoiseSchedule
 from mnvs.inference.pipeline import DEFAULT_RIG, MNVSPipeline
@@ -133,7 +133,7 @@ def make_validation(
 def run(config: TrainConfig) -> None:
     """Train, then generate the validation clips, write the final figures and the result."""
     _check(config)
-    refuse_impossible(config)
+    refuse_impossible(config.model, config.data, config.validation)
     prepare_cpu(config.threads)
     accelerator = make_accelerator(config.device, config.precision)
     _refuse_broken_convolution(config, accelerator)
@@ -200,11 +200,14 @@ def open_run(config: TrainConfig, accelerator: Accelerator) -> RunFolder:
 
 def plan(config: TrainConfig) -> str:
     """What ``--dry-run`` prints; datasets are checked where given, checkpoints need not be here."""
-    refuse_impossible(config)
+    refuse_impossible(config.model, config.data, config.validation)
     counts = _check(config) if config.data.paths else []
     videos = f"{len(counts)} videos, {sum(counts)} frames" if counts else "no data.paths given yet"
     processes = int(os.environ.get("WORLD_SIZE", "1"))
-    sizes = describe(config, estimate(config, processes))
+    found = estimate(
+        config.model, config.data, config.train, precision=config.precision, processes=processes
+    )
+    sizes = describe(config.data, config.train, found)
     where = Path(config.output_root) / "mnvs" / config.name
     return "\n".join([f"{config.name}: {videos}", sizes, f"to {where}"])
 

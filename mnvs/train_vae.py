@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL
 
+from mnvs.checkpoints.tiny_checkpoint import new_vae
 from mnvs.data.vae_dataset import CropSampler, Source, read_source, to_unit
-from mnvs.tiny import new_vae
 from mnvs.training.vae_trainer import (
     VaeTrainer,
     latent_moments,

@@ -22,16 +22,18 @@ from diffusers import EulerAncestralDiscreteScheduler, UNetSpatioTemporalConditi
 from diffusers.loaders import PeftAdapterMixin
 from torch import Tensor
 
-from mnvs.checkpoints.unet_loading import VideoUNet
-from mnvs.config import LoraConfig, ModelConfig, StepsConfig, TrainConfig
+from mnvs.checkpoints.tiny_checkpoint import SCHEDULER, TOKENS, new_vae
+from mnvs.data.dataset import DataConfig
 from mnvs.data.latent_cache import EncodedClip
 from mnvs.diffusion.noise_schedule import NoiseSchedule
 from mnvs.encoders.vae_scaling import decode_target
 from mnvs.inference.sampler import SamplerConditions, Sampling, sample_latents
 from mnvs.lora.modes import MODES
+from mnvs.lora.settings import LoraSettings
+from mnvs.networks.denoiser import VideoUNet
 from mnvs.networks.unet import MNVSUNet
-from mnvs.tiny import SCHEDULER, TOKENS, new_vae
 from mnvs.training.conditioner import Conditioner
+from mnvs.training.config import ModelConfig, StepsConfig
 from mnvs.training.devices import frozen_dtype, make_accelerator
 from mnvs.training.resources import estimate
 from mnvs.training.trainable import Trainable
@@ -129,7 +131,7 @@ def make_unet(config: BenchConfig, kind: type, dtype: torch.dtype, device: torch
 
 
 def steps_config(config: BenchConfig, mix_factors: bool = True) -> StepsConfig:
-    lora = LoraConfig(config.mode, config.rank, float(config.rank), mix_factors=mix_factors)
+    lora = LoraSettings(config.mode, config.rank, float(config.rank), mix_factors=mix_factors)
     steps = config.warmup + config.steps
     return StepsConfig(
         parameters=config.parameters,
@@ -232,10 +234,9 @@ def generation(config: BenchConfig, accelerator: Accelerator, frames: int) -> di
 
 def expected(config: BenchConfig, frames: int) -> dict:
     """What ``--dry-run`` says about memory: full size only, on a CPU it has no say."""
-    train = TrainConfig(train=steps_config(config), precision=config.precision)
-    train.data.frames = frames
+    data, steps = DataConfig(frames=frames), steps_config(config)
     # The benchmark encodes nothing, and memory is counted without the driver's own.
-    parts = estimate(train)
+    parts = estimate(ModelConfig(), data, steps, precision=config.precision)
     return {"peak_gib": parts.weights_gib + parts.training_gib + parts.activations_gib}
 
 

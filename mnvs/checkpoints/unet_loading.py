@@ -21,13 +21,12 @@ from torch import Tensor
 
 from mnvs.checkpoints.unet_settings import animatediff_settings, spatial_settings, svd_settings
 from mnvs.checkpoints.weights import CONFIG, WeightFile, find_folder, read_config
+from mnvs.networks.denoiser import VideoUNet
 from mnvs.networks.motion_unet import MNVSMotionUNet
 from mnvs.networks.unet import MNVSUNet
 from training_core.config import InputError
 
 logger = logging.getLogger(__name__)
-
-VideoUNet = MNVSUNet | MNVSMotionUNet
 
 _CLASSES: dict[str, Any] = {"svd": MNVSUNet, "animatediff": MNVSMotionUNet}
 _SETTINGS = {"svd": svd_settings, "animatediff": animatediff_settings}

@@ -11,10 +11,39 @@ from torch import Tensor
 
 from blender_render.dataset.readers import read_sample_info, read_sixview
 from mnvs.encoders.vae_scaling import GREY, on_grey
-from training_core.config import InputError
+from training_core.checks import at_least
+from training_core.config import InputError, option
 
 CONDITIONS = ("video", "image")
 DEFAULT_FPS = 7.0
+
+
+@dataclasses.dataclass
+class DataConfig:
+    paths: list[str] = option([], "six-view datasets: folders or .zip files")
+    frames: int = option(8, "frames T of a clip")
+    strides: list[int] = option([1], "a clip takes every n-th frame; n is drawn from these")
+    random_start: bool = option(True, "clips start anywhere in a video, not at its first frame")
+    view_size: int = option(320, "height of one view in pixels; a tile is three by two of them")
+    condition: str = option(
+        "image",
+        "what the network is shown: image = the input view's first frame, video = all its frames",
+        choices=("image", "video"),
+    )
+    condition_size: int = option(320, "height of the input picture in pixels")
+    rig: str = option(
+        "",
+        "whose six views the checkpoint makes; empty = the pipeline's own, v1.2 with zero123plus",
+        choices=("", "v1.1", "v1.2"),
+    )
+    cache: str = option("", "folder for encoded frames, made once and kept; empty = in memory")
+
+    def validate(self) -> None:
+        """Raises ValueError on clips and pictures that cannot be."""
+        at_least(1, frames=self.frames)
+        at_least(16, view_size=self.view_size, condition_size=self.condition_size)
+        if not self.strides or min(self.strides) < 1:
+            raise ValueError(f"strides must be whole numbers of at least 1, are {self.strides}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,7 @@ from torch import Tensor
 from blender_render.dataset import format as fmt
 from blender_render.dataset.archive import open_tree
 from mnvs.data.dataset import SixViewDataset, Window
-from mnvs.encoders.encoders import Encoders
+from mnvs.encoders.frozen_encoders import Encoders
 from training_core.files.atomic import write_tensors
 
 logger = logging.getLogger(__name__)

@@ -10,14 +10,38 @@ objective is the error of v times a weight that depends on the noise level alone
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from mnvs.diffusion.noise_schedule import NoiseSchedule
+from training_core.checks import in_unit_interval, positive
+from training_core.config import option
 
 OBJECTIVES = ("v", "x0", "eps", "min_snr")
 TIMESTEPS = ("uniform", "lognormal")
+
+
+@dataclass
+class ObjectiveConfig:
+    target: str = option(
+        "v", "whose error is minimised; x0 is the report's, min_snr weighs by SNR", OBJECTIVES
+    )
+    gamma: float = option(5.0, "cap of the signal-to-noise ratio in min_snr")
+    timesteps: str = option(
+        "uniform", "how noise levels are drawn: all steps alike, or ln sigma normal", TIMESTEPS
+    )
+    log_mean: float = option(0.7, "mean of ln sigma when lognormal (SVD's fine-tuning)")
+    log_std: float = option(1.6, "standard deviation of ln sigma when lognormal")
+    drop_condition: float = option(
+        0.1, "share of videos shown grey and the empty prompt, for classifier-free guidance"
+    )
+
+    def validate(self) -> None:
+        """Raises ValueError on impossible shares and spreads."""
+        positive(gamma=self.gamma, log_std=self.log_std)
+        in_unit_interval(drop_condition=self.drop_condition)
 
 
 def velocity_weight(objective: str, snr: Tensor, gamma: float = 5.0) -> Tensor:

@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mnvs.config import ObjectiveConfig
 from mnvs.diffusion.noise_schedule import NoiseSchedule
-from mnvs.diffusion.objectives import sample_timesteps
+from mnvs.diffusion.objectives import ObjectiveConfig, sample_timesteps
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
-from typing import Any
 
-from mnvs.config import TrainConfig
 from mnvs.inference.matting import HIGH, LOW
 from training_core.checks import at_least, in_unit_interval
-from training_core.config import ConfigError, load_config, option, section
+from training_core.config import option, section
 
 FRAMES = 8
 MOTION_BUCKET, NOISE_AUGMENTATION = 127, 0.02
@@ -25,7 +22,7 @@ _GOES_WITH = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class ModelSource:
     """Which networks to use, and what they were trained on; 0 and "" = nothing says so."""
 
     pipeline: str = ""
@@ -168,66 +165,3 @@ class GenerateConfig:
             raise ValueError("matte_low must be below matte_high, both in [0, 1]")
         if self.device == "cpu" and (self.offload != "none" or self.precision == "fp16"):
             raise ValueError("offload and precision=fp16 need a GPU")
-
-    def source(self) -> Source:
-        """The networks, with what is known of their training.
-
-        Raises:
-            ConfigError: the run is not there or has no result yet.
-        """
-        model = self.model
-        if model.run:
-            return self._of_run(Path(model.run))
-        return Source(
-            pipeline=model.pipeline,
-            zero123plus=model.zero123plus,
-            temporal_source=model.temporal_source,
-            temporal=model.temporal,
-            temporal_start=model.temporal_start,
-            variant=model.variant,
-            lora=model.lora,
-            rig=model.rig,
-            condition=self.clip.condition,
-            motion_bucket=_unless(model.motion_bucket, MOTION_BUCKET),
-            noise_augmentation=_unless(model.noise_augmentation, NOISE_AUGMENTATION),
-        )
-
-    def _of_run(self, folder: Path) -> Source:
-        model = self.model
-        trained = load_config(TrainConfig, folder / "config.yaml", [])
-        full, lora = folder / "pipeline", folder / "lora"
-        if not full.is_dir() and not lora.is_dir():
-            raise ConfigError(f"model.run={folder}: has no result yet, neither lora/ nor pipeline/")
-        made = Source(
-            temporal=trained.model.temporal,
-            rig=model.rig or trained.data.rig,
-            frames=trained.data.frames,
-            view_size=trained.data.view_size,
-            condition=trained.data.condition
-            if self.clip.condition == "auto"
-            else self.clip.condition,
-            motion_bucket=_unless(model.motion_bucket, trained.model.motion_bucket),
-            noise_augmentation=_unless(model.noise_augmentation, trained.model.noise_augmentation),
-        )
-        if model.rig and trained.model.pipeline:
-            raise ConfigError(f"model.run={folder}: started from a pipeline, whose rig counts")
-        if full.is_dir():
-            if model.rig or model.lora_scale != 1.0:
-                raise ConfigError(
-                    f"model.run={folder}: was trained in full; rig and lora_scale have no say"
-                )
-            return dataclasses.replace(made, pipeline=str(full))
-        return dataclasses.replace(
-            made,
-            pipeline=trained.model.pipeline,
-            zero123plus=trained.model.zero123plus,
-            temporal_source=trained.model.temporal_source,
-            temporal_start=trained.model.temporal_start,
-            variant=trained.model.variant,
-            lora=str(lora),
-        )
-
-
-def _unless(asked: float, else_: Any) -> Any:
-    """What was asked for; -1 asks for nothing."""
-    return else_ if asked == -1 else asked

@@ -22,13 +22,14 @@ from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
 
 from blender_render.geometry.cameras import SIXVIEW_RIGS, SixViewRig
+from mnvs.checkpoints.encoder_loading import load_encoders, read_index
 from mnvs.checkpoints.schedulers import load_scheduler
 from mnvs.checkpoints.unet_loading import load_saved_unet, load_unet
 from mnvs.checkpoints.weights import checkpoint_folder
 from mnvs.data.tiles import COLUMNS, ROWS, unpack_tile
-from mnvs.encoders.encoders import Encoders
+from mnvs.encoders.frozen_encoders import Encoders
 from mnvs.encoders.preprocessing import CONFIG_FILE, Preprocessing
-from mnvs.encoders.prompt import EmptyPrompt, check_ramp, read_index
+from mnvs.encoders.prompt import EmptyPrompt, check_ramp
 from mnvs.inference.image_transforms import prepare_condition, to_rgba
 from mnvs.inference.sampler import SamplerConditions, Sampling, sample_latents
 from training_core.config import InputError
@@ -117,7 +118,7 @@ class MNVSPipeline(DiffusionPipeline):
             InputError: naming the folder or tensor that is missing or does not fit.
         """
         folder = checkpoint_folder(zero123plus)
-        encoders = Encoders.from_pretrained(folder, dtype=dtype, variant=variant)
+        encoders = load_encoders(folder, dtype=dtype, variant=variant)
         unet = load_unet(folder, temporal, kind, temporal_start, dtype, variant)
         return cls.assemble(encoders, unet, load_scheduler(folder / "scheduler"), rig)
 
@@ -162,7 +163,7 @@ class MNVSPipeline(DiffusionPipeline):
                 "and its temporal source separately"
             )
         return cls.assemble(
-            Encoders.from_pretrained(folder, dtype=dtype, variant=variant),
+            load_encoders(folder, dtype=dtype, variant=variant),
             load_saved_unet(folder / "unet", dtype, variant),
             load_scheduler(folder / "scheduler", trailing=False),
             str(index.get("rig")),

@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mnvs.checkpoints.schedulers import load_scheduler
-from mnvs.checkpoints.unet_loading import VideoUNet, saved_unet_on_meta, unet_of_sources
+from mnvs.checkpoints.unet_loading import saved_unet_on_meta, unet_of_sources
 from mnvs.checkpoints.weights import checkpoint_folder, read_config
 from mnvs.data.tiles import COLUMNS, ROWS
 from mnvs.encoders.preprocessing import Preprocessing
-from mnvs.inference.config import GenerateConfig, Source
+from mnvs.inference.config import GenerateConfig, ModelSource
 from mnvs.inference.input_reader import Footage
 from mnvs.lora.adapters import WEIGHTS_FILE
+from mnvs.networks.denoiser import VideoUNet
 from mnvs.networks.motion_unet import MNVSMotionUNet
 from training_core.config import ConfigError, InputError
 
@@ -34,7 +35,7 @@ class Plan:
     gib: float | None
 
 
-def make_plan(config: GenerateConfig, source: Source, footage: Footage) -> Plan:
+def make_plan(config: GenerateConfig, source: ModelSource, footage: Footage) -> Plan:
     """Look up sizes in the checkpoints.
 
     Raises:
@@ -62,7 +63,7 @@ def make_plan(config: GenerateConfig, source: Source, footage: Footage) -> Plan:
     return Plan(frames, view_size, config.sampling.steps * branches, gib)
 
 
-def _network(source: Source) -> VideoUNet:
+def _network(source: ModelSource) -> VideoUNet:
     if source.pipeline:
         return saved_unet_on_meta(source.pipeline)
     temporal = source.temporal_source or None
@@ -107,7 +108,7 @@ def memory_gib(
     return working + (0.0 if config.offload == "sequential" else weights)
 
 
-def describe(config: GenerateConfig, source: Source, footage: Footage, fps: float) -> str:
+def describe(config: GenerateConfig, source: ModelSource, footage: Footage, fps: float) -> str:
     """The plan as text."""
     plan = make_plan(config, source, footage)
     height, width = footage.pictures.shape[-2:]

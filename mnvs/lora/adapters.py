@@ -11,7 +11,6 @@ along as peft's ``modules_to_save``.
 
 import dataclasses
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -23,6 +22,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from mnvs.lora.modes import LEFT_OUT, MODES, module_names
+from mnvs.lora.settings import LoraSettings
 from training_core.config import InputError
 from training_core.files import atomic
 
@@ -31,19 +31,6 @@ MIX_MODULE = "time_mixer"
 WEIGHTS_FILE, CONFIG_FILE = "adapter_model.safetensors", "adapter_config.json"
 # peft's own wrapper adds this in front of every name in its files.
 _PREFIX = "base_model.model."
-
-
-@dataclass(frozen=True)
-class LoraSettings:
-    """What an adapter is: a mode of ``mnvs.lora.modes``, rank, alpha (the update is
-    alpha / rank x B A), dropout on its input, and whether mix factors train along.
-    """
-
-    mode: str
-    rank: int
-    alpha: float
-    dropout: float = 0.0
-    mix_factors: bool = True
 
 
 class Lora:
@@ -124,7 +111,10 @@ class Lora:
         file = Path(folder) / WEIGHTS_FILE
         try:
             with safe_open(file, "pt") as content:
-                settings = LoraSettings(**json.loads((content.metadata() or {})["mnvs"]))
+                said = json.loads((content.metadata() or {})["mnvs"])
+                # The three without which an adapter cannot be rebuilt must be there.
+                required = (said.pop("mode"), said.pop("rank"), said.pop("alpha"))
+                settings = LoraSettings(*required, **said)
                 saved = {n.removeprefix(_PREFIX): content.get_tensor(n) for n in content.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
             raise InputError(f"{file} cannot be read: {error}") from error

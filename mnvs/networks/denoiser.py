@@ -2,8 +2,11 @@
 
 from torch import Tensor, nn
 
-from mnvs.checkpoints.unet_loading import VideoUNet
 from mnvs.networks.conditioning import Conditioning
+from mnvs.networks.motion_unet import MNVSMotionUNet
+from mnvs.networks.unet import MNVSUNet
+
+VideoUNet = MNVSUNet | MNVSMotionUNet
 
 
 class Denoiser(nn.Module):

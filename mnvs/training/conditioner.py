@@ -7,11 +7,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from mnvs.config import ModelConfig
 from mnvs.data.latent_cache import EncodedClip
 from mnvs.diffusion.noise_schedule import NoiseSchedule
 from mnvs.diffusion.training_noise import StepNoise
 from mnvs.networks.conditioning import Conditioning
+from mnvs.training.config import ModelConfig
 
 
 class Clips(Protocol):

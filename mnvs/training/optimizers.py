@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from mnvs.config import OptimizerConfig
+from mnvs.training.config import OptimizerConfig
 from training_core.config import ConfigError
 from training_core.schedules import warmup_cosine
 

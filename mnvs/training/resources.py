@@ -14,12 +14,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mnvs.checkpoints.schedulers import load_scheduler
-from mnvs.checkpoints.unet_loading import VideoUNet, new_unet, saved_unet_on_meta
+from mnvs.checkpoints.unet_loading import new_unet, saved_unet_on_meta
 from mnvs.checkpoints.weights import checkpoint_folder, find_folder, is_hub_name, read_config
-from mnvs.config import TrainConfig
+from mnvs.data.dataset import DataConfig
 from mnvs.networks.conditioning import Conditioning
-from mnvs.networks.denoiser import Denoiser
+from mnvs.networks.denoiser import Denoiser, VideoUNet
 from mnvs.networks.motion_unet import MNVSMotionUNet
+from mnvs.training.config import ModelConfig, StepsConfig, ValidationConfig
 from mnvs.training.trainable import Trainable
 from training_core.config import ConfigError, InputError
 
@@ -92,7 +93,7 @@ class Estimate:
         return sum(parts) + _CUDA_GIB
 
 
-def meta_unet(config: TrainConfig) -> tuple[VideoUNet, str]:
+def meta_unet(model: ModelConfig) -> tuple[VideoUNet, str]:
     """The network without its weights, and where its sizes come from.
 
     Checkpoints on the hub that are not on this machine count as the published ones.
@@ -100,7 +101,6 @@ def meta_unet(config: TrainConfig) -> tuple[VideoUNet, str]:
     Raises:
         InputError: a folder that is not there, or no checkpoint of this kind.
     """
-    model = config.model
     if model.pipeline:
         return saved_unet_on_meta(model.pipeline), model.pipeline
     spatial, source = _config_of(model.zero123plus, "Zero123++")
@@ -111,19 +111,25 @@ def meta_unet(config: TrainConfig) -> tuple[VideoUNet, str]:
     return unet, f"{source} + {other}"
 
 
-def estimate(config: TrainConfig, processes: int = 1) -> Estimate:
-    """Count and estimate for one GPU of ``processes``."""
-    unet, source = meta_unet(config)
+def estimate(
+    model: ModelConfig,
+    data: DataConfig,
+    train: StepsConfig,
+    *,
+    precision: str = "auto",
+    processes: int = 1,
+) -> Estimate:
+    """Count and estimate for one GPU of ``processes``; ``precision`` as in ``TrainConfig``."""
+    unet, source = meta_unet(model)
     parameters = sum(p.numel() for p in unet.parameters())
-    height, width = (config.data.view_size * n // vae_factor(config) for n in (3, 2))
-    frames = config.data.frames
-    operations = forward_operations(unet, frames, (height, width), config) / 1e12
-    trainable = Trainable(unet, config.train)
+    factor, frames = vae_factor(model), data.frames
+    height, width = (data.view_size * n // factor for n in (3, 2))
+    operations = forward_operations(unet, data, factor) / 1e12
+    trainable = Trainable(unet, train)
     names = trainable.parameters()
     trained = sum(p.numel() for p in names.values())
-    train = config.train
     videos = max(1, train.batch // (train.accumulate * processes))
-    per_weight = 4 if config.precision == "fp32" else 2
+    per_weight = 4 if precision == "fp32" else 2
     full = train.parameters == "full"
     # Weight, gradient and Adam's two moments in float32; in 8 bit the moments take a byte each.
     moments = 2 if train.optimizer.kind == "adamw8bit" else 8
@@ -148,41 +154,41 @@ def estimate(config: TrainConfig, processes: int = 1) -> Estimate:
     )
 
 
-def vae_factor(config: TrainConfig) -> int:
+def vae_factor(model: ModelConfig) -> int:
     """Pixels per latent in each direction; 8 where the checkpoint is not on this machine."""
     try:
-        folder = checkpoint_folder(config.model.pipeline or config.model.zero123plus)
+        folder = checkpoint_folder(model.pipeline or model.zero123plus)
         levels = read_config(folder / "vae")["block_out_channels"]
     except (InputError, KeyError):
         return 8
     return int(2 ** (len(levels) - 1))
 
 
-def noise_levels(config: TrainConfig) -> int:
+def noise_levels(model: ModelConfig) -> int:
     """Training steps of the schedule; Zero123++'s where the checkpoint is not on this machine."""
     try:
-        folder = checkpoint_folder(config.model.pipeline or config.model.zero123plus)
+        folder = checkpoint_folder(model.pipeline or model.zero123plus)
         return len(load_scheduler(folder / "scheduler").alphas_cumprod)
     except InputError:
         return _LEVELS
 
 
-def refuse_impossible(config: TrainConfig) -> None:
+def refuse_impossible(model: ModelConfig, data: DataConfig, validation: ValidationConfig) -> None:
     """Clips that the networks cannot train on or generate, from checkpoints' settings alone.
 
     Raises:
         ConfigError: naming the option. InputError: see ``meta_unet``.
     """
-    unet, _ = meta_unet(config)
-    factor, size, frames = vae_factor(config), config.data.view_size, config.data.frames
+    unet, _ = meta_unet(model)
+    factor, size, frames = vae_factor(model), data.view_size, data.frames
     if size % factor:
         raise ConfigError(f"data.view_size={size} is no multiple of the VAE's {factor}")
     if isinstance(unet, MNVSMotionUNet) and frames > unet.config.motion_max_seq_length:
         most = unet.config.motion_max_seq_length
         raise ConfigError(f"data.frames={frames}: the motion modules take {most}")
-    levels = noise_levels(config)
-    if config.validation.every and config.validation.steps > levels:
-        raise ConfigError(f"validation.steps={config.validation.steps}: there are {levels} levels")
+    levels = noise_levels(model)
+    if validation.every and validation.steps > levels:
+        raise ConfigError(f"validation.steps={validation.steps}: there are {levels} levels")
 
 
 def activation_gib(pixels: int, checkpointing: bool) -> float:
@@ -192,15 +198,18 @@ def activation_gib(pixels: int, checkpointing: bool) -> float:
     return few + slope * (pixels - _FRAMES[0] * _PIXELS)
 
 
-def forward_operations(
-    unet: VideoUNet, frames: int, latent: tuple[int, int], config: TrainConfig
-) -> float:
-    """Floating-point operations of a write and a read pass over one video, counted."""
+def forward_operations(unet: VideoUNet, data: DataConfig, vae_factor: int) -> float:
+    """Floating-point operations of a write and a read pass over one video, counted.
+
+    Args:
+        vae_factor: pixels per latent in each direction.
+    """
     settings: Any = unet.config
     width = settings.cross_attention_dim
     width = width if isinstance(width, int) else width[0]
-    side = config.data.condition_size // vae_factor(config)
-    pictures = frames if config.data.condition == "video" else 1
+    side = data.condition_size // vae_factor
+    latent = tuple(data.view_size * n // vae_factor for n in (3, 2))
+    pictures = data.frames if data.condition == "video" else 1
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
         conditioning = Conditioning(
             torch.zeros(1, _TOKENS, width),
@@ -209,7 +218,7 @@ def forward_operations(
             torch.zeros(1, 3),
         )
         Denoiser(unet)(
-            torch.zeros(1, frames, 4, *latent),
+            torch.zeros(1, data.frames, 4, *latent),
             torch.zeros(1, pictures, 4, side, side),
             torch.zeros(1, dtype=torch.long),
             conditioning,
@@ -217,9 +226,8 @@ def forward_operations(
     return float(counter.get_total_flops())
 
 
-def describe(config: TrainConfig, e: Estimate) -> str:
+def describe(data: DataConfig, train: StepsConfig, e: Estimate) -> str:
     """The plan as text: what trains, what it takes, on which device how long."""
-    train, data = config.train, config.data
     what = (
         f"LoRA {train.lora.mode}, rank {train.lora.rank}: {e.modules} modules"
         if train.parameters == "lora"

@@ -1,15 +1,16 @@
 """Which parameters of a UNet train."""
 
+import dataclasses
 import re
 
 import torch
 from torch import nn
 
-from mnvs.checkpoints.unet_loading import VideoUNet
-from mnvs.config import StepsConfig
-from mnvs.lora.adapters import Lora, LoraSettings
+from mnvs.lora.adapters import Lora
 from mnvs.lora.modes import DEAD
+from mnvs.networks.denoiser import VideoUNet
 from mnvs.networks.motion_unet import MNVSMotionUNet
+from mnvs.training.config import StepsConfig
 
 # Besides queries and keys, the norm whose output only the query reads.
 _DEAD_PARAMETERS = re.compile(rf"(?:{DEAD}|.*\.temporal_transformer_blocks\.\d+\.norm2)\..*")
@@ -31,17 +32,8 @@ class Trainable:
         mixing = not _mixing_is_saturated(unet)
         unet.requires_grad_(False)
         if config.parameters == "lora":
-            settings = config.lora
-            self.lora = Lora(
-                unet,
-                LoraSettings(
-                    settings.mode,
-                    settings.rank,
-                    settings.alpha,
-                    settings.dropout,
-                    settings.mix_factors and mixing,
-                ),
-            )
+            mix_factors = config.lora.mix_factors and mixing
+            self.lora = Lora(unet, dataclasses.replace(config.lora, mix_factors=mix_factors))
             trained = self.lora.named_parameters()
         else:
             trained = {

@@ -9,12 +9,12 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from mnvs.config import StepsConfig
 from mnvs.diffusion.noise_schedule import NoiseSchedule
 from mnvs.diffusion.objectives import velocity_error, velocity_weight
 from mnvs.diffusion.training_noise import StepNoise, derive_seed, draw
 from mnvs.networks.denoiser import Denoiser
 from mnvs.training.conditioner import Batch, Clips, Conditioner, add_noise
+from mnvs.training.config import StepsConfig
 from mnvs.training.ema import Ema
 from mnvs.training.optimizers import make_optimizer, rate_at
 from mnvs.training.trainable import Trainable

@@ -11,10 +11,10 @@ from PIL import Image
 from torch import Tensor
 
 from blender_render.imaging.metrics import mean_metrics
-from mnvs.config import ModelConfig, ValidationConfig
 from mnvs.data.dataset import Clip
 from mnvs.data.tiles import unpack_tile
 from mnvs.inference.pipeline import MNVSPipeline
+from mnvs.training.config import ModelConfig, ValidationConfig
 from mnvs.training.ema import Ema
 from mnvs.training.metrics import video_scores
 from training_core.metrics_log import MetricsLog

@@ -14,17 +14,18 @@ from moving_dots import write_dots
 from blender_render.dataset.readers import read_sample_info, read_sixview
 from blender_render.geometry.cameras import SIXVIEW_RIGS, Camera, sixview_cameras
 from blender_render.validate import validate
+from mnvs.checkpoints.tiny_checkpoint import TinyCheckpoint, build_tiny
 from mnvs.config import TrainConfig
 from mnvs.data.tiles import pack_tile
 from mnvs.encoders.vae_scaling import on_grey
-from mnvs.generate import main, write_result
+from mnvs.generate import find_source, main, write_result
 from mnvs.inference.config import GenerateConfig, ModelSourceConfig
 from mnvs.inference.input_reader import Footage
 from mnvs.inference.matting import matte_from_grey
 from mnvs.inference.pipeline import MNVSOutput, MNVSPipeline
 from mnvs.inference.resources import memory_gib
-from mnvs.lora.adapters import Lora, LoraSettings
-from mnvs.tiny import TinyCheckpoint, build_tiny
+from mnvs.lora.adapters import Lora
+from mnvs.lora.settings import LoraSettings
 from training_core.config import ConfigError, to_yaml
 
 SMALL = {"unet_channels": [32, 32], "heads": [2, 2], "width": 32, "view_size": 32}
@@ -258,14 +259,14 @@ def test_what_a_run_was_told_can_be_said_otherwise(tiny: TinyCheckpoint, tmp_pat
 
     def told(**model: Any) -> tuple[int, float]:
         config = GenerateConfig(model=ModelSourceConfig(run=str(tmp_path), **model))
-        source = config.source()
+        source = find_source(config)
         return source.motion_bucket, source.noise_augmentation
 
     assert told() == (40, 0.1)
     assert told(motion_bucket=0, noise_augmentation=0.0) == (0, 0.0)
     (tmp_path / "pipeline").mkdir()
     for ignored in ({"rig": "v1.1"}, {"lora_scale": 0.5}):
-        with pytest.raises(ConfigError, match="have no say"):
+        with pytest.raises(ConfigError, match="have no effect"):
             told(**ignored)
-    fresh = GenerateConfig(model=ModelSourceConfig(zero123plus="z")).source()
+    fresh = find_source(GenerateConfig(model=ModelSourceConfig(zero123plus="z")))
     assert (fresh.motion_bucket, fresh.noise_augmentation) == (127, 0.02)

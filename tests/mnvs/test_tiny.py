@@ -14,8 +14,9 @@ from diffusers import (
 )
 from safetensors.torch import load_file
 
-from mnvs.encoders.encoders import Encoders
-from mnvs.tiny import TinyCheckpoint, TinyConfig, build_tiny, main, new_vae
+from mnvs.checkpoints.encoder_loading import load_encoders
+from mnvs.checkpoints.tiny_checkpoint import TinyCheckpoint, TinyConfig, build_tiny, new_vae
+from mnvs.tiny import main
 from training_core.config import InputError
 
 SMALL = {"unet_channels": [32, 64], "heads": [2, 2], "width": 32, "view_size": 32}
@@ -70,7 +71,7 @@ def test_every_spatial_weight_has_its_place_in_the_temporal_unet(tiny: TinyCheck
 
 
 def test_vision_encoder_tells_pictures_apart(tiny: TinyCheckpoint) -> None:
-    encoders = Encoders.from_pretrained(tiny.zero123plus)
+    encoders = load_encoders(tiny.zero123plus)
     pictures = torch.full((6, 1, 3, 32, 32), 0.5)
     for index, picture in enumerate(pictures):
         picture[0, index % 3, 6 + 2 * index : 20, 8:24] = 0.9
@@ -83,7 +84,7 @@ def test_given_vae_is_taken(tmp_path: Path) -> None:
     vae = new_vae((8, 8), 32)
     vae.save_pretrained(tmp_path / "vae")
     made = build_tiny(tmp_path / "made", vae=str(tmp_path / "vae"), **SMALL)
-    encoders = Encoders.from_pretrained(made.zero123plus)
+    encoders = load_encoders(made.zero123plus)
     assert encoders.vae_factor == 2
     for name, tensor in vae.state_dict().items():
         assert torch.equal(tensor, encoders.vae.state_dict()[name])

@@ -17,11 +17,11 @@ from small_command import SIZES, command
 from torch import Tensor
 
 from mnvs import train
+from mnvs.checkpoints.tiny_checkpoint import TinyCheckpoint, build_tiny
 from mnvs.checkpoints.unet_loading import load_unet
 from mnvs.config import TrainConfig
 from mnvs.inference.pipeline import MNVSPipeline
 from mnvs.lora.adapters import Lora
-from mnvs.tiny import TinyCheckpoint, build_tiny
 from mnvs.training.devices import make_accelerator
 from mnvs.training.resources import activation_gib, describe, estimate
 from training_core.checkpoint import CheckpointStore
@@ -230,14 +230,14 @@ def test_shipped_configs_are_read(name: str) -> None:
 
 def test_full_size_estimates_follow_the_measured_table() -> None:
     config = load_config(TrainConfig, ROOT / "configs" / "mnvs" / "zero123plus_svd.yaml", [])
-    found = estimate(config)
+    found = estimate(config.model, config.data, config.train, precision=config.precision)
     assert found.parameters == pytest.approx(1.5267e9, rel=1e-3)
     assert found.modules == 160 and found.mix_factors == 38
     assert 14.0 < found.total_gib < 16.0
     assert found.weights_gib == pytest.approx(2.9, abs=0.1)
     # Four videos a step: 91 TFLOP each by the table.
     assert found.operations == pytest.approx(4 * 91, rel=0.08)
-    text = describe(config, found)
+    text = describe(config.data, config.train, found)
     assert "not on this machine" in text and "V100 32 GB (fp16)    yes" in text
     pixels = 120 * 80
     assert activation_gib(8 * pixels, False) == pytest.approx(45.8)

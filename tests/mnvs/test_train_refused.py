@@ -8,7 +8,7 @@ from moving_dots import write_dots
 from small_command import SIZES, command
 
 from mnvs import train
-from mnvs.tiny import TinyCheckpoint, build_tiny
+from mnvs.checkpoints.tiny_checkpoint import TinyCheckpoint, build_tiny
 
 
 @pytest.fixture(scope="module")

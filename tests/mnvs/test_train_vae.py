@@ -9,9 +9,9 @@ import torch
 from diffusers import AutoencoderKL
 from moving_dots import write_dots, write_multiview
 
+from mnvs.checkpoints.tiny_checkpoint import new_vae
 from mnvs.data.vae_dataset import CropSampler, Source, read_source, to_bytes, to_unit
 from mnvs.encoders import vae_scaling as images
-from mnvs.tiny import new_vae
 from mnvs.train_vae import main
 from mnvs.training.vae_trainer import (
     VaeTrainer,

@@ -9,8 +9,8 @@ from types import ModuleType
 import pytest
 from moving_dots import write_dots
 
+from mnvs.checkpoints.tiny_checkpoint import build_tiny
 from mnvs.lora.modes import MODES
-from mnvs.tiny import build_tiny
 from training_core.config import load_config
 
 ROOT = Path(__file__).parents[2]

@@ -8,20 +8,19 @@ import torch
 from moving_dots import write_dots
 from safetensors.torch import load_file, save_file
 
+from mnvs.checkpoints.encoder_loading import load_encoders
+from mnvs.checkpoints.tiny_checkpoint import build_tiny
 from mnvs.data import latent_cache as cache
 from mnvs.data.dataset import SixViewDataset
 from mnvs.data.latent_cache import EncodedClip, EncodedDataset, fingerprint
-from mnvs.encoders.encoders import Encoders
-from mnvs.tiny import build_tiny
+from mnvs.encoders.frozen_encoders import Encoders
 
 SMALL = {"unet_channels": [32, 32], "heads": [2, 2], "width": 32, "view_size": 32}
 
 
 @pytest.fixture(scope="module")
 def encoders(tmp_path_factory: pytest.TempPathFactory) -> Encoders:
-    return Encoders.from_pretrained(
-        build_tiny(tmp_path_factory.mktemp("tiny") / "made", **SMALL).zero123plus
-    )
+    return load_encoders(build_tiny(tmp_path_factory.mktemp("tiny") / "made", **SMALL).zero123plus)
 
 
 @pytest.fixture(scope="module")

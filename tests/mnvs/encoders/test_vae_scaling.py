@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from transformers import CLIPImageProcessor
 
+from mnvs.checkpoints.tiny_checkpoint import new_vae
 from mnvs.encoders import vae_scaling as images
 from mnvs.encoders.preprocessing import CONFIG_FILE, Preprocessing
-from mnvs.tiny import new_vae
 from training_core.config import InputError
 
 

@@ -19,8 +19,9 @@ from diffusers import (
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mnvs.checkpoints.unet_loading import VideoUNet, load_unet
+from mnvs.checkpoints.unet_loading import load_unet
 from mnvs.networks.conditioning import Conditioning
+from mnvs.networks.denoiser import VideoUNet
 
 FRAMES = 3
 

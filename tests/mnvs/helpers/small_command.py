@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mnvs.tiny import TinyCheckpoint
+from mnvs.checkpoints.tiny_checkpoint import TinyCheckpoint
 
 SIZES = {"unet_channels": [32, 32], "heads": [2, 2], "width": 32, "view_size": 16}
 

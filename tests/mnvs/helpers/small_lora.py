@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from mnvs.lora.adapters import Lora, LoraSettings
+from mnvs.lora.adapters import Lora
+from mnvs.lora.settings import LoraSettings
 
 ADAPTABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 

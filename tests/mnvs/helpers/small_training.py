@@ -7,10 +7,10 @@ import torch
 from small_unet import WIDTH, schedule, small_unet
 from torch import Tensor
 
-from mnvs.config import ModelConfig, StepsConfig
 from mnvs.data.latent_cache import EncodedClip
 from mnvs.diffusion.training_noise import derive_seed
 from mnvs.training.conditioner import Conditioner
+from mnvs.training.config import ModelConfig, StepsConfig
 from mnvs.training.devices import frozen_dtype, make_accelerator
 from mnvs.training.trainable import Trainable
 from mnvs.training.trainer import Trainer

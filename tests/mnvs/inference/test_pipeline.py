@@ -13,10 +13,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
+from mnvs.checkpoints.tiny_checkpoint import TinyCheckpoint, build_tiny
 from mnvs.checkpoints.unet_loading import placement
 from mnvs.data.tiles import pack_tile
 from mnvs.inference.pipeline import MNVSOutput, MNVSPipeline
-from mnvs.tiny import TinyCheckpoint, build_tiny
 from training_core.config import InputError
 
 SMALL = {"unet_channels": [32, 32], "heads": [2, 2], "width": 32, "view_size": 16}

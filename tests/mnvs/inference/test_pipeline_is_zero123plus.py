@@ -16,9 +16,9 @@ from PIL import Image
 from torch import Tensor
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
+from mnvs.checkpoints.tiny_checkpoint import TinyCheckpoint, build_tiny
 from mnvs.encoders.prompt import EmptyPrompt
 from mnvs.inference.pipeline import MNVSPipeline
-from mnvs.tiny import TinyCheckpoint, build_tiny
 
 SIZE, FRAMES, STEPS, GUIDANCE = 32, 2, 4, 4.0
 

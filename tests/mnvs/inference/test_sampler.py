@@ -9,10 +9,10 @@ import torch
 from diffusers import DDIMScheduler, EulerAncestralDiscreteScheduler
 from torch import Tensor
 
+from mnvs.checkpoints.tiny_checkpoint import SCHEDULER
 from mnvs.diffusion.noise_schedule import NoiseSchedule
 from mnvs.inference.sampler import SamplerConditions, Sampling, sample_latents
 from mnvs.networks.conditioning import Conditioning
-from mnvs.tiny import SCHEDULER
 
 FRAMES, SHAPE = 3, (3, 4, 6, 4)
 

@@ -13,8 +13,9 @@ from small_lora import ADAPTABLE, disturb, settings
 from small_unet import call, small_unet
 from torch import nn
 
-from mnvs.lora.adapters import Lora, LoraSettings
+from mnvs.lora.adapters import Lora
 from mnvs.lora.modes import DEAD, LEFT_OUT, MODES, module_names
+from mnvs.lora.settings import LoraSettings
 from mnvs.networks.unet import MNVSUNet
 from training_core.config import InputError
 

@@ -9,9 +9,9 @@ from peft import PeftModel
 from small_lora import ADAPTABLE, disturb, settings
 from small_unet import call, small_motion_unet
 
-from mnvs.config import StepsConfig
 from mnvs.lora.adapters import Lora
 from mnvs.lora.modes import MODES, module_names
+from mnvs.training.config import StepsConfig
 from mnvs.training.trainable import Trainable
 
 

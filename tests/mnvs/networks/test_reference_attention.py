@@ -10,8 +10,8 @@ from diffusers.models.attention import BasicTransformerBlock
 from official_zero123plus import Official
 from torch import Tensor
 
-from mnvs.checkpoints.unet_loading import VideoUNet
 from mnvs.networks.conditioning import Conditioning
+from mnvs.networks.denoiser import VideoUNet
 from mnvs.networks.reference_attention import attend_with_reference
 
 kinds = pytest.mark.parametrize("kind", ["svd", "animatediff"])

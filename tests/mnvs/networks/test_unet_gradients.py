@@ -10,8 +10,8 @@ from diffusers.models.attention_processor import Attention
 from official_zero123plus import Official
 from torch import Tensor, nn
 
-from mnvs.checkpoints.unet_loading import VideoUNet
 from mnvs.networks.conditioning import Conditioning
+from mnvs.networks.denoiser import VideoUNet
 from mnvs.networks.motion_unet import BlendedMotion
 
 kinds = pytest.mark.parametrize("kind", ["svd", "animatediff"])

@@ -6,8 +6,9 @@ import pytest
 import torch
 from official_zero123plus import FRAMES, Official
 
-from mnvs.checkpoints.unet_loading import VideoUNet, load_saved_unet, load_unet
+from mnvs.checkpoints.unet_loading import load_saved_unet, load_unet
 from mnvs.networks.blending import Float32Blender, set_mix_factors
+from mnvs.networks.denoiser import VideoUNet
 from mnvs.networks.unet import MNVSUNet
 
 TOLERANCE = 1e-5

@@ -15,9 +15,10 @@ from diffusers import (
 from official_zero123plus import Official
 from torch import Tensor
 
-from mnvs.checkpoints.unet_loading import VideoUNet, new_unet, placement
+from mnvs.checkpoints.unet_loading import new_unet, placement
 from mnvs.networks.blending import set_mix_factors
 from mnvs.networks.conditioning import Conditioning
+from mnvs.networks.denoiser import VideoUNet
 from mnvs.networks.motion_unet import MNVSMotionUNet
 from mnvs.networks.unet import MNVSUNet
 

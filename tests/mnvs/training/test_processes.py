@@ -11,7 +11,7 @@ import torch
 from moving_dots import write_dots
 from two_processes import VARIANTS, train
 
-from mnvs.tiny import build_tiny
+from mnvs.checkpoints.tiny_checkpoint import build_tiny
 
 HELPERS = Path(__file__).parents[1] / "helpers"
 ROOT = HELPERS.parents[2]

@@ -10,9 +10,10 @@ from small_training import MadeUpClips, conditioner, gradients, make_trainer, pr
 from small_unet import schedule
 from torch import Tensor
 
-from mnvs.config import ModelConfig, ObjectiveConfig
+from mnvs.diffusion.objectives import ObjectiveConfig
 from mnvs.diffusion.training_noise import draw
 from mnvs.training.conditioner import Batch, add_noise
+from mnvs.training.config import ModelConfig
 from training_core.checkpoint import Checkpoint
 from training_core.config import ConfigError, InputError
 from training_core.guards import TrainingFault

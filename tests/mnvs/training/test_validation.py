@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mnvs.config import ModelConfig, ValidationConfig
 from mnvs.data.dataset import Clip
+from mnvs.training.config import ModelConfig, ValidationConfig
 from mnvs.training.ema import Ema
 from mnvs.training.validation import Validation, contact_sheet
 

@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import load, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from mnvs.checkpoints.encoder_loading import load_encoders
 from mnvs.checkpoints.schedulers import load_scheduler
-from mnvs.encoders.encoders import Encoders
+from mnvs.checkpoints.tiny_checkpoint import build_tiny
 from mnvs.encoders.prompt import EmptyPrompt
 from mnvs.encoders.vae_scaling import scale_image
-from mnvs.tiny import build_tiny
 from training_core.config import InputError
 
 SMALL = {"unet_channels": [32, 32], "heads": [2, 2], "width": 32, "view_size": 32}
@@ -31,7 +31,7 @@ def copied(checkpoint: Path, tmp_path: Path) -> Path:
 
 
 def test_condition_latents_are_neither_scaled_nor_shifted(checkpoint: Path) -> None:
-    encoders = Encoders.from_pretrained(checkpoint)
+    encoders = load_encoders(checkpoint)
     pictures = torch.rand(2, 3, 3, 32, 32)
     got = encoders.encode_condition(pictures)
     with torch.no_grad():
@@ -46,7 +46,7 @@ def test_condition_latents_are_neither_scaled_nor_shifted(checkpoint: Path) -> N
 
 
 def test_prompt_is_ramped_onto_the_empty_one(checkpoint: Path) -> None:
-    encoders = Encoders.from_pretrained(checkpoint)
+    encoders = load_encoders(checkpoint)
     pictures = torch.rand(2, 1, 3, 40, 40)
     prompt, token = encoders.embed(pictures)
     assert prompt.shape == (2, 1, 77, 32) and token.shape == (2, 1, 1, 32)
@@ -63,7 +63,7 @@ def test_prompt_is_ramped_onto_the_empty_one(checkpoint: Path) -> None:
 
 
 def test_tile_round_trip_and_precision(checkpoint: Path) -> None:
-    encoders = Encoders.from_pretrained(checkpoint, dtype=torch.bfloat16)
+    encoders = load_encoders(checkpoint, dtype=torch.bfloat16)
     tiles = torch.rand(1, 2, 3, 96, 64)
     latents = encoders.encode_target(tiles)
     assert latents.shape == (1, 2, 4, 24, 16) and latents.dtype == torch.bfloat16
@@ -78,11 +78,11 @@ VAE_FILE = "diffusion_pytorch_model.safetensors"
 
 def test_variants_may_be_there_in_part(copied: Path) -> None:
     """Zero123++ is published without fp16 files, SVD with them."""
-    plain = Encoders.from_pretrained(copied)
+    plain = load_encoders(copied)
     stored = load((copied / "vae" / VAE_FILE).read_bytes())
     doubled = {name: 2 * tensor for name, tensor in stored.items()}
     save_file(doubled, copied / "vae" / VAE_FILE.replace("model.", "model.fp16."))
-    mixed = Encoders.from_pretrained(copied, variant="fp16")
+    mixed = load_encoders(copied, variant="fp16")
     for name, tensor in mixed.vae.state_dict().items():
         assert torch.equal(tensor, 2 * plain.vae.state_dict()[name]), name
     for name, tensor in mixed.vision.state_dict().items():
@@ -98,7 +98,7 @@ def test_pickled_weights_are_not_read(copied: Path, part: str, stem: str) -> Non
     torch.save(load(file.read_bytes()), copied / part / pickled)
     file.unlink()
     with pytest.raises(InputError, match="safetensors"):
-        Encoders.from_pretrained(copied)
+        load_encoders(copied)
 
 
 def write_text_encoder(folder: Path, width: int) -> CLIPTextModel:
@@ -129,9 +129,9 @@ def write_text_encoder(folder: Path, width: int) -> CLIPTextModel:
 def test_empty_prompt_from_a_text_encoder(copied: Path) -> None:
     shutil.rmtree(copied / "empty_prompt")
     with pytest.raises(InputError, match="neither empty_prompt/ nor tokenizer/ and text_encoder/"):
-        Encoders.from_pretrained(copied)
+        load_encoders(copied)
     encoder = write_text_encoder(copied, 32)
-    encoders = Encoders.from_pretrained(copied)
+    encoders = load_encoders(copied)
     # Start, end, and 75 times the padding of SD 2, which is "!".
     tokens = torch.tensor([[0, 1, *[2] * 75]])
     with torch.no_grad():
@@ -171,7 +171,7 @@ def test_spoiled_checkpoints(copied: Path, spoil: object, message: str) -> None:
     assert callable(spoil)
     spoil(copied)
     with pytest.raises(InputError, match=message) as error:
-        Encoders.from_pretrained(copied)
+        load_encoders(copied)
     assert "\n" not in str(error.value)
 
 

@@ -1,12 +1,6 @@
-"""Everything of a checkpoint that is not the UNet: VAE, CLIP vision encoder, prompt, processors.
-
-Reads the layout of Zero123++ (`sudo-ai/zero123plus-v1.2`): folders `vae`, `vision_encoder`,
-`feature_extractor_vae`, `feature_extractor_clip`, `model_index.json` with the learned ramp, and
-either `tokenizer` + `text_encoder` or our `empty_prompt`.
-"""
+"""The frozen networks beside the UNet: VAE, CLIP vision encoder, empty prompt, image processors."""
 
 import dataclasses
-from pathlib import Path
 from typing import Self
 
 import torch
@@ -14,10 +8,9 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
 
-from mnvs.checkpoints.weights import checkpoint_folder, variant_in
-from mnvs.encoders import vae_scaling as images
+from mnvs.encoders import vae_scaling
 from mnvs.encoders.preprocessing import Preprocessing
-from mnvs.encoders.prompt import LOAD_ERRORS, EmptyPrompt, load_empty_prompt, read_ramp
+from mnvs.encoders.prompt import EmptyPrompt
 from training_core.config import InputError
 
 
@@ -56,55 +49,6 @@ class Encoders:
         for network in (self.vae, self.vision, self.prompt):
             network.eval().requires_grad_(False)
 
-    @classmethod
-    def from_pretrained(
-        cls,
-        checkpoint: str | Path,
-        *,
-        dtype: torch.dtype = torch.float32,
-        variant: str | None = None,
-        chunk: int = 4,
-    ) -> Self:
-        """Read a checkpoint folder, or one in the Hub cache by name; pickled weights are not read.
-
-        Args:
-            variant: of the files, such as "fp16", where there are such files.
-
-        Raises:
-            InputError: naming the folder and what is missing or does not fit.
-        """
-        folder = checkpoint_folder(checkpoint)
-        try:
-            vae = AutoencoderKL.from_pretrained(
-                folder / "vae",
-                variant=variant_in(folder / "vae", variant),
-                torch_dtype=dtype,
-                use_safetensors=True,
-            )
-            vision = CLIPVisionModelWithProjection.from_pretrained(
-                folder / "vision_encoder",
-                variant=variant_in(folder / "vision_encoder", variant, "model"),
-                dtype=dtype,
-                use_safetensors=True,
-            )
-        except LOAD_ERRORS as error:
-            raise InputError(f"{folder}: {str(error).splitlines()[0]}") from error
-        prompt = load_empty_prompt(folder, dtype, variant)
-        for network in (vae, vision, prompt):
-            # safetensors before 0.8 hands out tensors that lie in the file as it is: it may be
-            # written again, and where they lie in memory decides how sums are rounded.
-            for tensor in (*network.parameters(), *network.buffers()):
-                tensor.data = tensor.data.clone()
-        return cls(
-            vae,
-            vision,
-            prompt,
-            read_ramp(folder),
-            Preprocessing.read(folder / "feature_extractor_vae"),
-            Preprocessing.read(folder / "feature_extractor_clip"),
-            chunk,
-        )
-
     def to(self, device: torch.device | str) -> Self:
         """Move the networks; returns self."""
         for network in (self.vae, self.vision, self.prompt):
@@ -128,7 +72,7 @@ class Encoders:
         ``generator`` draws from the VAE's posterior; None takes its mean.
         """
         tiles = tiles.to(self.device)
-        return images.encode_target(self.vae, tiles, chunk=self.chunk, generator=generator)
+        return vae_scaling.encode_target(self.vae, tiles, chunk=self.chunk, generator=generator)
 
     @torch.no_grad()
     def encode_condition(
@@ -138,7 +82,7 @@ class Encoders:
         the scaling factor nor shifted.
         """
         normalised = self.for_vae(pictures.to(self.device))
-        return images.encode_vae(self.vae, normalised, chunk=self.chunk, generator=generator)
+        return vae_scaling.encode_vae(self.vae, normalised, chunk=self.chunk, generator=generator)
 
     @torch.no_grad()
     def encode_no_condition(self, height: int, width: int) -> Tensor:
@@ -148,7 +92,7 @@ class Encoders:
         """
         size = self.for_vae.output_size(height, width)
         grey = torch.zeros(3, *size, device=self.device)
-        return images.encode_vae(self.vae, grey[None])[0]
+        return vae_scaling.encode_vae(self.vae, grey[None])[0]
 
     @torch.no_grad()
     def embed(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
@@ -171,5 +115,5 @@ class Encoders:
     @torch.no_grad()
     def decode(self, latents: Tensor, chunk: int | None = None) -> Tensor:
         """Scaled latents [..., 4, h, w] → pictures [..., 3, H, W] clipped to [0, 1]."""
-        pictures = images.decode_target(self.vae, latents, chunk=chunk or self.chunk)
+        pictures = vae_scaling.decode_target(self.vae, latents, chunk=chunk or self.chunk)
         return pictures.clamp(0.0, 1.0)
