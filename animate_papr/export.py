@@ -22,7 +22,7 @@ from animate_papr.point_colours import colours_from_neighbours, point_colours
 from animate_papr.run_files import completed_path, world_to_asset
 from animate_papr.sequence import Sequence, load_sequence
 from blender_render.geometry.cameras import Camera, fibonacci_sphere, look_at
-from blender_render.imaging.video import to_uint8
+from blender_render.imaging.images import to_uint8
 from sjc_papr.networks.point_cloud import PointRows
 from sjc_papr.networks.rays import camera_rays
 from sjc_papr.networks.renderer import render

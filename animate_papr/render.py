@@ -17,7 +17,8 @@ from animate_papr.camera_paths import PathConfig, path_cameras
 from animate_papr.run_files import completed_path
 from animate_papr.sequence import Sequence, load_sequence
 from blender_render.geometry.cameras import Camera
-from blender_render.imaging.video import write_gif, write_png, write_video
+from blender_render.imaging.images import write_png
+from blender_render.imaging.video import write_gif, write_video
 from sjc_papr.networks.rays import camera_rays
 from sjc_papr.networks.renderer import render
 from training_core.cli import run_command

@@ -33,7 +33,8 @@ from blender_render.dataset.archive import Tree, open_tree
 from blender_render.dataset.videopapr_source import SourceFrame
 from blender_render.geometry.cameras import Camera
 from blender_render.geometry.visual_hull import Hull, carve, reprojection_iou
-from blender_render.imaging.images import decode_rgba, encode_rgba, resize_rgba
+from blender_render.imaging.images import decode_rgba, encode_png, to_uint8
+from blender_render.imaging.resize import resize_rgba
 from training_core.cli import EXIT_OK, EXIT_USAGE, set_up_logging
 from training_core.config import InputError
 from training_core.files.atomic import publish_directory
@@ -127,8 +128,8 @@ def _write_frame(
             rel = frame.pictures[index]
             raw = decode_rgba(tree.read_bytes(rel), tree.label(rel))
             small = resize_rgba(torch.tensor(raw).float() / 255.0, width, height)
-            pixels = (small * 255.0).round().to(torch.uint8).numpy()
-            (folder / f"{name}.png").write_bytes(encode_rgba(pixels))
+            encoded = encode_png(to_uint8(small), compress_level=4)
+            (folder / f"{name}.png").write_bytes(encoded)
         fmt.write_transforms(
             folder, split, [moved[i].resized(width, height) for i in chosen], names
         )

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from blender_render.dataset import format as fmt
+from blender_render.imaging.video import write_video
 from mnvs.config import TrainConfig
 from mnvs.data.sixview_writer import write_sixview_dataset
 from mnvs.inference.config import (
@@ -31,7 +32,6 @@ from mnvs.inference.input_reader import Footage, read_footage
 from mnvs.inference.matting import matte_from_grey
 from mnvs.inference.pipeline import DEFAULT_RIG, MNVSOutput, MNVSPipeline
 from mnvs.inference.resources import describe, make_plan
-from mnvs.inference.videos import write_mp4
 from mnvs.lora.adapters import Lora
 from mnvs.training.devices import FORMATS
 from training_core.cli import run_command
@@ -218,9 +218,11 @@ def write_result(
         },
     )
     if config.videos:
-        write_mp4(folder / "tiles.mp4", output.tiles, fps)
-        for view in range(output.views.shape[1]):
-            write_mp4(folder / f"view_{view}.mp4", output.views[:, view], fps)
+        # Channels last, on the CPU, in a type that NumPy knows.
+        tiles, six = (x.float().movedim(-3, -1).cpu() for x in (output.tiles, output.views))
+        write_video(folder / "tiles.mp4", tiles, fps)
+        for view in range(six.shape[1]):
+            write_video(folder / f"view_{view}.mp4", six[:, view], fps)
     return folder / DATASET
 
 

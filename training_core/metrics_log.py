@@ -59,9 +59,11 @@ class MetricsLog:
     def points(self, tag: str, xyz: Any, rgb: Any, step: int) -> None:
         """Show points in TensorBoard: `xyz` [N, 3], `rgb` [N, 3] in [0, 1]."""
         vertices = np.asarray(xyz, dtype=np.float32)[None]
-        colours = (np.asarray(rgb, dtype=np.float32)[None].clip(0.0, 1.0) * 255).astype(np.uint8)
+        colours = np.asarray(rgb, dtype=np.float32)[None].clip(0.0, 1.0) * 255.0
         with atomic.naming(self._path):
-            self._board.add_mesh(tag, vertices, colors=colours, global_step=step)
+            self._board.add_mesh(
+                tag, vertices, colors=np.rint(colours).astype(np.uint8), global_step=step
+            )
 
     def rewind(self, step: int) -> None:
         """Drop the lines after `step`, because training goes on from there once more."""

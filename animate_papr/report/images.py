@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from animate_papr.report.data import FrameData, RunData
-from blender_render.imaging.video import encode_png
+from blender_render.imaging.images import encode_png
+from blender_render.imaging.metrics import psnr
 
 ERROR_SCALE = 0.25  # absolute error at which the error map is brightest
 VIEWER_BYTES = 8_000_000  # of point positions; above this the viewer shows every n-th point only
@@ -46,7 +48,7 @@ def view_row(frame: FrameData, view: str) -> dict[str, Any] | None:
     prediction = read_rgb(frame.picture(view, "prediction"))
     if truth is None or prediction is None or truth.shape != prediction.shape:
         return None
-    squared = float(np.square(truth - prediction).mean())
+    quality = psnr(torch.from_numpy(prediction), torch.from_numpy(truth))
     error = np.abs(truth - prediction).mean(-1) / ERROR_SCALE
     depth = _depth_picture(frame.picture(view, "depth"))
     pictures = {"truth": truth, "prediction": prediction, "error": heat(error), "depth": depth}
@@ -54,7 +56,7 @@ def view_row(frame: FrameData, view: str) -> dict[str, Any] | None:
         kind: None if pixels is None else data_uri("image/png", encode_png(pixels))
         for kind, pixels in pictures.items()
     }
-    return {**row, "psnr": -10 * np.log10(max(squared, 1e-10))}
+    return {**row, "psnr": float(quality)}
 
 
 def _depth_picture(path: Path) -> np.ndarray | None:

@@ -8,7 +8,6 @@ the log.
 from __future__ import annotations
 
 import ctypes
-import io
 import json
 import logging
 import os
@@ -20,7 +19,6 @@ from typing import Any
 
 import bpy
 import numpy as np
-from PIL import Image
 
 from blender_render.blender import compat, importing
 from blender_render.blender.clips import STILL_TOLERANCE, Clip, ClipPlayer, is_loop, motion
@@ -35,6 +33,8 @@ from blender_render.blender.geometry import (
 from blender_render.blender.studio import NoDevice, SceneRenderer
 from blender_render.dataset import format as fmt
 from blender_render.geometry.cameras import SIXVIEW_RIGS
+from blender_render.imaging.depth import depth_scale_for, encode_depth
+from blender_render.imaging.images import encode_png
 from blender_render.rendering.asset_failures import AssetFailure
 from blender_render.rendering.config import RenderConfig, effective, from_dict
 from blender_render.rendering.frames import playback_fps, sample_times
@@ -138,16 +138,14 @@ class AssetRun:
                 raise AssetFailure("blank_picture", f"frame {time:g}: {path.name} in {view.group}")
             brightest = max(brightest, int(pixels[..., :3][pixels[..., 3] > 0].max()))
             # Blender's own file holds the time it took, so no two would have the same bytes.
-            encoded = io.BytesIO()
-            Image.fromarray(pixels).save(encoded, format="PNG")
-            _write(path, encoded.getvalue())
+            _write(path, encode_png(pixels))
             self.events.send("picture")
         if not brightest:
             raise AssetFailure("blank_picture", f"frame {time:g} is black in every view")
         for i in deep:
             depth = studio.depth(views[i].camera, last=i == deep[-1])
             target = paths[i].with_name(f"{paths[i].stem}_depth.png")
-            _write(target, fmt.encode_depth(depth, self._depth_scale(views)))
+            _write(target, encode_depth(depth, self._depth_scale(views)))
         self._write_frame_files(index, views, paths)
         (self.work / DONE_FOLDER / str(index)).touch()
 
@@ -167,7 +165,7 @@ class AssetRun:
     def _depth_scale(self, views: tuple[View, ...]) -> float:
         # The farthest a point of the unit cube can be from a camera.
         reach = max(float(np.linalg.norm(v.camera.position)) for v in views) + np.sqrt(3.0) / 2.0
-        return fmt.depth_scale_for(float(reach))
+        return depth_scale_for(float(reach))
 
     def _write_frame_files(self, index: int, views: tuple[View, ...], paths: list[Path]) -> None:
         if self.config.rig.kind == "sixview":

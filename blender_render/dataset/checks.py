@@ -22,7 +22,8 @@ from blender_render.geometry.pose_checks import (
     looks_inverted,
     stack_poses,
 )
-from blender_render.imaging.images import decode_depth, decode_rgba
+from blender_render.imaging.depth import decode_depth
+from blender_render.imaging.images import decode_rgba
 from training_core.config import InputError
 
 MAX_MOTION_VIEWS = 8

@@ -17,7 +17,6 @@ alpha. Depth is planar, in 16-bit PNG: counts × ``depth_scale`` = scene units, 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
 import re
@@ -27,7 +26,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from blender_render.dataset.archive import Tree, open_tree
 from blender_render.geometry.cameras import Camera
@@ -43,7 +41,6 @@ INPUT_FOLDER = "input"
 DATASET_KEYS = ("schema_version", "kind", "frames", "resolution", "world_to_asset")
 SAMPLE_KEYS = ("schema_version", "kind", "rig", "num_frames", "input", "views")
 INTRINSICS = ("w", "h", "fl_x", "fl_y", "cx", "cy")
-DEPTH_MAX = 65535
 
 
 def frame_folder(frame: int) -> str:
@@ -242,28 +239,6 @@ def pose_fault(matrix: npt.NDArray[np.float64]) -> str | None:
     if np.abs(matrix[3] - (0.0, 0.0, 0.0, 1.0)).max() > 1e-6:
         return "last row of the pose is not 0 0 0 1"
     return None
-
-
-def encode_depth(depth: npt.NDArray[Any], depth_scale: float) -> bytes:
-    """16-bit PNG of planar depth [H, W] in scene units (0 or not finite = no surface).
-
-    Raises:
-        ValueError: a depth is negative or beyond 65535 × ``depth_scale``.
-    """
-    values = np.where(np.isfinite(depth), depth, 0.0)
-    if values.size and (values.min() < 0.0 or values.max() > DEPTH_MAX * depth_scale * 1.0001):
-        raise ValueError(f"depth does not fit 16 bits at {depth_scale} units per count")
-    counts = np.clip(np.rint(values / depth_scale), 0, DEPTH_MAX)
-    # A surface must not round to "no surface".
-    counts = np.where((values > 0.0) & (counts == 0), 1, counts).astype(np.uint16)
-    buffer = io.BytesIO()
-    Image.fromarray(counts).save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
-def depth_scale_for(max_depth: float) -> float:
-    """Scene units per count so that ``max_depth`` just fits 16 bits."""
-    return max_depth / DEPTH_MAX
 
 
 def write_dataset_info(folder: Path, info: Mapping[str, Any]) -> None:

@@ -19,7 +19,9 @@ from torch import Tensor
 from blender_render.dataset import format as fmt
 from blender_render.dataset.archive import Tree, open_tree
 from blender_render.geometry.cameras import Camera
-from blender_render.imaging.images import decode_depth, decode_rgba, resize_depth, resize_rgba
+from blender_render.imaging.depth import decode_depth
+from blender_render.imaging.images import decode_rgba
+from blender_render.imaging.resize import resize_depth, resize_rgba
 from training_core.config import InputError
 
 

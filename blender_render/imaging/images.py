@@ -1,19 +1,20 @@
-"""Decoding PNG files into tensors, and resizing them by exact area averaging."""
+"""Images as PNG files and as 8-bit arrays.
 
-from __future__ import annotations
+Blender's process imports this, and has no PyTorch: resizing of tensors is in ``resize``.
+"""
 
 import io
 import struct
 import zlib
-from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
+from numpy.typing import ArrayLike
 from PIL import Image
-from torch import Tensor
 
 from training_core.config import InputError
+from training_core.files.atomic import write_bytes
 
 DECODE_ERRORS = (
     OSError,
@@ -26,31 +27,47 @@ DECODE_ERRORS = (
 )
 
 
-def decode_rgba(raw: bytes, where: str) -> npt.NDArray[np.uint8]:
-    """PNG bytes → [H, W, 4] uint8, straight alpha.
+def to_uint8(images: ArrayLike) -> npt.NDArray[np.uint8]:
+    """Floats of any shape to 8 bit: clipped to [0, 1], times 255, rounded half to even.
 
     Raises:
-        InputError: the file is damaged or cut off, or it is not 8-bit RGBA.
+        ValueError: a value is NaN or infinite.
     """
-    image = _load(raw, where)
-    if image.mode != "RGBA":
-        raise InputError(f"{where}: RGBA expected, but the picture is {_mode_name(image.mode)}")
-    return np.asarray(image)
+    array = np.asarray(images, dtype=np.float32)
+    if not np.isfinite(array).all():
+        raise ValueError("an image holds values that are not finite")
+    return np.rint(array.clip(0.0, 1.0) * 255.0).astype(np.uint8)
 
 
-def decode_depth(raw: bytes, depth_scale: float, where: str) -> npt.NDArray[np.float32]:
-    """16-bit grey PNG bytes → [H, W] float32 planar depth in scene units, 0 = no surface.
+def encode_png(image: ArrayLike, *, compress_level: int = 6) -> bytes:
+    """An image [H, W], [H, W, 3] or [H, W, 4] as PNG bytes.
+
+    Args:
+        image: uint8, or floats in [0, 1] (see ``to_uint8``).
+        compress_level: zlib's, 0 to 9; changes the bytes, not the image.
+    """
+    pixels = np.asarray(image)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels if pixels.dtype == np.uint8 else to_uint8(pixels)).save(
+        buffer, "PNG", compress_level=compress_level
+    )
+    return buffer.getvalue()
+
+
+def write_png(path: Path, image: ArrayLike) -> None:
+    """Write an image, see ``encode_png``; the file appears complete or not at all."""
+    write_bytes(path, encode_png(image))
+
+
+def open_image(raw: bytes, where: str) -> Image.Image:
+    """Decode the bytes of an image file.
+
+    Args:
+        where: the name of the file in messages.
 
     Raises:
-        InputError: the file is damaged or cut off, or it is not 16-bit grey.
+        InputError: the file is damaged or cut off.
     """
-    image = _load(raw, where)
-    if image.mode not in ("I;16", "I;16B", "I"):
-        raise InputError(f"{where}: 16-bit grey expected, but it is {_mode_name(image.mode)}")
-    return np.asarray(image).astype(np.float32) * np.float32(depth_scale)
-
-
-def _load(raw: bytes, where: str) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(raw))
         image.load()
@@ -59,63 +76,19 @@ def _load(raw: bytes, where: str) -> Image.Image:
     return image
 
 
-def _mode_name(mode: str) -> str:
+def decode_rgba(raw: bytes, where: str) -> npt.NDArray[np.uint8]:
+    """PNG bytes → [H, W, 4] uint8, straight alpha.
+
+    Raises:
+        InputError: the file is damaged or cut off, or it is not 8-bit RGBA.
+    """
+    image = open_image(raw, where)
+    if image.mode != "RGBA":
+        raise InputError(f"{where}: RGBA expected, but the picture is {mode_name(image.mode)}")
+    return np.asarray(image)
+
+
+def mode_name(mode: str) -> str:
+    """A mode of Pillow in words."""
     names = {"RGB": "RGB without alpha", "L": "grey without alpha", "P": "a palette picture"}
     return names.get(mode, f"of mode {mode}")
-
-
-def encode_rgba(picture: npt.NDArray[np.uint8]) -> bytes:
-    """[H, W, 4] uint8 → PNG bytes."""
-    buffer = io.BytesIO()
-    Image.fromarray(picture, mode="RGBA").save(buffer, format="PNG", compress_level=4)
-    return buffer.getvalue()
-
-
-@lru_cache(maxsize=64)
-def _area_weights(source: int, target: int) -> Tensor:
-    """[target, source]: the share of each source pixel in each target pixel; rows sum to 1."""
-    edges = torch.arange(target + 1, dtype=torch.float64) * (source / target)
-    left, right = edges[:-1, None], edges[1:, None]
-    start = torch.arange(source, dtype=torch.float64)[None]
-    overlap = torch.minimum(right, start + 1) - torch.maximum(left, start)
-    return (overlap.clamp(min=0.0) * (target / source)).float()
-
-
-def area_resize(values: Tensor, width: int, height: int) -> Tensor:
-    """[H, W, C] → [height, width, C] by exact area averaging, also for ratios that are not whole.
-
-    Linear: pass premultiplied colours (see ``resize_rgba``).
-    """
-    if values.shape[0] % height == 0 and values.shape[1] % width == 0:
-        blocks = (height, values.shape[0] // height, width, values.shape[1] // width)
-        return values.reshape(*blocks, values.shape[2]).mean((1, 3))
-    rows = _area_weights(values.shape[0], height)
-    columns = _area_weights(values.shape[1], width)
-    flat = rows @ values.flatten(1)
-    return columns @ flat.view(height, values.shape[1], values.shape[2])
-
-
-def resize_rgba(picture: Tensor, width: int, height: int) -> Tensor:
-    """Straight-alpha RGBA [H, W, 4] in [0, 1] → the same at another size.
-
-    Colours are averaged with their alpha as weight; where nothing is covered they are 0.
-    """
-    if picture.shape[:2] == (height, width):
-        return picture
-    alpha = picture[..., 3:]
-    small = area_resize(torch.cat([picture[..., :3] * alpha, alpha], -1), width, height)
-    cover = small[..., 3:]
-    colour = torch.where(cover > 0, small[..., :3] / cover.clamp(min=1e-8), 0.0)
-    return torch.cat([colour, cover], -1).clamp_(0.0, 1.0)
-
-
-def resize_depth(depth: Tensor, width: int, height: int) -> Tensor:
-    """Planar depth [H, W] → another size: the mean over the covered part of each new pixel.
-
-    A pixel of which less than half is covered becomes 0 (no surface).
-    """
-    if depth.shape == (height, width):
-        return depth
-    valid = (depth > 0).float()
-    small = area_resize(torch.stack([depth, valid], -1), width, height)
-    return torch.where(small[..., 1] >= 0.5, small[..., 0] / small[..., 1].clamp(min=1e-8), 0.0)

@@ -1,11 +1,10 @@
-"""Pictures and videos on disk: PNG, MP4 and GIF, each complete or absent.
+"""Videos on disk: MP4 and GIF, each complete or absent.
 
 Input is float RGB in [0, 1], channel-last, row 0 at the top, already composited; values outside the
 range are clipped. A file gets its name only once it is whole.
 """
 
 import errno
-import io
 import os
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -18,27 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from training_core.files.atomic import sync_folder, write_bytes
-
-
-def to_uint8(pictures: ArrayLike) -> np.ndarray:
-    """Float [0, 1] of any shape to uint8, rounded. Raises ValueError on NaN or infinity."""
-    array = np.asarray(pictures, dtype=np.float32)
-    if not np.isfinite(array).all():
-        raise ValueError("a picture holds values that are not finite")
-    return (array.clip(0, 1) * 255 + 0.5).astype(np.uint8)
-
-
-def encode_png(picture: ArrayLike) -> bytes:
-    """PNG bytes of a picture [H, W], [H, W, 3] or [H, W, 4]."""
-    buffer = io.BytesIO()
-    Image.fromarray(to_uint8(picture)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def write_png(path: Path, picture: ArrayLike) -> None:
-    """Writes a picture [H, W], [H, W, 3] or [H, W, 4]."""
-    write_bytes(path, encode_png(picture))
+from blender_render.imaging.images import to_uint8
+from training_core.files.atomic import sync_folder
 
 
 def write_video(
@@ -46,23 +26,22 @@ def write_video(
     frames: ArrayLike,
     fps: float,
     *,
-    background: Sequence[float] = (1.0, 1.0, 1.0),
+    background: Sequence[float] | None = None,
     quality: int = 16,
 ) -> None:
-    """Writes frames [T, H, W, 3] as H.264 (yuv420p, BT.709), exactly T pictures.
+    """Writes frames [T, H, W, 3] as H.264 (yuv420p, BT.709), exactly T images.
 
-    An odd width or height is padded by one pixel of `background` at the right or the bottom: the
-    codec needs even sizes, and resizing to a multiple of 16 would move every pixel.
+    An odd width or height is padded by one pixel at the right or the bottom, of `background` or a
+    copy of the last one: the codec needs even sizes, and resizing would move every pixel.
     `quality` is x264's constant rate factor: 0 = lossless, 16 = no visible loss, 51 = worst.
     Raises ValueError on a wrong shape, OSError where the encoder fails.
     """
     pictures = _checked(frames)
-    count, height, width, _ = pictures.shape
-    if height % 2 or width % 2:
-        padded = np.empty((count, height + height % 2, width + width % 2, 3), np.uint8)
-        padded[:] = to_uint8(background)
-        padded[:, :height, :width] = pictures
-        pictures = padded
+    height, width = pictures.shape[1:3]
+    pictures = np.pad(pictures, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    if background is not None:
+        pictures[:, height:] = to_uint8(background)
+        pictures[:, :, width:] = to_uint8(background)
     # The matrix is named twice: the filter converts, the tags tell players how to undo it.
     # "faststart" lets a browser play before it has everything.
     command = [

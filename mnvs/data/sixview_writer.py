@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from blender_render.dataset import format as fmt
 from blender_render.geometry.cameras import SixViewRig, sixview_cameras
-from blender_render.imaging.images import encode_rgba
+from blender_render.imaging.images import encode_png, to_uint8
 from training_core.config import InputError
 from training_core.files.atomic import publish_directory
 
@@ -84,6 +83,6 @@ def _cameras(rig: SixViewRig, input_size: int, view_size: int, elevation: float)
 def _write_pictures(folder: Path, pictures: Tensor) -> None:
     """[T, 4, H, W] in [0, 1] as 000.png, 001.png, …"""
     folder.mkdir(parents=True)
-    pixels = (pictures.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8).movedim(1, -1).cpu()
-    for time, picture in enumerate(pixels.numpy()):
-        (folder / f"{fmt.picture_name(time)}.png").write_bytes(encode_rgba(picture))
+    for time, image in enumerate(to_uint8(pictures.float().movedim(1, -1).cpu())):
+        encoded = encode_png(image, compress_level=4)
+        (folder / f"{fmt.picture_name(time)}.png").write_bytes(encoded)

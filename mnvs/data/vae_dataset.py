@@ -10,6 +10,7 @@ from torch import Tensor
 from blender_render.dataset import format as fmt
 from blender_render.dataset.archive import open_tree
 from blender_render.dataset.readers import list_frames, read_sixview, read_views
+from blender_render.imaging.images import to_uint8
 from mnvs.encoders.vae_scaling import on_grey
 from training_core.config import InputError
 
@@ -61,7 +62,7 @@ def read_source(path: str | Path, view_size: int) -> Source:
 
 def to_bytes(pictures: Tensor) -> Tensor:
     """[0, 1] → uint8, rounded; a quarter of the memory, and exact for renders of that size."""
-    return (pictures.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8)
+    return torch.from_numpy(to_uint8(pictures))
 
 
 def to_unit(pictures: Tensor) -> Tensor:

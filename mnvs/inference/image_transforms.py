@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from blender_render.imaging.images import resize_rgba
+from blender_render.imaging.resize import resize_rgba
 from mnvs.encoders.vae_scaling import GREY, on_grey
 from training_core.config import InputError
 

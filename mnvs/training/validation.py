@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
+from blender_render.imaging.images import write_png
 from blender_render.imaging.metrics import mean_metrics
 from mnvs.data.dataset import Clip
 from mnvs.data.tiles import unpack_tile
@@ -71,8 +71,7 @@ class Validation:
         for number, (clip, tiles) in enumerate(zip(self.clips, videos, strict=True)):
             name = f"{number}_{clip.name}"
             by_clip[name] = video_scores(unpack_tile(tiles), unpack_tile(clip.tiles))
-            pixels = (contact_sheet(clip.tiles, tiles).movedim(0, -1) * 255.0).round().byte()
-            Image.fromarray(pixels.numpy()).save(folder / f"{name}.png")
+            write_png(folder / f"{name}.png", contact_sheet(clip.tiles, tiles).movedim(0, -1))
         return {**mean_metrics(list(by_clip.values()), math.nan), "clips": by_clip}
 
     def generate(self) -> list[Tensor]:

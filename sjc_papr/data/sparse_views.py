@@ -19,7 +19,7 @@ from blender_render.dataset.readers import (
     read_sample_info,
     read_sixview,
 )
-from blender_render.imaging.images import resize_rgba
+from blender_render.imaging.resize import resize_rgba
 from blender_render.rendering.frames import TOLERANCE
 from sjc_papr.data.config import DataConfig, SparseConfig
 from sjc_papr.data.loading import load_views

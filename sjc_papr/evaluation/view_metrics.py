@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from blender_render.dataset.format import depth_scale_for, encode_depth
 from blender_render.dataset.readers import Views
+from blender_render.imaging.depth import depth_scale_for, encode_depth
+from blender_render.imaging.images import write_png
 from blender_render.imaging.metrics import lpips_network, mean_metrics, psnr, ssim
 from sjc_papr.networks.model import Papr
 from sjc_papr.networks.renderer import render_cameras
@@ -52,6 +52,8 @@ def evaluate_views(
     Args:
         pictures: folder for ``PREFIX_000_{truth,prediction,depth}.png``; None writes none.
     """
+    if pictures is not None:
+        pictures.mkdir(parents=True, exist_ok=True)
     device = model.points.positions.device
     truths = views.composite(background)
     network = lpips_network()
@@ -76,8 +78,8 @@ def evaluate_views(
             )
             if pictures is not None:
                 stem = f"{prefix}_{i:03d}"
-                save_picture(pictures / f"{stem}_truth.png", truth[0])
-                save_picture(pictures / f"{stem}_prediction.png", rgb[0])
+                write_png(pictures / f"{stem}_truth.png", truth[0].cpu())
+                write_png(pictures / f"{stem}_prediction.png", rgb[0].cpu())
                 seen = torch.where(output.alpha[0] > 0.5, output.depth[0], 0.0)
                 encoded = encode_depth(
                     seen.clamp(0.0, farthest).cpu().numpy(), depth_scale_for(farthest)
@@ -99,10 +101,3 @@ def mean_view_metrics(metrics: Sequence[ViewMetrics]) -> dict[str, float | None]
     """Mean of every metric over the views that have it; None where none has."""
     rows = [{k: v for k, v in asdict(view).items() if k != "name"} for view in metrics]
     return mean_metrics(rows, None)
-
-
-def save_picture(path: Path, picture: Tensor) -> None:
-    """Write [H, W, 3] in [0, 1] as an 8-bit PNG."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = (picture * 255.0).round().clamp(0, 255).byte().cpu().numpy()
-    Image.fromarray(pixels).save(path)

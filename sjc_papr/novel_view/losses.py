@@ -15,7 +15,7 @@ from torch import Tensor
 
 from blender_render.dataset.readers import Views, composite
 from blender_render.geometry.cameras import Camera
-from blender_render.imaging.images import resize_rgba
+from blender_render.imaging.resize import resize_rgba
 from sjc_papr.networks.model import Papr
 from sjc_papr.networks.rays import camera_rays
 from sjc_papr.networks.renderer import RenderOutput, render

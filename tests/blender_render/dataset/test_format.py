@@ -14,7 +14,8 @@ from blender_render.dataset import format as fmt
 from blender_render.dataset.archive import ZipTree, open_tree
 from blender_render.dataset.readers import read_dataset_info, read_split
 from blender_render.geometry.cameras import Camera
-from blender_render.imaging.images import decode_depth, decode_rgba, encode_rgba
+from blender_render.imaging.depth import decode_depth, depth_scale_for, encode_depth
+from blender_render.imaging.images import decode_rgba, encode_png
 from training_core.config import InputError
 
 RNG = np.random.default_rng(0)
@@ -105,12 +106,12 @@ def test_frame_names() -> None:
 
 
 def test_depth_round_trip_within_half_a_count() -> None:
-    scale = fmt.depth_scale_for(4.0)
+    scale = depth_scale_for(4.0)
     depth = RNG.uniform(0.5, 4.0, (20, 30))
     depth[3:6] = 0.0
     depth[7, 7] = math.inf
     depth[8, 8] = scale / 100
-    read = decode_depth(fmt.encode_depth(depth, scale), scale, "here")
+    read = decode_depth(encode_depth(depth, scale), scale, "here")
     assert read.dtype == np.float32
     assert (read[3:6] == 0).all(), "no surface stays no surface"
     assert read[7, 7] == 0
@@ -123,12 +124,12 @@ def test_depth_round_trip_within_half_a_count() -> None:
 @pytest.mark.parametrize("value", [4.1, -0.1])
 def test_depth_that_does_not_fit_is_refused(value: float) -> None:
     with pytest.raises(ValueError, match="16 bits"):
-        fmt.encode_depth(np.full((2, 2), value), fmt.depth_scale_for(4.0))
+        encode_depth(np.full((2, 2), value), depth_scale_for(4.0))
 
 
 def test_pictures_round_trip() -> None:
     picture = RNG.integers(0, 256, (9, 7, 4)).astype(np.uint8)
-    assert np.array_equal(decode_rgba(encode_rgba(picture), "here"), picture)
+    assert np.array_equal(decode_rgba(encode_png(picture), "here"), picture)
 
 
 @pytest.mark.parametrize("prefix", ["", "balls/"])

@@ -16,7 +16,7 @@ from blender_render.dataset.readers import (
     read_dataset_info,
     read_views,
 )
-from blender_render.imaging.images import area_resize, resize_depth, resize_rgba
+from blender_render.imaging.resize import area_resize, resize_depth, resize_rgba
 from training_core.config import InputError
 
 

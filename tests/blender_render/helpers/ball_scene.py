@@ -12,7 +12,8 @@ import numpy as np
 from blender_render.dataset import format as fmt
 from blender_render.geometry.cameras import SIXVIEW_RIGS, Camera, multiview_cameras, sixview_cameras
 from blender_render.geometry.pose_checks import stack_poses
-from blender_render.imaging.images import encode_rgba
+from blender_render.imaging.depth import depth_scale_for, encode_depth
+from blender_render.imaging.images import encode_png
 
 # Centre, radius, colour. Unsymmetrical in every axis, inside the unit cube.
 Ball = tuple[tuple[float, float, float], float, tuple[float, float, float]]
@@ -81,16 +82,16 @@ def write_frame(
     ``change`` alters the cameras that are written, not those that draw.
     """
     cameras = cameras or ring_of_cameras()
-    scale = fmt.depth_scale_for(10.0)
+    scale = depth_scale_for(10.0)
     for split, first, last in (("train", 4, None), ("val", 3, 4), ("test", 0, 3)):
         chosen = cameras[first:last]
         names = [f"{split}/{fmt.picture_name(i)}" for i in range(len(chosen))]
         (folder / split).mkdir(parents=True)
         for camera, name in zip(chosen, names, strict=True):
             picture, depth = draw(camera, balls)
-            (folder / f"{name}.png").write_bytes(encode_rgba(picture))
+            (folder / f"{name}.png").write_bytes(encode_png(picture))
             if split == "test":
-                (folder / f"{name}_depth.png").write_bytes(fmt.encode_depth(depth, scale))
+                (folder / f"{name}_depth.png").write_bytes(encode_depth(depth, scale))
         deep = [f"{name}_depth.png" for name in names] if split == "test" else None
         written = [change(camera) for camera in chosen]
         fmt.write_transforms(folder, split, written, names, deep, scale if deep else None)
@@ -126,7 +127,7 @@ def write_sixview(folder: Path, frames: int = 2, size: int = 48) -> Path:
         (folder / name).mkdir(parents=True)
         for time in range(frames):
             picture, _ = draw(camera, posed(time))
-            (folder / name / f"{fmt.picture_name(time)}.png").write_bytes(encode_rgba(picture))
+            (folder / name / f"{fmt.picture_name(time)}.png").write_bytes(encode_png(picture))
     angles = zip(rig.azimuths_deg, rig.elevations_deg, cameras[1:], strict=True)
     fmt.write_sample_info(
         folder,

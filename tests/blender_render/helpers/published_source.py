@@ -10,7 +10,7 @@ from ball_scene import Ball, draw, edit_json, moved, posed
 from PIL import Image
 
 from blender_render.geometry.cameras import Camera, multiview_cameras
-from blender_render.imaging.images import encode_rgba
+from blender_render.imaging.images import encode_png
 
 SCALE, SHIFT = 40.0, np.array([1.0, -2.0, 3.0])
 ODD_CAMERA = 5
@@ -40,7 +40,7 @@ def write_source(root: Path, inverted: bool = True) -> Path:
         for index, camera in enumerate(source_cameras()):
             file = f"Camera_{index:02d}_{name}.png"
             picture, depth = draw(camera, in_source_units(posed(number)))
-            (root / name / file).write_bytes(encode_rgba(picture))
+            (root / name / file).write_bytes(encode_png(picture))
             grey = Image.fromarray((255 * depth / depth.max()).astype(np.uint8))
             grey.convert("LA").save(root / f"depth_{name}" / f"depth_{file}")
             pose = camera.cam_to_world

@@ -6,7 +6,7 @@ import numpy as np
 
 from blender_render.dataset import format as fmt
 from blender_render.geometry.cameras import SIXVIEW_RIGS, multiview_cameras, sixview_cameras
-from blender_render.imaging.images import encode_rgba
+from blender_render.imaging.images import encode_png
 
 
 def colour(dataset: int, view: int, frame: int) -> tuple[int, int, int]:
@@ -32,7 +32,7 @@ def write_dots(
     for view, name in enumerate(names):
         (folder / name).mkdir(parents=True)
         for frame in range(frames):
-            data = encode_rgba(picture(dataset, view, frame, size))
+            data = encode_png(picture(dataset, view, frame, size))
             (folder / name / f"{fmt.picture_name(frame)}.png").write_bytes(data)
     views = [
         {"azimuth_deg": a, "elevation_deg": e, "camera": fmt.camera_dict(c)}
@@ -54,7 +54,7 @@ def write_multiview(folder: Path, frames: int = 2, size: int = 32) -> Path:
             (inside / split).mkdir(parents=True)
             names = [f"{split}/{fmt.picture_name(i)}" for i in range(len(chosen))]
             for view, name in enumerate(names):
-                data = encode_rgba(picture(0, view, frame, size))
+                data = encode_png(picture(0, view, frame, size))
                 (inside / f"{name}.png").write_bytes(data)
             fmt.write_transforms(inside, split, chosen, names)
     info = {"frames": list(range(frames)), "resolution": [size, size]}

@@ -1,18 +1,17 @@
-"""Reading what is to be animated, and videos written and read back."""
+"""Reading what is to be animated."""
 
 from pathlib import Path
 from typing import Any
 
-import imageio.v3 as imageio
 import pytest
 import torch
 from moving_dots import write_dots
 from PIL import Image
 
 from blender_render.dataset.readers import read_sixview
+from blender_render.imaging.video import write_video
 from mnvs.encoders.vae_scaling import on_grey
 from mnvs.inference.input_reader import read_footage
-from mnvs.inference.videos import write_mp4
 from training_core.config import InputError
 
 
@@ -31,7 +30,7 @@ def test_every_kind_of_input(dots: Path, tmp_path: Path) -> None:
     one = read_footage(dots / "input" / "002.png")
     assert torch.equal(one.pictures, frames[2:3])
     solid = on_grey(frames.movedim(1, -1))
-    write_mp4(tmp_path / "clip.mp4", solid, 12.0)
+    write_video(tmp_path / "clip.mp4", solid.movedim(1, -1), 12.0)
     video = read_footage(tmp_path / "clip.mp4")
     assert video.pictures.shape == (6, 4, 32, 32) and video.fps == pytest.approx(12.0)
     assert (video.pictures[:, :3] - solid).abs().mean() < 0.02
@@ -64,12 +63,3 @@ def test_bad_input(tmp_path: Path, make: Any, message: str) -> None:
     with pytest.raises(InputError, match=message) as error:
         read_footage(make(tmp_path))
     assert "\n" not in str(error.value)
-
-
-def test_odd_sizes_are_padded_not_resized(tmp_path: Path) -> None:
-    frames = torch.rand(1, 3, 9, 7).repeat_interleave(2, 0)
-    write_mp4(tmp_path / "odd.mp4", frames, 5.0)
-    assert imageio.imread(tmp_path / "odd.mp4", plugin="FFMPEG").shape == (2, 10, 8, 3)
-    with pytest.raises(ValueError, match=r"\[T, 3, H, W\]"):
-        write_mp4(tmp_path / "bad.mp4", torch.rand(3, 9, 7), 5.0)
-    assert [p.name for p in tmp_path.iterdir()] == ["odd.mp4"]

@@ -14,7 +14,7 @@ from tiny_scene import draw_sphere, write_frame
 from blender_render.dataset import format as fmt
 from blender_render.dataset.readers import Views, read_views
 from blender_render.geometry.cameras import SIXVIEW_RIGS, Camera, multiview_cameras, sixview_cameras
-from blender_render.imaging.images import encode_rgba
+from blender_render.imaging.images import encode_png
 from sjc_papr.data.config import DataConfig
 from sjc_papr.data.sparse_views import SparseConfig, pick_views, sparse_views
 from training_core.config import ConfigError, InputError
@@ -38,7 +38,7 @@ def write_sixview(folder: Path, version: str, **info: Any) -> Path:
     for camera, name in zip(cameras, names, strict=True):
         (folder / name).mkdir(parents=True)
         for time in range(2):
-            data = encode_rgba(pixels_of(camera, time))
+            data = encode_png(pixels_of(camera, time))
             (folder / name / f"{fmt.picture_name(time)}.png").write_bytes(data)
     entries = [{"camera": fmt.camera_dict(camera)} for camera in cameras]
     content = {

@@ -10,7 +10,8 @@ from torch import Tensor
 from blender_render.dataset import format as fmt
 from blender_render.dataset.readers import Views
 from blender_render.geometry.cameras import Camera, multiview_cameras
-from blender_render.imaging.images import encode_rgba
+from blender_render.imaging.depth import depth_scale_for, encode_depth
+from blender_render.imaging.images import encode_png
 from sjc_papr.networks.config import AttentionConfig, ModelConfig
 from sjc_papr.networks.model import Papr
 from sjc_papr.networks.point_cloud import PointRows
@@ -18,7 +19,7 @@ from sjc_papr.networks.rays import RayBundle, camera_rays
 
 SIZE = (20, 16)
 RADIUS = 0.4
-DEPTH_SCALE = fmt.depth_scale_for(10.0)
+DEPTH_SCALE = depth_scale_for(10.0)
 Centre = tuple[float, float, float]
 ORIGIN = (0.0, 0.0, 0.0)
 
@@ -79,9 +80,9 @@ def write_frame(folder: Path, centre: Centre = ORIGIN) -> Path:
         for camera, name in zip(rig, names, strict=True):
             picture, depth = draw_sphere(camera, centre)
             pixels = np.rint(picture * 255.0).astype(np.uint8)
-            (folder / f"{name}.png").write_bytes(encode_rgba(pixels))
+            (folder / f"{name}.png").write_bytes(encode_png(pixels))
             if depths:
-                encoded = fmt.encode_depth(depth, DEPTH_SCALE)
+                encoded = encode_depth(depth, DEPTH_SCALE)
                 (folder / f"{name}_depth.png").write_bytes(encoded)
         scale = DEPTH_SCALE if depths else None
         fmt.write_transforms(folder, split, rig, names, depths, scale)

@@ -20,7 +20,7 @@ from tiny_scene import small_model
 from torch import Tensor
 
 from blender_render.dataset.readers import Views, composite
-from blender_render.imaging.images import resize_rgba
+from blender_render.imaging.resize import resize_rgba
 from sjc_papr.config import TrainConfig
 from sjc_papr.networks.model import Papr
 from sjc_papr.networks.rays import camera_rays
