@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import logging
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -37,7 +36,7 @@ from blender_render.imaging.images import decode_rgba, encode_png, to_uint8
 from blender_render.imaging.resize import resize_rgba
 from training_core.cli import EXIT_OK, EXIT_USAGE, set_up_logging
 from training_core.config import InputError
-from training_core.files.atomic import publish_directory
+from training_core.files.atomic import new_directory
 
 logger = logging.getLogger(__name__)
 
@@ -77,23 +76,12 @@ def convert(
         if fmt.is_complete(target, digest):
             logger.info("%s is complete already; nothing to do", target)
             return
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise InputError(f"{target}: exists and holds something else; choose another place")
-        sources = [published.read_frame(tree, name) for name in names]
-        to_world, scale = published.normalisation(sources)
-        work = target.parent / f".{target.name}.partial"
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-        try:
+        with new_directory(target) as work:
+            sources = [published.read_frame(tree, name) for name in names]
+            to_world, scale = published.normalisation(sources)
             quality = {f.name: _write_frame(tree, f, work, to_world, resolution) for f in sources}
             fmt.write_dataset_info(work, _info(source, sources, resolution, to_world, quality))
             fmt.mark_complete(work, digest)
-            if target.is_dir():
-                target.rmdir()
-            publish_directory(work, target)
-        except BaseException:
-            shutil.rmtree(work, ignore_errors=True)
-            raise
     count = len(sources[0].cameras)
     shares = [sum(_split_of(i) == split for i in range(count)) for split in fmt.SPLITS]
     logger.info("Each frame's pictures went %d to train, %d to val, %d to test.", *shares)

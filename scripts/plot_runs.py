@@ -69,10 +69,8 @@ def run(config: PlotConfig) -> None:
         axis.grid(alpha=0.3)
     axes[0][0].legend(fontsize=8)
     figure.tight_layout()
-    temporary = Path(config.output).with_suffix(".partial.png")
-    figure.savefig(temporary, dpi=110)
-    atomic.write_bytes(Path(config.output), temporary.read_bytes())
-    temporary.unlink()
+    with atomic.replacing(Path(config.output)) as part:
+        figure.savefig(part, format="png", dpi=110)
 
 
 def plan(config: PlotConfig) -> str:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime
-import fcntl
 import importlib.metadata
 import logging
 import os
@@ -16,8 +15,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from training_core.config import ConfigError, to_yaml
+from training_core.config import ConfigError, InputError, to_yaml
 from training_core.files import atomic
+from training_core.files.locks import acquire
 
 logger = logging.getLogger(__name__)
 
@@ -166,15 +166,10 @@ def _lock(path: Path) -> None:
     """Refuse a second process in one run folder; the system drops the lock when we end."""
     if path.resolve() in _locks:
         return
-    descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
+        _locks[path.resolve()] = acquire(path / ".lock")
+    except InputError:
         raise ConfigError(f"{path} is in use by another process") from None
-    except OSError as error:  # file systems without locks
-        logger.warning("cannot lock %s: %s", path, error.strerror)
-    _locks[path.resolve()] = descriptor
 
 
 def _compare(config_file: Path, config: Any, may_change: Collection[str]) -> None:

@@ -5,10 +5,8 @@ range are clipped. A file gets its name only once it is whole.
 """
 
 import errno
-import os
 import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from blender_render.imaging.images import to_uint8
-from training_core.files.atomic import sync_folder
+from training_core.files.atomic import replacing
 
 
 def write_video(
@@ -54,7 +52,8 @@ def write_video(
         *("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"),
         *("-movflags", "+faststart", "-f", "mp4"),
     ]
-    with _unfinished(path) as part:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as part:
         done = subprocess.run([*command, str(part)], input=pictures.tobytes(), capture_output=True)
         if done.returncode != 0:
             fault = done.stderr.decode(errors="replace").strip().replace("\n", "; ")
@@ -66,7 +65,8 @@ def write_gif(path: Path, frames: ArrayLike, fps: float) -> None:
     """Writes frames [T, H, W, 3] as an endless GIF (256 colours; times in steps of 10 ms)."""
     pictures = [Image.fromarray(picture) for picture in _checked(frames)]
     milliseconds = max(20, round(100 / fps) * 10)  # browsers slow anything shorter down to 100 ms
-    with _unfinished(path) as part:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as part:
         pictures[0].save(
             part, "GIF", save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0
         )
@@ -77,18 +77,3 @@ def _checked(frames: ArrayLike) -> np.ndarray:
     if pictures.ndim != 4 or pictures.shape[-1] != 3 or 0 in pictures.shape:
         raise ValueError(f"expected pictures [T, H, W, 3], got {list(pictures.shape)}")
     return pictures
-
-
-@contextmanager
-def _unfinished(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` that becomes `path` where the block succeeds, else goes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield part
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
-        sync_folder(path.parent)
-    finally:
-        part.unlink(missing_ok=True)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from training_core.files.atomic import write_text
+from training_core.files.locks import locked
 
 FAILURES_FILE = "failures.jsonl"
 REASONS = {
@@ -43,7 +41,7 @@ def record_outcome(output: Path, asset: str, failure: dict[str, Any] | None) -> 
 
     Several processes may share the folder (Slurm array tasks), hence the lock.
     """
-    with _locked(output / f".{FAILURES_FILE}.lock"):
+    with locked(output / f".{FAILURES_FILE}.lock"):
         path = output / FAILURES_FILE
         lines = read_failures(output)
         kept = [line for line in lines if line.get("asset") != asset]
@@ -59,10 +57,3 @@ def read_failures(output: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield

@@ -8,7 +8,6 @@ when all is done is the completion marker written and the folder renamed (or pac
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import logging
@@ -18,9 +17,8 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +27,8 @@ from blender_render.dataset import format as fmt
 from blender_render.rendering.asset_failures import AssetFailure
 from blender_render.rendering.config import RenderConfig, effective
 from training_core.config import InputError
-from training_core.files.atomic import publish_directory, sync_folder, write_json
+from training_core.files.atomic import publish_directory, replacing, write_json
+from training_core.files.locks import locked
 from training_core.stopping import Stopped
 
 logger = logging.getLogger(__name__)
@@ -39,6 +38,7 @@ BUILTIN_SOURCES = tuple(
     Path(__file__).parents[1] / "blender" / name
     for name in ("demo_character.py", "demo_paint.py", "solids.py")
 )
+# A killed start may hold its lock for a moment longer.
 LOCK_PATIENCE_S = 10.0
 JOB_FILE = "job.json"
 DONE_FOLDER = ".done"
@@ -127,7 +127,7 @@ def render_asset(
     output, target = Path(config.output), target_of(config, asset)
     sha256 = asset.sha256()
     wanted = dataset_hash(config, sha256)
-    with _lock(output / f".{asset.name}.lock"):
+    with locked(output / f".{asset.name}.lock", LOCK_PATIENCE_S):
         if fmt.is_complete(target, wanted):
             return False
         if target.exists() and not fmt.is_complete(target):
@@ -171,10 +171,8 @@ def _publish(work: Path, target: Path, wanted: str) -> None:
     if target.is_dir():  # an older dataset, made from another config or asset
         shutil.rmtree(target)
     if target.suffix == ".zip":
-        packed = work.with_suffix(".zip")
-        pack(work, packed)
-        os.replace(packed, target)
-        sync_folder(target.parent)
+        with replacing(target, temporary=work.with_suffix(".zip")) as packed:
+            pack(work, packed)
         shutil.rmtree(work)
     else:
         publish_directory(work, target)
@@ -187,8 +185,6 @@ def pack(folder: Path, archive: Path) -> None:
             entry = zipfile.ZipInfo(path.relative_to(folder).as_posix())
             entry.external_attr = 0o644 << 16
             writer.writestr(entry, path.read_bytes())
-    with archive.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def _run_worker(
@@ -263,19 +259,3 @@ def _blender_version() -> str:
         return version("bpy")
     except PackageNotFoundError:
         raise InputError("rendering needs Blender as a module: pip install bpy") from None
-
-
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """One process per dataset. A little patience, for a killed start whose lock is just going."""
-    with path.open("w") as handle:
-        deadline = time.monotonic() + LOCK_PATIENCE_S
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise InputError(f"{path} is held: another process renders this") from None
-                time.sleep(0.1)
-        yield

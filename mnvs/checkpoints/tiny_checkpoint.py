@@ -10,7 +10,6 @@
 
 import dataclasses
 import math
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from mnvs.checkpoints.encoder_loading import INDEX_FILE, PROMPT_FOLDER
 from mnvs.encoders.preprocessing import CONFIG_FILE, Preprocessing
 from mnvs.encoders.prompt import RAMP_KEY, EmptyPrompt
 from training_core.config import InputError, option
-from training_core.files.atomic import write_json
+from training_core.files.atomic import new_directory, write_json
 
 TOKENS = 77
 # Zero123++ v1.2 (facts: its scheduler_config.json); trailing spacing as in all its examples.
@@ -101,16 +100,13 @@ def build(config: TinyConfig) -> TinyCheckpoint:
     folder = Path(config.folder)
     if folder.exists():
         raise InputError(f"{folder}: exists already; choose another folder")
-    work = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(work, ignore_errors=True)
     made = TinyCheckpoint(folder / "zero123plus", folder / "svd", folder / "animatediff")
     # Weights come from torch's global generator; the caller's must not be disturbed.
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), new_directory(folder) as work:
         torch.manual_seed(config.seed)
         _write_zero123plus(config, work / made.zero123plus.name)
         temporal_unet(config).save_pretrained(work / made.svd.name / "unet")
         motion_adapter(config).save_pretrained(work / made.animatediff.name)
-    work.rename(folder)
     return made
 
 

@@ -8,8 +8,6 @@ out of date, several processes and runs can share a folder, and a damaged entry 
 import dataclasses
 import hashlib
 import logging
-import os
-import uuid
 from pathlib import Path
 
 import torch
@@ -121,10 +119,7 @@ class EncodedDataset:
             logger.warning("%s is damaged (%s); it is made again", path, error)
         encoded = self._encode(video)
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A name of its own, because other machines may be writing the same entry.
-        aside = path.with_name(f"{uuid.uuid4().hex}.tmp")
-        write_tensors(aside, encoded)
-        os.replace(aside, path)
+        write_tensors(path, encoded)
         return encoded
 
     def _path(self, video: int) -> Path:

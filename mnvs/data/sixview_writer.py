@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,7 @@ from torch import Tensor
 from blender_render.dataset import format as fmt
 from blender_render.geometry.cameras import SixViewRig, sixview_cameras
 from blender_render.imaging.images import encode_png, to_uint8
-from training_core.config import InputError
-from training_core.files.atomic import publish_directory
+from training_core.files.atomic import new_directory
 
 
 def write_sixview_dataset(
@@ -46,11 +44,7 @@ def write_sixview_dataset(
     square = inputs.shape[-1] == inputs.shape[-2] and views.shape[-1] == views.shape[-2]
     if views.shape[:3] != (frames, 6, 4) or inputs.shape[1] != 4 or not square:
         raise ValueError(f"inputs {list(inputs.shape)} and views {list(views.shape)} do not fit")
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise InputError(f"{target}: exists and holds something else; choose another place")
-    work = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(work, ignore_errors=True)
-    try:
+    with new_directory(target) as work:
         _write_pictures(work / fmt.INPUT_FOLDER, inputs)
         for index in range(6):
             _write_pictures(work / fmt.view_folder(index), views[:, index])
@@ -58,12 +52,6 @@ def write_sixview_dataset(
         written = {"rig": rig_name, "num_frames": frames, "fps": fps, "resolution": views.shape[-1]}
         fmt.write_sample_info(work, written | cameras | dict(info or {}))
         fmt.mark_complete(work, config_hash)
-        if target.is_dir():
-            target.rmdir()
-        publish_directory(work, target)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
 
 
 def _cameras(rig: SixViewRig, input_size: int, view_size: int, elevation: float) -> dict[str, Any]:

@@ -3,27 +3,37 @@
 import contextlib
 import json
 import os
+import shutil
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from training_core.config import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write `data` to `path` by way of a temporary file in the same folder.
+@contextlib.contextmanager
+def replacing(path: Path, *, temporary: Path | None = None) -> Iterator[Path]:
+    """A temporary name beside `path`, for the block to write; it becomes `path` at the end.
+
+    Where the block fails, what it wrote is removed and the old content of `path` stays.
+
+    Args:
+        temporary: use this name, so that a later start overwrites what a killed one left. By
+            default the name is unique, since another machine may be writing the same file.
 
     Raises:
-        OSError: with `filename` set; the old content of `path` is then untouched.
+        OSError: with `filename` set.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary or path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
         with naming(path):
-            with open(temporary, "wb") as file:
-                file.write(data)
-                file.flush()
+            yield temporary
+            with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
             os.replace(temporary, path)
     except BaseException:
@@ -31,6 +41,12 @@ def write_bytes(path: Path, data: bytes) -> None:
             temporary.unlink()
         raise
     sync_folder(path.parent)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path`; see `replacing`."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -59,6 +75,30 @@ def tensor_bytes(tensors: "Mapping[str, Tensor]") -> bytes:
             for name, tensor in tensors.items()
         }
     )
+
+
+@contextlib.contextmanager
+def new_directory(final: Path) -> Iterator[Path]:
+    """An empty folder `.NAME.partial` beside `final`, which becomes `final` after the block.
+
+    What a killed start left there is removed first; where the block fails, so is what it wrote.
+
+    Raises:
+        InputError: `final` is a file, or a folder that is not empty.
+    """
+    if final.exists() and (not final.is_dir() or any(final.iterdir())):
+        raise InputError(f"{final}: exists and holds something else; choose another place")
+    partial = final.with_name(f".{final.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if final.is_dir():
+            final.rmdir()
+        publish_directory(partial, final)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
 
 
 def publish_directory(temporary: Path, final: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from training_core.config import InputError
 from training_core.files import atomic
 
 
@@ -77,3 +78,36 @@ def test_publish_directory(tmp_path: Path) -> None:
     atomic.publish_directory(tmp_path / "new", tmp_path / "final")
     assert (tmp_path / "final" / "deep" / "a").read_text() == "x"
     assert os.listdir(tmp_path) == ["final"]
+
+
+def test_a_replaced_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    with atomic.replacing(path) as part:
+        part.write_text("new")
+        assert os.listdir(tmp_path) == [part.name]
+    with pytest.raises(RuntimeError), atomic.replacing(path) as part:
+        part.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "new" and os.listdir(tmp_path) == ["a.txt"]
+    left = tmp_path / "left"
+    left.write_text("what a killed start wrote")
+    with atomic.replacing(path, temporary=left) as part:
+        part.write_text("newer")
+    assert path.read_text() == "newer" and os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_new_directory_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    final = tmp_path / "data"
+    final.mkdir()
+    (tmp_path / ".data.partial").mkdir()
+    (tmp_path / ".data.partial" / "old").write_text("what a killed start left")
+    with atomic.new_directory(final) as work:
+        (work / "a").write_text("x")
+    assert os.listdir(tmp_path) == ["data"] and os.listdir(final) == ["a"]
+    with pytest.raises(InputError, match="data: exists and holds something else"):  # noqa: SIM117
+        with atomic.new_directory(final):
+            pass
+    with pytest.raises(RuntimeError), atomic.new_directory(tmp_path / "other") as work:
+        (work / "a").write_text("x")
+        raise RuntimeError
+    assert os.listdir(tmp_path) == ["data"]

@@ -1,0 +1,51 @@
+"""Locks between processes, also on different machines; the system drops them when one ends."""
+
+import contextlib
+import fcntl
+import logging
+import math
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from training_core.config import InputError
+
+logger = logging.getLogger(__name__)
+
+
+def acquire(path: Path, patience_s: float = 0.0) -> int:
+    """Lock the file `path`, made if need be; returns its descriptor, which `os.close` unlocks.
+
+    File systems that know no locks are tolerated, with a warning.
+
+    Args:
+        patience_s: how long to wait for a process that holds the lock.
+
+    Raises:
+        InputError: another process still holds it.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                os.close(descriptor)
+                raise InputError(f"{path} is held by another process") from None
+            time.sleep(0.1)
+        except OSError as error:
+            logger.warning("cannot lock %s: %s", path, error.strerror)
+            return descriptor
+
+
+@contextlib.contextmanager
+def locked(path: Path, patience_s: float = math.inf) -> Iterator[None]:
+    """Hold the lock on `path` during the block; see `acquire`."""
+    descriptor = acquire(path, patience_s)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
