@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from blender_render.dataset.readers import read_sample_info, read_sixview
+from blender_render.geometry.cameras import SIXVIEW_RIGS
 from mnvs.encoders.vae_scaling import GREY, on_grey
 from training_core.checks import at_least
 from training_core.config import InputError, option
@@ -34,7 +35,7 @@ class DataConfig:
     rig: str = option(
         "",
         "whose six views the checkpoint makes; empty = the pipeline's own, v1.2 with zero123plus",
-        choices=("", "v1.1", "v1.2"),
+        choices=("", *SIXVIEW_RIGS),
     )
     cache: str = option("", "folder for encoded frames, made once and kept; empty = in memory")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from blender_render.geometry.cameras import SIXVIEW_RIGS
 from mnvs.inference.matting import HIGH, LOW
 from training_core.checks import at_least, in_unit_interval
 from training_core.config import option, section
@@ -74,8 +75,8 @@ class ModelSourceConfig:
         given = [name for name in ("run", "pipeline", "zero123plus") if getattr(self, name)]
         if len(given) != 1:
             raise ValueError(f"give one of run, pipeline and zero123plus, not {given or 'none'}")
-        if self.rig not in ("", "v1.1", "v1.2"):
-            raise ValueError(f"rig {self.rig!r} is not v1.1 or v1.2")
+        if self.rig not in ("", *SIXVIEW_RIGS):
+            raise ValueError(f"rig {self.rig!r} is not {' or '.join(SIXVIEW_RIGS)}")
         for name, sources in _GOES_WITH.items():
             default = type(self).__dataclass_fields__[name].default
             if getattr(self, name) != default and given[0] not in sources:

@@ -3,26 +3,10 @@
 from dataclasses import dataclass
 
 from sjc_papr.novel_view.geometry_config import NearConfig, SmoothConfig, TargetConfig
-from sjc_papr.score_models.zero123.config import Zero123Config
+from sjc_papr.novel_view.score_loading import ScoreConfig
 from sjc_papr.training.config import WatchConfig
 from training_core.checks import at_least, in_unit_interval, positive
 from training_core.config import option, section
-
-
-@dataclass
-class ScoreConfig:
-    """Which score model, and where it lies."""
-
-    model: str = option(
-        "prior",
-        "prior = the small one of sjc_papr.train_prior, zero123 = Zero-1-to-3",
-        choices=("prior", "zero123"),
-    )
-    prior: str = option("", "folder of the prior, as sjc_papr.train_prior leaves it")
-    zero123: Zero123Config = section(Zero123Config, "the published model")
-    precision: str = option(
-        "auto", "of the prior; see sjc_papr.train", choices=("auto", "float32", "bfloat16")
-    )
 
 
 @dataclass

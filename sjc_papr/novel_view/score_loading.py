@@ -1,11 +1,29 @@
-"""From settings to a score model."""
+"""Which score model Score Jacobian Chaining asks, and how it is found and loaded."""
+
+from dataclasses import dataclass
 
 import torch
 
-from sjc_papr.novel_view.config import ScoreConfig
 from sjc_papr.prior.score_model import PixelPrior, read_network
 from sjc_papr.score_models.base import ScoreModel
-from training_core.config import ConfigError
+from sjc_papr.score_models.zero123.config import Zero123Config
+from training_core.config import ConfigError, option, section
+
+
+@dataclass
+class ScoreConfig:
+    """Which score model, and where it lies."""
+
+    model: str = option(
+        "prior",
+        "prior = the small one of sjc_papr.train_prior, zero123 = Zero-1-to-3",
+        choices=("prior", "zero123"),
+    )
+    prior: str = option("", "folder of the prior, as sjc_papr.train_prior leaves it")
+    zero123: Zero123Config = section(Zero123Config, "the published model")
+    precision: str = option(
+        "auto", "of the prior; see sjc_papr.train", choices=("auto", "float32", "bfloat16")
+    )
 
 
 def check_score(config: ScoreConfig) -> None:

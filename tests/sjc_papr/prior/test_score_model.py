@@ -10,8 +10,7 @@ from tiny_prior import NETWORK, awake, camera
 
 from blender_render.geometry.cameras import Camera
 from sjc_papr.networks.rays import camera_rays
-from sjc_papr.novel_view.config import ScoreConfig
-from sjc_papr.novel_view.score_loading import check_score, load_score
+from sjc_papr.novel_view.score_loading import ScoreConfig, check_score, load_score
 from sjc_papr.prior.network import PriorNetwork, PriorNetworkConfig
 from sjc_papr.prior.score_model import FACTS_FILE, WEIGHTS_FILE, PixelPrior, prior_rays, save_prior
 from training_core.config import ConfigError, InputError
