@@ -1,4 +1,4 @@
-"""Generate T frames of six views from one picture or a video of a camera that stands still.
+"""Generate T frames of six views from one image or a video of a camera that stands still.
 
 ``python -m mnvs.generate --config configs/mnvs/generate.yaml input=fox.png output=outputs/fox
 model.run=runs/mnvs/NAME``
@@ -130,7 +130,7 @@ def load_pipeline(source: ModelSource, config: GenerateConfig) -> MNVSPipeline:
             variant=variant,
         )
     if source.lora:
-        Lora.load(pipeline.unet, Path(source.lora), config.model.lora_scale).fold()
+        Lora.load(pipeline.unet, Path(source.lora), config.model.lora_scale).merge_and_unload()
     if config.offload == "model":
         pipeline.enable_model_cpu_offload(device=device)
     elif config.offload == "sequential":
@@ -147,11 +147,11 @@ def read_input(config: GenerateConfig, source: ModelSource) -> Footage:
         InputError: nothing usable is there.
     """
     if not config.input:
-        raise ConfigError("input is missing: which picture or video?")
+        raise ConfigError("input is missing: which image or video?")
     footage = read_footage(config.input)
     clip = config.clip
-    if source.condition == "image" or len(footage.pictures) == 1:
-        return Footage(footage.take(1, clip.start).pictures, footage.fps)
+    if source.condition == "image" or len(footage.images) == 1:
+        return Footage(footage.take(1, clip.start).images, footage.fps)
     return footage.take(clip.frames or source.frames, clip.start, clip.stride)
 
 
@@ -162,8 +162,8 @@ def generate(
     clip, sampling = config.clip, config.sampling
     with progress(sampling.steps, description="generate") as bar:
         return pipeline(
-            footage.pictures,
-            (clip.frames or source.frames) if len(footage.pictures) == 1 else None,
+            footage.images,
+            (clip.frames or source.frames) if len(footage.images) == 1 else None,
             sampling.steps,
             sampling.guidance,
             generator=torch.Generator().manual_seed(sampling.seed),
@@ -194,11 +194,11 @@ def write_result(
 ) -> Path:
     """The six-view dataset and the videos; returns the dataset's folder.
 
-    The input view is that of the input, with its own opacity; one picture stands for all frames.
+    The input view is that of the input, with its own opacity; one image stands for all frames.
     """
     folder = Path(config.output)
     frames, view_size = len(output.tiles), output.views.shape[-1]
-    shown = square_rgba(footage.pictures, recentre=config.clip.recentre)
+    shown = square_rgba(footage.images, recentre=config.clip.recentre)
     shown = resize(shown, view_size).expand(frames, -1, -1, -1)
     views = matte_from_grey(output.views, low=config.matte_low, high=config.matte_high)
     settings = to_plain(config)
@@ -232,7 +232,7 @@ def run(config: GenerateConfig) -> None:
     _refuse_existing(config)
     footage = read_input(config, source)
     # Whatever is wrong is said before networks load.
-    square_rgba(footage.pictures, recentre=config.clip.recentre)
+    square_rgba(footage.images, recentre=config.clip.recentre)
     make_plan(config, source, footage)
     prepare_cpu(config.threads)
     pipeline = load_pipeline(source, config)
@@ -259,7 +259,7 @@ def plan(config: GenerateConfig) -> str:
     source = find_source(config)
     _refuse_existing(config)
     footage = read_input(config, source)
-    square_rgba(footage.pictures, recentre=config.clip.recentre)
+    square_rgba(footage.images, recentre=config.clip.recentre)
     return describe(config, source, footage, frames_per_second(config, footage))
 
 

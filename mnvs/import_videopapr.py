@@ -6,10 +6,10 @@ What is published: per frame ``NN_input.png``, the input view, and ``NN_gt.png``
 2 columns; both 512x512, the tile squashed from 2:3 to square, all pixels opaque, the object on pure
 white. The tile is stretched back to 2:3 before it is cut into views.
 
-Opacity is estimated, because our pictures carry it: white pixels become transparent, and pixels at
+Opacity is estimated, because our images carry it: white pixels become transparent, and pixels at
 the outline, which are mixtures of object and white, get the share that their colour lies between
 white and the object's colour beside them. White spots on the object become holes; ``--opaque``
-leaves the pictures as they are (``validate`` then reports that they have no background).
+leaves the images as they are (``validate`` then reports that they have no background).
 
 Cameras are the rig of the project's renderer: v1.1 angles, field of view 49.13 degrees, distance
 1.5, which clips wide objects.
@@ -53,12 +53,12 @@ def import_sample(
 
     Args:
         source: folder or .zip with NN_input.png and NN_gt.png.
-        view_size: side of the pictures written; 256 keeps the tile's horizontal resolution.
+        view_size: side of the images written; 256 keeps the tile's horizontal resolution.
         fps: not published; written into the dataset.
         opaque: keep the white background.
 
     Raises:
-        InputError: pictures are missing or damaged, or the target holds something else.
+        InputError: images are missing or damaged, or the target holds something else.
     """
     settings = {"importer": IMPORTER_VERSION, "size": view_size, "fps": fps, "opaque": opaque}
     with open_tree(source) as tree:
@@ -68,19 +68,19 @@ def import_sample(
             logger.info("%s is complete already; nothing to do", target)
             return
         _refuse_occupied(target)
-        inputs = torch.stack([_picture(tree, f"{n}_input.png") for n in frames])
-        tiles = torch.stack([_picture(tree, f"{n}_gt.png") for n in frames])
+        inputs = torch.stack([_image(tree, f"{n}_input.png") for n in frames])
+        tiles = torch.stack([_image(tree, f"{n}_gt.png") for n in frames])
     views = unpack_tile(_resize(tiles, 3 * view_size, 2 * view_size))
-    pictures = torch.cat([_resize(inputs, view_size, view_size)[:, None], views], dim=1)
+    images = torch.cat([_resize(inputs, view_size, view_size)[:, None], views], dim=1)
     if opaque:
-        pictures = torch.cat([pictures, torch.ones_like(pictures[..., :1, :, :])], dim=-3)
+        images = torch.cat([images, torch.ones_like(images[..., :1, :, :])], dim=-3)
     else:
-        pictures = matte_from_white(pictures)
+        images = matte_from_white(images)
     rig = replace(SIXVIEW_RIGS["v1.1"], distance=_DISTANCE)
     write_sixview_dataset(
         target,
-        inputs=pictures[:, 0],
-        views=pictures[:, 1:],
+        inputs=images[:, 0],
+        views=images[:, 1:],
         rig=rig,
         rig_name="v1.1",
         fps=fps,
@@ -98,7 +98,7 @@ def describe(source: Path, target: Path, view_size: int) -> str:
     """What ``--dry-run`` prints.
 
     Raises:
-        InputError: see ``import_sample``; pictures are not opened.
+        InputError: see ``import_sample``; images are not opened.
     """
     with open_tree(source) as tree:
         frames = _frames(tree)
@@ -111,15 +111,15 @@ def _refuse_occupied(target: Path) -> None:
         raise InputError(f"{target}: exists and holds something else; choose another place")
 
 
-def matte_from_white(pictures: Tensor) -> Tensor:
+def matte_from_white(images: Tensor) -> Tensor:
     """RGB [..., 3, H, W] of an object on pure white → straight-alpha RGBA [..., 4, H, W].
 
-    Composited over white, the result is the given picture, except where an outline pixel is
+    Composited over white, the result is the given image, except where an outline pixel is
     darker or more saturated than the object beside it.
     """
-    flat = pictures.flatten(0, -4) if pictures.ndim > 3 else pictures[None]
+    flat = images.flatten(0, -4) if images.ndim > 3 else images[None]
     covered = (flat.amin(1, keepdim=True) < _WHITE).float()
-    # Mixtures are at most two pixels thick: the pictures were resized once, by an unknown filter.
+    # Mixtures are at most two pixels thick: the images were resized once, by an unknown filter.
     inner = -F.max_pool2d(-F.pad(covered, (2, 2, 2, 2), value=1.0), 5, 1)
     beside, known = _mean_beside(flat, inner, 7)
     # Thin parts, all outline, take the colour of whatever is not far.
@@ -129,44 +129,44 @@ def matte_from_white(pictures: Tensor) -> Tensor:
     span = (1.0 - beside).square().sum(1, keepdim=True)
     share = ((1.0 - flat) * (1.0 - beside)).sum(1, keepdim=True) / span.clamp(min=1e-6)
     alpha = torch.where(known, share.clamp(0.0, 1.0), covered)
-    # The colour that, with this alpha over white, gives the picture back.
+    # The colour that, with this alpha over white, gives the image back.
     colour = (1.0 - (1.0 - flat) / alpha.clamp(min=1e-3)).clamp(0.0, 1.0) * (alpha > 0)
-    return torch.cat([colour, alpha], 1).view(*pictures.shape[:-3], 4, *pictures.shape[-2:])
+    return torch.cat([colour, alpha], 1).view(*images.shape[:-3], 4, *images.shape[-2:])
 
 
-def _mean_beside(pictures: Tensor, inner: Tensor, size: int) -> tuple[Tensor, Tensor]:
+def _mean_beside(images: Tensor, inner: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Mean colour [N, 3, H, W] of the inner pixels in a square around each, and whether any is."""
     weight = F.avg_pool2d(inner, size, 1, size // 2)
-    total = F.avg_pool2d(pictures * inner, size, 1, size // 2)
+    total = F.avg_pool2d(images * inner, size, 1, size // 2)
     return total / weight.clamp(min=1e-6), weight > 0
 
 
 def _frames(tree: Tree) -> list[str]:
-    """Numbers, as written, of the frames that have both pictures; both must be there."""
+    """Numbers, as written, of the frames that have both images; both must be there."""
     found: dict[str, set[str]] = {}
     for name in tree.list():
         if match := _NAME.fullmatch(name):
             found.setdefault(match[1], set()).add(match[2])
     if not found:
-        raise InputError(f"{tree.label()}: holds no pictures NN_input.png and NN_gt.png")
+        raise InputError(f"{tree.label()}: holds no images NN_input.png and NN_gt.png")
     for number, kinds in found.items():
         for kind in {"input", "gt"} - kinds:
             raise InputError(f"{tree.label(f'{number}_{kind}.png')}: file is missing")
     return sorted(found, key=int)
 
 
-def _picture(tree: Tree, rel: str) -> Tensor:
+def _image(tree: Tree, rel: str) -> Tensor:
     """RGB [3, H, W] in [0, 1]; where alpha is not 1, over white."""
     pixels = torch.from_numpy(decode_rgba(tree.read_bytes(rel), tree.label(rel)).copy())
     rgba = pixels.movedim(-1, 0).float() / 255.0
     return torch.lerp(torch.ones(()), rgba[:3], rgba[3:])
 
 
-def _resize(pictures: Tensor, height: int, width: int) -> Tensor:
+def _resize(images: Tensor, height: int, width: int) -> Tensor:
     size = (height, width)
-    if pictures.shape[-2:] == size:
-        return pictures
-    resized = F.interpolate(pictures, size, mode="bilinear", antialias=True, align_corners=False)
+    if images.shape[-2:] == size:
+        return images
+    resized = F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
     return resized.clamp(0.0, 1.0)
 
 

@@ -16,7 +16,7 @@ import torch
 from diffusers import AutoencoderKL
 
 from mnvs.checkpoints.tiny_checkpoint import new_vae
-from mnvs.data.vae_dataset import CropSampler, Source, read_source, to_unit
+from mnvs.data.vae_dataset import CropSampler, ImageSource, read_source, to_unit
 from mnvs.training.vae_trainer import (
     VaeTrainer,
     latent_moments,
@@ -171,7 +171,7 @@ def run(config: TrainVaeConfig) -> None:
 
 def _fit(
     trainer: VaeTrainer,
-    sources: Sequence[Source],
+    sources: Sequence[ImageSource],
     folder: RunFolder,
     log: VaeLogConfig,
     stop: StopSignals,
@@ -207,7 +207,7 @@ def _fit(
 
 
 def _validate(
-    vae: AutoencoderKL, sources: Sequence[Source], metrics: MetricsLog, step: int
+    vae: AutoencoderKL, sources: Sequence[ImageSource], metrics: MetricsLog, step: int
 ) -> None:
     scores = reconstruction_psnr(vae, sources)
     named = {f"val/psnr_{name}": score for name, score in scores.items()}
@@ -233,7 +233,7 @@ def plan(config: TrainVaeConfig) -> str:
     )
 
 
-def _read(config: TrainVaeConfig) -> list[Source]:
+def _read(config: TrainVaeConfig) -> list[ImageSource]:
     if not config.data.paths:
         raise ConfigError("data.paths is missing: which pictures?")
     sources = [read_source(path, config.data.view_size) for path in config.data.paths]

@@ -50,7 +50,7 @@ class TinyConfig:
 
     folder: str = option("models/tiny", "folder to write; must not exist yet")
     vae: str = option("", "folder of a VAE fitted by mnvs.train_vae; empty = random weights")
-    view_size: int = option(64, "side of one view and of the input picture, pixels")
+    view_size: int = option(64, "side of one view and of the input image, pixels")
     vae_channels: list[int] = option(
         [16, 32, 32], "random VAE: channels of its levels; each level but the last halves the size"
     )
@@ -177,9 +177,9 @@ def new_vae(channels: Sequence[int], sample_size: int, layers: int = 1) -> Autoe
 
 @torch.no_grad()
 def vision_encoder(config: TinyConfig) -> CLIPVisionModelWithProjection:
-    """A random CLIP vision encoder that tells pictures apart.
+    """A random CLIP vision encoder that tells images apart.
 
-    Random layers add little to their position embeddings, so that all pictures would get nearly
+    Random layers add little to their position embeddings, so that all images would get nearly
     the same embedding; the last normalisation is set to give each channel mean 0 and deviation 1
     over blurred noise amid grey.
     """
@@ -195,8 +195,8 @@ def vision_encoder(config: TinyConfig) -> CLIPVisionModelWithProjection:
         )
     ).eval()
     blobs = F.pad(torch.randn(256, 3, 6, 6), (3, 3, 3, 3))
-    pictures = (0.5 + 0.3 * F.interpolate(blobs, config.view_size, mode="bicubic")).clamp(0, 1)
-    states = vision.vision_model(_clip_processing(config)(pictures)).pooler_output
+    images = (0.5 + 0.3 * F.interpolate(blobs, config.view_size, mode="bicubic")).clamp(0, 1)
+    states = vision.vision_model(_clip_processing(config)(images)).pooler_output
     norm = vision.vision_model.post_layernorm
     norm.weight.copy_(1.0 / states.std(0))
     norm.bias.copy_(-states.mean(0) / states.std(0))

@@ -31,7 +31,7 @@ class DataConfig:
         "what the network is shown: image = the input view's first frame, video = all its frames",
         choices=("image", "video"),
     )
-    condition_size: int = option(320, "height of the input picture in pixels")
+    condition_size: int = option(320, "height of the input image in pixels")
     rig: str = option(
         "",
         "whose six views the checkpoint makes; empty = the pipeline's own, v1.2 with zero123plus",
@@ -40,7 +40,7 @@ class DataConfig:
     cache: str = option("", "folder for encoded frames, made once and kept; empty = in memory")
 
     def validate(self) -> None:
-        """Raises ValueError on clips and pictures that cannot be."""
+        """Raises ValueError on clips and images that cannot be."""
         at_least(1, frames=self.frames)
         at_least(16, view_size=self.view_size, condition_size=self.condition_size)
         if not self.strides or min(self.strides) < 1:
@@ -48,7 +48,7 @@ class DataConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class Window:
+class ClipRange:
     """Which frames of which video: ``frames`` counts from 0, ``fps`` is that of the clip."""
 
     video: int
@@ -63,7 +63,7 @@ class Clip:
     Attributes:
         tiles: [T, 3, 3·h, 2·w], six views each (see ``mnvs.data.tiles``).
         condition: [Tc, 3, S, S'], the input view: all T frames (a video from a fixed camera), or
-            the first alone (one picture).
+            the first alone (one image).
         fps: frames per second of the clip, its stride taken into account.
         name: of the dataset.
         frames: their numbers in the dataset.
@@ -81,9 +81,9 @@ class SixViewDataset:
 
     Args:
         num_frames: T of every clip.
-        view_size: height of one view in pixels; the width follows from the pictures' aspect.
+        view_size: height of one view in pixels; the width follows from the images' aspect.
         condition: "video" = the input view of every frame, "image" = of the first frame alone.
-        condition_size: height of the input pictures; 0 = as the views.
+        condition_size: height of the input images; 0 = as the views.
         background: grey level behind the object.
         strides: a clip takes every s-th frame; s is drawn from those for which the video is long
             enough.
@@ -145,7 +145,7 @@ class SixViewDataset:
         fps = self.infos[video].get("fps")
         return float(fps) if isinstance(fps, int | float) and fps > 0 else DEFAULT_FPS
 
-    def window(self, step: int, index: int) -> Window:
+    def clip_range(self, step: int, index: int) -> ClipRange:
         """What clip ``index`` of step ``step`` shows.
 
         Every video comes once per epoch, in an order drawn anew for each; start and stride are
@@ -161,34 +161,36 @@ class SixViewDataset:
         last_start = count - 1 - (length - 1) * stride
         start = self._below(last_start + 1, generator) if self.random_start else 0
         frames = tuple(range(start, start + length * stride, stride))
-        return Window(video, frames, self.fps(video) / stride)
+        return ClipRange(video, frames, self.fps(video) / stride)
 
     def sample(self, step: int, index: int) -> Clip:
         """Clip ``index`` (0 … batch-1) of step ``step``: the same on every call and machine."""
-        return self.read(self.window(step, index))
+        return self.read(self.clip_range(step, index))
 
     def whole(self, video: int, num_frames: int = 0) -> Clip:
         """The first frames of a video (T, or ``num_frames``), for validation."""
         frames = tuple(range(num_frames or self.num_frames))
         if len(frames) > self.counts[video]:
             raise InputError(f"{self.paths[video]}: has no {len(frames)} frames")
-        return self.read(Window(video, frames, self.fps(video)))
+        return self.read(ClipRange(video, frames, self.fps(video)))
 
-    def read(self, window: Window) -> Clip:
-        """The pictures of a window."""
-        tiles, inputs = self.pictures(window.video, window.frames)
+    def read(self, clip_range: ClipRange) -> Clip:
+        """The images of a range of frames."""
+        tiles, inputs = self.images(clip_range.video, clip_range.frames)
         condition = inputs[: self.condition_count(len(inputs))]
-        return Clip(tiles, condition, window.fps, self.name(window.video), window.frames)
+        return Clip(
+            tiles, condition, clip_range.fps, self.name(clip_range.video), clip_range.frames
+        )
 
-    def pictures(self, video: int, frames: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Tiles [T, 3, 3·h, 2·w] and input pictures [T, 3, S, S'] of some frames of a video."""
+    def images(self, video: int, frames: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Tiles [T, 3, 3·h, 2·w] and input images [T, 3, S, S'] of some frames of a video."""
         self._load(video, frames)
         tiles, inputs = zip(*(self._memory[video, frame] for frame in frames), strict=True)
         self._forget()
         return torch.stack(tiles), torch.stack(inputs)
 
     def condition_count(self, num_frames: int) -> int:
-        """Tc: how many input pictures go with so many frames."""
+        """Tc: how many input images go with so many frames."""
         return num_frames if self.condition == "video" else 1
 
     def _load(self, video: int, frames: Sequence[int]) -> None:
@@ -201,13 +203,13 @@ class SixViewDataset:
         clip = read_sixview(self.paths[video], missing)
         tiles = on_grey(clip.compose_tile(self.view_size), self.background)
         inputs = on_grey(clip.compose_input(self.condition_size), self.background)
-        for frame, tile, picture in zip(missing, tiles, inputs, strict=True):
-            self._memory[video, frame] = tile, picture
+        for frame, tile, image in zip(missing, tiles, inputs, strict=True):
+            self._memory[video, frame] = tile, image
 
     def _forget(self) -> None:
         """Drop the frames that were not used for longest, until the rest fits."""
-        tile, picture = next(iter(self._memory.values()))
-        size = tile.numel() * tile.element_size() + picture.numel() * picture.element_size()
+        tile, image = next(iter(self._memory.values()))
+        size = tile.numel() * tile.element_size() + image.numel() * image.element_size()
         while len(self._memory) * size > self._memory_bytes:
             self._memory.popitem(last=False)
 

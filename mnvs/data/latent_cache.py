@@ -1,7 +1,7 @@
 """What the frozen encoders make of a dataset, computed once.
 
 An entry holds one whole video. Its name is a hash of everything that decides its content: the
-stored pictures, their sizes and background, the encoders' weights and settings. So nothing is ever
+stored images, their sizes and background, the encoders' weights and settings. So nothing is ever
 out of date, several processes and runs can share a folder, and a damaged entry is made again.
 """
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from blender_render.dataset import format as fmt
 from blender_render.dataset.archive import open_tree
-from mnvs.data.dataset import SixViewDataset, Window
+from mnvs.data.dataset import ClipRange, SixViewDataset
 from mnvs.encoders.frozen_encoders import Encoders
 from training_core.files.atomic import write_tensors
 
@@ -35,8 +35,8 @@ class EncodedClip:
     Attributes:
         latents: [T, 4, h, w], scaled: what is noised.
         condition: [Tc, 4, h', w'], raw.
-        image_token: [Tc, 1, D], CLIP embeddings of the input pictures.
-        no_condition: [4, h', w'], the raw latents that stand for no input picture.
+        image_token: [Tc, 1, D], CLIP embeddings of the input images.
+        no_condition: [4, h', w'], the raw latents that stand for no input image.
     """
 
     latents: Tensor
@@ -74,26 +74,26 @@ class EncodedDataset:
 
     def sample(self, step: int, index: int) -> EncodedClip:
         """Clip ``index`` of step ``step``; see ``SixViewDataset.sample``."""
-        return self.read(self.dataset.window(step, index))
+        return self.read(self.dataset.clip_range(step, index))
 
     def whole(self, video: int, num_frames: int = 0) -> EncodedClip:
         """The first frames of a video; see ``SixViewDataset.whole``."""
         frames = tuple(range(num_frames or self.dataset.num_frames))
-        return self.read(Window(video, frames, self.dataset.fps(video)))
+        return self.read(ClipRange(video, frames, self.dataset.fps(video)))
 
-    def read(self, window: Window) -> EncodedClip:
-        """The encoded frames of a window."""
-        encoded = self._video(window.video)
-        frames = list(window.frames)
+    def read(self, clip_range: ClipRange) -> EncodedClip:
+        """The encoded frames of a range."""
+        encoded = self._video(clip_range.video)
+        frames = list(clip_range.frames)
         inputs = frames[: self.dataset.condition_count(len(frames))]
         return EncodedClip(
             encoded["latents"][frames],
             encoded["condition"][inputs],
             encoded["image_token"][inputs],
             encoded["no_condition"],
-            window.fps,
-            self.dataset.name(window.video),
-            window.frames,
+            clip_range.fps,
+            self.dataset.name(clip_range.video),
+            clip_range.frames,
         )
 
     def _video(self, video: int) -> dict[str, Tensor]:
@@ -137,7 +137,7 @@ class EncodedDataset:
         parts: list[tuple[Tensor, ...]] = []
         for start in range(0, data.counts[video], _CHUNK_OF_FRAMES):
             frames = range(start, min(start + _CHUNK_OF_FRAMES, data.counts[video]))
-            tiles, inputs = data.pictures(video, frames)
+            tiles, inputs = data.images(video, frames)
             parts.append(
                 (
                     encoders.encode_target(tiles[None])[0],
@@ -157,13 +157,13 @@ class EncodedDataset:
 
 
 def content_hash(path: Path, num_frames: int) -> bytes:
-    """SHA-256 of the stored pictures of a six-view video, in order."""
+    """SHA-256 of the stored images of a six-view video, in order."""
     digest = hashlib.sha256()
     with open_tree(path) as tree:
         for folder in (fmt.INPUT_FOLDER, *(fmt.view_folder(i) for i in range(6))):
             for frame in range(num_frames):
-                picture = tree.read_bytes(f"{folder}/{fmt.picture_name(frame)}.png")
-                digest.update(hashlib.sha256(picture).digest())
+                image = tree.read_bytes(f"{folder}/{fmt.picture_name(frame)}.png")
+                digest.update(hashlib.sha256(image).digest())
     return digest.digest()
 
 

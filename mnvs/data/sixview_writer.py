@@ -26,7 +26,7 @@ def write_sixview_dataset(
     input_elevation_deg: float = 0.0,
     info: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write `sample.json`, the pictures and the completion marker; the folder appears whole.
+    """Write `sample.json`, the images and the completion marker; the folder appears whole.
 
     Args:
         target: must not exist, or be an empty folder.
@@ -45,9 +45,9 @@ def write_sixview_dataset(
     if views.shape[:3] != (frames, 6, 4) or inputs.shape[1] != 4 or not square:
         raise ValueError(f"inputs {list(inputs.shape)} and views {list(views.shape)} do not fit")
     with new_directory(target) as work:
-        _write_pictures(work / fmt.INPUT_FOLDER, inputs)
+        _write_images(work / fmt.INPUT_FOLDER, inputs)
         for index in range(6):
-            _write_pictures(work / fmt.view_folder(index), views[:, index])
+            _write_images(work / fmt.view_folder(index), views[:, index])
         cameras = _cameras(rig, inputs.shape[-1], views.shape[-1], input_elevation_deg)
         written = {"rig": rig_name, "num_frames": frames, "fps": fps, "resolution": views.shape[-1]}
         fmt.write_sample_info(work, written | cameras | dict(info or {}))
@@ -68,9 +68,9 @@ def _cameras(rig: SixViewRig, input_size: int, view_size: int, elevation: float)
     }
 
 
-def _write_pictures(folder: Path, pictures: Tensor) -> None:
+def _write_images(folder: Path, images: Tensor) -> None:
     """[T, 4, H, W] in [0, 1] as 000.png, 001.png, …"""
     folder.mkdir(parents=True)
-    for time, image in enumerate(to_uint8(pictures.float().movedim(1, -1).cpu())):
+    for time, image in enumerate(to_uint8(images.float().movedim(1, -1).cpu())):
         encoded = encode_png(image, compress_level=4)
         (folder / f"{fmt.picture_name(time)}.png").write_bytes(encoded)

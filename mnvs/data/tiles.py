@@ -1,4 +1,4 @@
-"""Six views as one picture: 3 rows x 2 columns, row-major, in the rig's order of azimuths.
+"""Six views as one image: 3 rows x 2 columns, row-major, in the rig's order of azimuths.
 
 Views 0 … 5 stand at azimuth 30, 90 / 150, 210 / 270, 330 degrees from the input (Zero123++).
 """

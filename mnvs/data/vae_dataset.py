@@ -1,4 +1,4 @@
-"""Pictures that the tiny VAE is fitted on: tiles of six-view videos, and multi-view renders."""
+"""Images that the tiny VAE is fitted on: tiles of six-view videos, and multi-view renders."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -19,8 +19,8 @@ HOLD_OUT_EVERY = 8
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
-    """Pictures of one dataset, uint8 RGB over grey.
+class ImageSource:
+    """Images of one dataset, uint8 RGB over grey.
 
     Attributes:
         train, held_out: [N, 3, H, W]; tiles (H : W = 3 : 2) of a six-view video, or square views.
@@ -31,7 +31,7 @@ class Source:
     held_out: Tensor
 
 
-def read_source(path: str | Path, view_size: int) -> Source:
+def read_source(path: str | Path, view_size: int) -> ImageSource:
     """The tiles of a six-view video, or the views of all frames of a multi-view dataset.
 
     Of a video, the middle frame of every eight is held out; of a multi-view dataset, the test
@@ -48,7 +48,7 @@ def read_source(path: str | Path, view_size: int) -> Source:
         held = torch.arange(len(tiles)) % HOLD_OUT_EVERY == min(HOLD_OUT_EVERY, len(tiles)) // 2
         if bool(held.all()):
             raise InputError(f"{path}: one frame is too few to fit a VAE and to measure it")
-        return Source(name, tiles[~held], tiles[held])
+        return ImageSource(name, tiles[~held], tiles[held])
     size = (view_size, view_size)
     splits = []
     for split in ("train", "test"):
@@ -57,36 +57,36 @@ def read_source(path: str | Path, view_size: int) -> Source:
             for frame in list_frames(path)
         ]
         splits.append(to_bytes(on_grey(torch.cat(frames))))
-    return Source(name, *splits)
+    return ImageSource(name, *splits)
 
 
-def to_bytes(pictures: Tensor) -> Tensor:
+def to_bytes(images: Tensor) -> Tensor:
     """[0, 1] → uint8, rounded; a quarter of the memory, and exact for renders of that size."""
-    return torch.from_numpy(to_uint8(pictures))
+    return torch.from_numpy(to_uint8(images))
 
 
-def to_unit(pictures: Tensor) -> Tensor:
+def to_unit(images: Tensor) -> Tensor:
     """uint8 → float32 in [0, 1]."""
-    return pictures.float() / 255.0
+    return images.float() / 255.0
 
 
 class CropSampler:
-    """Square crops of the training pictures, a pure function of seed and step.
+    """Square crops of the training images, a pure function of seed and step.
 
-    Every source has the same share, whatever its number of pictures. Crops of a tile may lie
+    Every source has the same share, whatever its number of images. Crops of a tile may lie
     across the borders of its views, because the whole tile goes through the VAE. Half of them are
     mirrored; with ``recolour`` their colour channels come in random order, so that few assets
     teach more colours.
     """
 
     def __init__(
-        self, sources: Sequence[Source], crop: int, batch: int, recolour: bool, seed: int
+        self, sources: Sequence[ImageSource], crop: int, batch: int, recolour: bool, seed: int
     ) -> None:
-        self.pictures = [source.train for source in sources]
+        self.images = [source.train for source in sources]
         self.crop, self.batch, self.recolour, self.seed = crop, batch, recolour, seed
         for source in sources:
             if min(source.train.shape[-2:]) < crop:
-                raise InputError(f"{source.name}: pictures are smaller than the crop of {crop}")
+                raise InputError(f"{source.name}: images are smaller than the crop of {crop}")
 
     def generator(self, step: int) -> torch.Generator:
         """The random numbers of one step."""
@@ -100,10 +100,10 @@ class CropSampler:
 
         crops = []
         for _ in range(self.batch):
-            pictures = self.pictures[below(len(self.pictures))]
-            picture = pictures[below(len(pictures))]
-            top, left = (below(length - self.crop + 1) for length in picture.shape[1:])
-            part = picture[:, top : top + self.crop, left : left + self.crop]
+            images = self.images[below(len(self.images))]
+            image = images[below(len(images))]
+            top, left = (below(length - self.crop + 1) for length in image.shape[1:])
+            part = image[:, top : top + self.crop, left : left + self.crop]
             if self.recolour:
                 part = part[torch.randperm(3, generator=generator)]
             crops.append(part.flip(-1) if below(2) else part)

@@ -16,15 +16,15 @@ from training_core.config import InputError
 
 @dataclasses.dataclass(eq=False)
 class Encoders:
-    """Frozen networks and processors between pictures and what the UNet works on.
+    """Frozen networks and processors between images and what the UNet works on.
 
-    Pictures are RGB in [0, 1], composited over grey, channel-first, B videos of T frames; Tc, the
+    Images are RGB in [0, 1], composited over grey, channel-first, B videos of T frames; Tc, the
     number of condition frames, is 1 or T. Results are on the networks' device, in their dtype.
 
     Attributes:
         ramp: [77] float32, weight of the image embedding in each state of the prompt.
-        chunk: pictures in the VAE at once.
-        place: where pictures are moved to; None = where the VAE is. For CPU offload, which keeps
+        chunk: images in the VAE at once.
+        place: where images are moved to; None = where the VAE is. For CPU offload, which keeps
             networks elsewhere between their calls.
     """
 
@@ -57,7 +57,7 @@ class Encoders:
 
     @property
     def device(self) -> torch.device:
-        """Where pictures go and results are."""
+        """Where images go and results are."""
         return self.place or self.vae.device
 
     @property
@@ -75,38 +75,36 @@ class Encoders:
         return vae_scaling.encode_target(self.vae, tiles, chunk=self.chunk, generator=generator)
 
     @torch.no_grad()
-    def encode_condition(
-        self, pictures: Tensor, generator: torch.Generator | None = None
-    ) -> Tensor:
-        """Input pictures [B, Tc, 3, H, W] → raw latents [B, Tc, 4, h', w'], neither multiplied by
+    def encode_condition(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Input images [B, Tc, 3, H, W] → raw latents [B, Tc, 4, h', w'], neither multiplied by
         the scaling factor nor shifted.
         """
-        normalised = self.for_vae(pictures.to(self.device))
+        normalised = self.for_vae(images.to(self.device))
         return vae_scaling.encode_vae(self.vae, normalised, chunk=self.chunk, generator=generator)
 
     @torch.no_grad()
     def encode_no_condition(self, height: int, width: int) -> Tensor:
         """Raw latents [4, h', w'] of the unconditional branch, for inputs of this size.
 
-        Zeros in the normalised range, which are mid grey; black would be another picture.
+        Zeros in the normalised range, which are mid grey; black would be another image.
         """
         size = self.for_vae.output_size(height, width)
         grey = torch.zeros(3, *size, device=self.device)
         return vae_scaling.encode_vae(self.vae, grey[None])[0]
 
     @torch.no_grad()
-    def embed(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Input pictures [B, Tc, 3, H, W] → prompts [B, Tc, 77, D], image tokens [B, Tc, 1, D]."""
-        token = self.embed_image(pictures)
+    def embed(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Input images [B, Tc, 3, H, W] → prompts [B, Tc, 77, D], image tokens [B, Tc, 1, D]."""
+        token = self.embed_image(images)
         return self.prompts(token), token
 
     @torch.no_grad()
-    def embed_image(self, pictures: Tensor) -> Tensor:
-        """Input pictures [..., 3, H, W] → CLIP image embeddings [..., 1, D]."""
-        pixels = self.for_clip(pictures.to(self.device)).to(self.vision.dtype)
+    def embed_image(self, images: Tensor) -> Tensor:
+        """Input images [..., 3, H, W] → CLIP image embeddings [..., 1, D]."""
+        pixels = self.for_clip(images.to(self.device)).to(self.vision.dtype)
         flat = pixels.flatten(0, -4) if pixels.ndim > 3 else pixels[None]
         embeds = torch.cat([self.vision(part).image_embeds for part in flat.split(self.chunk)])
-        return embeds.view(*pictures.shape[:-3], 1, -1)
+        return embeds.view(*images.shape[:-3], 1, -1)
 
     def prompts(self, image_token: Tensor) -> Tensor:
         """Image tokens [..., 1, D] → prompts [..., 77, D]; zeros give the unconditional prompt."""
@@ -114,6 +112,6 @@ class Encoders:
 
     @torch.no_grad()
     def decode(self, latents: Tensor, chunk: int | None = None) -> Tensor:
-        """Scaled latents [..., 4, h, w] → pictures [..., 3, H, W] clipped to [0, 1]."""
-        pictures = vae_scaling.decode_target(self.vae, latents, chunk=chunk or self.chunk)
-        return pictures.clamp(0.0, 1.0)
+        """Scaled latents [..., 4, h, w] → images [..., 3, H, W] clipped to [0, 1]."""
+        images = vae_scaling.decode_target(self.vae, latents, chunk=chunk or self.chunk)
+        return images.clamp(0.0, 1.0)

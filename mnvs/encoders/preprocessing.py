@@ -1,7 +1,7 @@
 """Image processors of a checkpoint, applied to tensors.
 
 The settings are read from `preprocessor_config.json` (or from a transformers processor); resizing
-happens on floats where the pictures are, without a detour over 8-bit PIL pictures.
+happens on floats where the images are, without a detour over 8-bit PIL images.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ class Preprocessing:
     Attributes:
         resize: shortest edge, or (height, width), or None.
         crop: (height, width) or None.
-        mean, std: of the three channels; (p - mean) / std of pictures in [0, 1].
+        mean, std: of the three channels; (p - mean) / std of images in [0, 1].
         filter: "bilinear" or "bicubic", both antialiased.
     """
 
@@ -56,7 +56,7 @@ class Preprocessing:
             InputError: naming `where` and the key.
         """
         if not settings.get("do_rescale", True):
-            raise InputError(f"{where}: do_rescale is off; pictures in [0, 1] are expected")
+            raise InputError(f"{where}: do_rescale is off; images in [0, 1] are expected")
         resize = crop = None
         if settings.get("do_resize", True):
             size = settings.get("size", {"shortest_edge": 224})
@@ -95,34 +95,34 @@ class Preprocessing:
         }
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) of what a picture of this size becomes."""
+        """(height, width) of what an image of this size becomes."""
         return self.crop or self._resized(height, width)
 
-    def __call__(self, pictures: Tensor) -> Tensor:
-        """Pictures [..., 3, H, W] in [0, 1] → [..., 3, h, w], normalised.
+    def __call__(self, images: Tensor) -> Tensor:
+        """Images [..., 3, H, W] in [0, 1] → [..., 3, h, w], normalised.
 
         Raises:
-            ValueError: the crop is larger than the resized picture.
+            ValueError: the crop is larger than the resized image.
         """
-        flat = pictures.flatten(0, -4) if pictures.ndim > 3 else pictures[None]
+        flat = images.flatten(0, -4) if images.ndim > 3 else images[None]
         size = self._resized(*flat.shape[-2:])
         if size != tuple(flat.shape[-2:]):
-            # Bicubic overshoots beside edges; 8-bit pictures would have been clipped as well.
+            # Bicubic overshoots beside edges; 8-bit images would have been clipped as well.
             flat = F.interpolate(flat, size, mode=self.filter, antialias=True).clamp(0.0, 1.0)
         if self.crop is not None:
             top, left = ((a - b) // 2 for a, b in zip(size, self.crop, strict=True))
             if min(top, left) < 0:
-                raise ValueError(f"crop {self.crop} is larger than the picture {size}")
+                raise ValueError(f"crop {self.crop} is larger than the image {size}")
             flat = flat[..., top : top + self.crop[0], left : left + self.crop[1]]
-        return self.normalise(flat).view(*pictures.shape[:-2], *flat.shape[-2:])
+        return self.normalise(flat).view(*images.shape[:-2], *flat.shape[-2:])
 
-    def normalise(self, pictures: Tensor) -> Tensor:
+    def normalise(self, images: Tensor) -> Tensor:
         """[..., 3, H, W] in [0, 1] → (p - mean) / std."""
         mean, std = (
-            torch.tensor(v, dtype=pictures.dtype, device=pictures.device).view(3, 1, 1)
+            torch.tensor(v, dtype=images.dtype, device=images.device).view(3, 1, 1)
             for v in (self.mean, self.std)
         )
-        return (pictures - mean) / std
+        return (images - mean) / std
 
     def _resized(self, height: int, width: int) -> tuple[int, int]:
         if self.resize is None:

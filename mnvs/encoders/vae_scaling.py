@@ -1,4 +1,4 @@
-"""Ranges of pictures and latents, as Zero123++ has them (facts: its pipeline and issue 66).
+"""Ranges of images and latents, as Zero123++ has them (facts: its pipeline and issue 66).
 
 =================  ==============================================================================
 target (the tile)  [0, 1] → (p - 0.5) / 0.8 → VAE → x scaling_factor → (latent - 0.22) · 0.75
@@ -6,7 +6,7 @@ condition          [0, 1] → feature_extractor_vae (same formula) → VAE, and 
                    leaving the factor 0.18215 out is the paper's "scaled reference attention"
 =================  ==============================================================================
 
-The 0.8 keeps pictures away from the ends of the VAE's range; the shift and factor bring latents of
+The 0.8 keeps images away from the ends of the VAE's range; the shift and factor bring latents of
 objects on grey to about zero mean.
 """
 
@@ -29,9 +29,9 @@ def on_grey(rgba: Tensor, background: float = GREY) -> Tensor:
     return composite(rgba, background).movedim(-1, -3)
 
 
-def scale_image(pictures: Tensor) -> Tensor:
+def scale_image(images: Tensor) -> Tensor:
     """[0, 1] → [-0.625, 0.625], the range that Zero123++ gives its VAE; any shape."""
-    return (pictures - _IMAGE_MEAN) / _IMAGE_STD
+    return (images - _IMAGE_MEAN) / _IMAGE_STD
 
 
 def unscale_image(scaled: Tensor) -> Tensor:
@@ -62,10 +62,10 @@ def encode_vae(
     chunk: int = 1,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Pictures [..., 3, H, W] in the VAE's range → raw latents [..., C, h, w], no factor applied.
+    """Images [..., 3, H, W] in the VAE's range → raw latents [..., C, h, w], no factor applied.
 
     Args:
-        chunk: pictures in the VAE at once; limits memory, does not change the result.
+        chunk: images in the VAE at once; limits memory, does not change the result.
         generator: draws the sample of the posterior; None takes its mean.
     """
     flat = scaled.flatten(0, -4).to(vae.dtype)
@@ -79,13 +79,13 @@ def encode_vae(
 
 
 def decode_vae(vae: AutoencoderKL, raw: Tensor, *, chunk: int = 1) -> Tensor:
-    """Raw latents [..., C, h, w] → pictures [..., 3, H, W] in the VAE's range."""
+    """Raw latents [..., C, h, w] → images [..., 3, H, W] in the VAE's range."""
     flat = raw.flatten(0, -4).to(vae.dtype)
     parts = [
         cast(Tensor, vae.decode(part, return_dict=False)[0]) for part in flat.split(max(1, chunk))
     ]
-    pictures = torch.cat(parts)
-    return pictures.view(*raw.shape[:-3], *pictures.shape[1:])
+    images = torch.cat(parts)
+    return images.view(*raw.shape[:-3], *images.shape[1:])
 
 
 def encode_target(
@@ -101,6 +101,6 @@ def encode_target(
 
 
 def decode_target(vae: AutoencoderKL, latents: Tensor, *, chunk: int = 1) -> Tensor:
-    """Undo `encode_target`; pictures [..., 3, H, W], not clipped."""
+    """Undo `encode_target`; images [..., 3, H, W], not clipped."""
     raw = unscale_latents(latents) / vae.config.scaling_factor
     return unscale_image(decode_vae(vae, raw, chunk=chunk))

@@ -1,1 +1,1 @@
-"""From an input picture or video to a generated six-view video."""
+"""From an input image or video to a generated six-view video."""

@@ -104,7 +104,7 @@ class ClipConfig:
     view_size: int = option(0, "side of a view in pixels; 0 = as in training or the checkpoint's")
     recentre: float = option(
         0.0,
-        "share of the picture that the object shall fill, centred; needs alpha; 0 = as it is",
+        "share of the image that the object shall fill, centred; needs alpha; 0 = as it is",
     )
 
     def validate(self) -> None:
@@ -133,9 +133,7 @@ class SamplingConfig:
 class GenerateConfig:
     """A run of ``mnvs.generate``."""
 
-    input: str = option(
-        "", "picture, video, folder of pictures, or six-view dataset (its input view)"
-    )
+    input: str = option("", "image, video, folder of images, or six-view dataset (its input view)")
     output: str = option("", "folder to write")
     videos: bool = option(True, "write MP4s as well")
     device: str = option("auto", "auto, cpu or cuda", choices=("auto", "cpu", "cuda"))

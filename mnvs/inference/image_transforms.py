@@ -1,4 +1,4 @@
-"""Input pictures: from any of their forms to squares of RGB over grey."""
+"""Input images: from any of their forms to squares of RGB over grey."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from training_core.config import InputError
 _FAINT = 0.05
 
 
-def to_rgba(pictures: Tensor | Image.Image | Sequence[Image.Image]) -> Tensor:
-    """Straight-alpha RGBA [T, 4, H, W] float32 in [0, 1] of one picture or several of one size.
+def to_rgba(images: Tensor | Image.Image | Sequence[Image.Image]) -> Tensor:
+    """Straight-alpha RGBA [T, 4, H, W] float32 in [0, 1] of one image or several of one size.
 
     Raises:
-        InputError: no picture, different sizes, or a tensor of another shape or range.
+        InputError: no image, different sizes, or a tensor of another shape or range.
     """
-    if isinstance(pictures, Tensor):
-        video = pictures[None] if pictures.ndim == 3 else pictures
+    if isinstance(images, Tensor):
+        video = images[None] if images.ndim == 3 else images
         if video.ndim != 4 or video.shape[1] not in (3, 4) or 0 in video.shape:
-            raise InputError(f"expected pictures [T, 3 or 4, H, W], got {list(pictures.shape)}")
+            raise InputError(f"expected images [T, 3 or 4, H, W], got {list(images.shape)}")
         if not video.is_floating_point() or video.amin() < 0.0 or video.amax() > 1.0:
-            raise InputError("pictures must be floats in [0, 1]")
+            raise InputError("images must be floats in [0, 1]")
         video = video.float().cpu()
     else:
-        several = [pictures] if isinstance(pictures, Image.Image) else list(pictures)
-        sizes = {picture.size for picture in several}
+        several = [images] if isinstance(images, Image.Image) else list(images)
+        sizes = {image.size for image in several}
         if len(sizes) != 1:
-            raise InputError(f"expected pictures of one size, got {sorted(sizes) or 'none'}")
-        video = torch.stack([_from_pil(picture) for picture in several])
+            raise InputError(f"expected images of one size, got {sorted(sizes) or 'none'}")
+        video = torch.stack([_from_pil(image) for image in several])
     if video.shape[1] == 3:
         video = torch.cat([video, torch.ones_like(video[:, :1])], dim=1)
     return video
@@ -55,7 +55,7 @@ def square_rgba(rgba: Tensor, *, recentre: float = 0.0, max_side: int = 1024) ->
     Args:
         recentre: share of the side that the longer side of the object's box shall fill; the box
             is the union over all frames, so that motion stays. 0 = only pad to a square.
-        max_side: larger pictures are reduced to this; the encoders see less anyway.
+        max_side: larger images are reduced to this; the encoders see less anyway.
 
     Raises:
         InputError: recentring without alpha, or of nothing. ValueError: a share beyond 1.
@@ -78,10 +78,10 @@ def _cut_around_object(rgba: Tensor, share: float) -> Tensor:
     """A square around the box of all frames, such that its longer side fills ``share``."""
     alpha = rgba[:, 3]
     if float(alpha.min()) > 1.0 - _FAINT:
-        raise InputError("recentring needs pictures with a transparent background")
+        raise InputError("recentring needs images with a transparent background")
     covered = (alpha > _FAINT).any(0)
     if not bool(covered.any()):
-        raise InputError("recentring found nothing: the pictures are transparent everywhere")
+        raise InputError("recentring found nothing: the images are transparent everywhere")
     rows, columns = (covered.any(d).nonzero().flatten() for d in (1, 0))
     top, bottom = int(rows[0]), int(rows[-1]) + 1
     left, right = int(columns[0]), int(columns[-1]) + 1
@@ -90,13 +90,13 @@ def _cut_around_object(rgba: Tensor, share: float) -> Tensor:
     return _pad_to(inside, max(side, bottom - top), max(side, right - left))
 
 
-def _pad_to(pictures: Tensor, height: int, width: int) -> Tensor:
+def _pad_to(images: Tensor, height: int, width: int) -> Tensor:
     """Transparent margins on all sides, equal up to one pixel."""
-    down, across = height - pictures.shape[-2], width - pictures.shape[-1]
-    return F.pad(pictures, (across // 2, across - across // 2, down // 2, down - down // 2))
+    down, across = height - images.shape[-2], width - images.shape[-1]
+    return F.pad(images, (across // 2, across - across // 2, down // 2, down - down // 2))
 
 
-def _from_pil(picture: Image.Image) -> Tensor:
-    rgba = ImageOps.exif_transpose(picture).convert("RGBA")
+def _from_pil(image: Image.Image) -> Tensor:
+    rgba = ImageOps.exif_transpose(image).convert("RGBA")
     pixels = torch.frombuffer(bytearray(rgba.tobytes()), dtype=torch.uint8)
     return pixels.view(rgba.height, rgba.width, 4).movedim(-1, 0).float() / 255.0

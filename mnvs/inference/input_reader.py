@@ -1,4 +1,4 @@
-"""Reading what is to be animated: a picture, a video, a folder of pictures, a six-view dataset."""
+"""Reading what is to be animated: an image, a video, a folder of images, a six-view dataset."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from blender_render.imaging.images import DECODE_ERRORS
 from mnvs.inference.image_transforms import to_rgba
 from training_core.config import InputError
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 VIDEOS = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v")
 _GIF = ".gif"
 
 
 @dataclass(frozen=True, eq=False)
 class Footage:
-    """Pictures [T, 4, H, W], straight-alpha RGBA in [0, 1]; ``fps`` None where nothing says it."""
+    """Images [T, 4, H, W], straight-alpha RGBA in [0, 1]; ``fps`` None where nothing says it."""
 
-    pictures: Tensor
+    images: Tensor
     fps: float | None
 
     def take(self, count: int, start: int = 0, stride: int = 1) -> Footage:
@@ -35,18 +35,18 @@ class Footage:
         Raises:
             InputError: there are not that many.
         """
-        frames = list(range(start, len(self.pictures), stride))[: count or None]
+        frames = list(range(start, len(self.images), stride))[: count or None]
         if not frames or len(frames) < count:
             raise InputError(
-                f"the input has {len(self.pictures)} frames: too few for {count or 1} "
+                f"the input has {len(self.images)} frames: too few for {count or 1} "
                 f"from number {start} in steps of {stride}"
             )
         fps = None if self.fps is None else self.fps / stride
-        return Footage(self.pictures[frames], fps)
+        return Footage(self.images[frames], fps)
 
 
 def read_footage(path: str | Path) -> Footage:
-    """Read a picture, a video file, a folder of pictures in order of name, or a six-view dataset
+    """Read an image, a video file, a folder of images in order of name, or a six-view dataset
     (folder or .zip; its input view).
 
     Raises:
@@ -54,40 +54,40 @@ def read_footage(path: str | Path) -> Footage:
     """
     path = Path(path)
     kind = path.suffix.lower()
-    if path.is_file() and kind in PICTURES:
-        return Footage(to_rgba(_picture(path)), None)
+    if path.is_file() and kind in IMAGES:
+        return Footage(to_rgba(_image(path)), None)
     if path.is_file() and kind == _GIF:
         return _read_gif(path)
     if path.is_file() and kind in VIDEOS:
         return _read_video(path)
     if path.is_file() and kind != ".zip":
-        known = " ".join((*PICTURES, *VIDEOS, _GIF, ".zip"))
+        known = " ".join((*IMAGES, *VIDEOS, _GIF, ".zip"))
         raise InputError(f"{path}: not one of {known}")
     with open_tree(path) as tree:
         if tree.exists(fmt.SAMPLE_FILE):
             return _read_dataset(path)
-        names = [name for name in tree.list() if Path(name).suffix.lower() in PICTURES]
+        names = [name for name in tree.list() if Path(name).suffix.lower() in IMAGES]
     if not path.is_dir() or not names:
-        raise InputError(f"{path}: neither a six-view dataset nor a folder of pictures")
-    return Footage(to_rgba([_picture(path / name) for name in names]), None)
+        raise InputError(f"{path}: neither a six-view dataset nor a folder of images")
+    return Footage(to_rgba([_image(path / name) for name in names]), None)
 
 
-def _picture(path: Path) -> Image.Image:
+def _image(path: Path) -> Image.Image:
     try:
-        picture = Image.open(path)
-        picture.load()
+        image = Image.open(path)
+        image.load()
     except DECODE_ERRORS as error:
-        raise InputError(f"{path}: damaged picture ({error})".splitlines()[0]) from None
-    return picture
+        raise InputError(f"{path}: damaged image ({error})".splitlines()[0]) from None
+    return image
 
 
 def _read_gif(path: Path) -> Footage:
-    picture = _picture(path)
+    image = _image(path)
     frames, milliseconds = [], []
-    for index in range(getattr(picture, "n_frames", 1)):
-        picture.seek(index)
-        frames.append(picture.convert("RGBA"))
-        milliseconds.append(float(picture.info.get("duration", 0)))
+    for index in range(getattr(image, "n_frames", 1)):
+        image.seek(index)
+        frames.append(image.convert("RGBA"))
+        milliseconds.append(float(image.info.get("duration", 0)))
     mean = sum(milliseconds) / len(milliseconds)
     return Footage(to_rgba(frames), 1000.0 / mean if mean > 0 else None)
 

@@ -1,4 +1,4 @@
-"""MNVSPipeline: one picture or a fixed-camera video → T frames of six views.
+"""MNVSPipeline: one image or a fixed-camera video → T frames of six views.
 
 Saved as a folder in the layout of Zero123++, with our video UNet in `unet/`::
 
@@ -36,7 +36,7 @@ from training_core.config import InputError
 from training_core.files.atomic import write_json
 
 DEFAULT_FRAMES, DEFAULT_RIG = 8, "v1.2"
-Pictures = Tensor | Image.Image | Sequence[Image.Image]
+Images = Tensor | Image.Image | Sequence[Image.Image]
 
 
 @dataclass
@@ -46,7 +46,7 @@ class MNVSOutput(BaseOutput):
     Attributes:
         tiles: [T, 3, 3·h, 2·w].
         views: [T, 6, 3, h, w], in the rig's order of azimuths.
-        condition: [Tc, 3, S, S], the input pictures as the encoders got them.
+        condition: [Tc, 3, S, S], the input images as the encoders got them.
         latents: [T, 4, h', w'], scaled.
     """
 
@@ -183,13 +183,13 @@ class MNVSPipeline(DiffusionPipeline):
         return SIXVIEW_RIGS[self.config.rig]
 
     def default_view_size(self) -> int:
-        """Side of a view: that of the input pictures as the VAE gets them (320)."""
+        """Side of a view: that of the input images as the VAE gets them (320)."""
         return self.for_vae.output_size(320, 320)[0]
 
     @torch.no_grad()
     def __call__(
         self,
-        pictures: Pictures,
+        images: Images,
         num_frames: int | None = None,
         num_inference_steps: int = 28,
         guidance_scale: float = 4.0,
@@ -210,13 +210,13 @@ class MNVSPipeline(DiffusionPipeline):
         """Generate a clip.
 
         Args:
-            pictures: one picture or a video from one camera that stands still: a PIL picture, a
+            images: one image or a video from one camera that stands still: a PIL image, a
                 list of them, or a tensor [3 or 4, H, W] or [T, 3 or 4, H, W] in [0, 1]. With
                 alpha, the background becomes grey.
-            num_frames: T. None = as many as the video has, 8 for one picture.
+            num_frames: T. None = as many as the video has, 8 for one image.
             generator: of everything random, on any device; None = seeded by torch's global one.
             view_size: side of a view in pixels; the tile is 3 by 2 of them.
-            recentre: share of the picture's side that the object's longer side shall fill, over
+            recentre: share of the image's side that the object's longer side shall fill, over
                 all frames; 0 = leave it where it is. Needs alpha.
             shared_noise, shared_step_noise, batched_guidance, spatial_only: see ``Sampling``.
             decode_chunk_size: tiles in the VAE at once.
@@ -224,9 +224,9 @@ class MNVSPipeline(DiffusionPipeline):
             on_step: called with the number of steps done; without it a bar is shown.
 
         Raises:
-            ValueError: sizes that cannot be; InputError: the pictures are unusable.
+            ValueError: sizes that cannot be; InputError: the images are unusable.
         """
-        condition = prepare_condition(to_rgba(pictures), recentre=recentre)
+        condition = prepare_condition(to_rgba(images), recentre=recentre)
         condition, frames = _of_frames(condition, num_frames)
         generator = generator or torch.Generator().manual_seed(int(torch.randint(1 << 62, ())))
         device = self._execution_device
@@ -259,7 +259,7 @@ class MNVSPipeline(DiffusionPipeline):
     def encode_conditions(
         self, condition: Tensor, ids: Tensor, generator: torch.Generator | None
     ) -> SamplerConditions:
-        """Input pictures [B, Tc, 3, S, S] encoded for the sampler. ``generator`` draws from the
+        """Input images [B, Tc, 3, S, S] encoded for the sampler. ``generator`` draws from the
         VAE's posterior, as the official pipeline does; None = its mean, as in training.
         """
         encoders = self.encoders
@@ -287,7 +287,7 @@ class MNVSPipeline(DiffusionPipeline):
 
 
 def _of_frames(condition: Tensor, wanted: int | None) -> tuple[Tensor, int]:
-    """The input pictures that are shown, all or the first ones, and how many are made."""
+    """The input images that are shown, all or the first ones, and how many are made."""
     there = len(condition)
     if wanted is not None and wanted < 1:
         raise ValueError(f"num_frames must be at least 1, is {wanted}")

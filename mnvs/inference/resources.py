@@ -48,7 +48,7 @@ def make_plan(config: GenerateConfig, source: ModelSource, footage: Footage) -> 
         raise InputError(f"{Path(source.lora) / WEIGHTS_FILE}: file is missing")
     processing = Preprocessing.read(folder / "feature_extractor_vae")
     view_size = config.clip.view_size or source.view_size or processing.output_size(320, 320)[0]
-    frames = len(footage.pictures)
+    frames = len(footage.images)
     if frames == 1:
         frames = config.clip.frames or source.frames
     branches = 2 if config.sampling.guidance > 1.0 else 1
@@ -111,14 +111,14 @@ def memory_gib(
 def describe(config: GenerateConfig, source: ModelSource, footage: Footage, fps: float) -> str:
     """The plan as text."""
     plan = make_plan(config, source, footage)
-    height, width = footage.pictures.shape[-2:]
+    height, width = footage.images.shape[-2:]
     tile = f"{COLUMNS * plan.view_size}x{ROWS * plan.view_size}"
     memory = "small network, no estimate"
     if plan.gib is not None:
         memory = f"about {plan.gib:.1f} GiB on the GPU, CUDA's own 1 to 2 GiB apart (estimated)"
     return "\n".join(
         [
-            f"input: {len(footage.pictures)} picture(s) of {width}x{height}",
+            f"input: {len(footage.images)} image(s) of {width}x{height}",
             f"networks: {source.describe()}",
             f"{plan.frames} frames, tiles {tile}, {fps:g} per second",
             f"{config.sampling.steps} steps, {plan.evaluations} network evaluations",

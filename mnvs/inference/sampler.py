@@ -1,7 +1,7 @@
-"""From noise to latents of T frames: the sampler around the network, without pictures.
+"""From noise to latents of T frames: the sampler around the network, without images.
 
 Classifier-free guidance as Zero123++ has it: the unconditional branch gets the empty prompt, no
-image token, and the latents of a grey picture, which it reads by reference attention like the other
+image token, and the latents of a grey image, which it reads by reference attention like the other
 branch reads the input (facts: its pipeline; issue 66 for the raw condition latents).
 """
 
@@ -47,8 +47,8 @@ class SamplerConditions:
     """Everything that conditions the sampling of B videos; all on the network's device.
 
     Attributes:
-        condition: [B, Tc, 4, h', w'], raw latents of the input pictures, Tc = 1 or T.
-        no_condition: [4, h', w'], those of the grey picture.
+        condition: [B, Tc, 4, h', w'], raw latents of the input images, Tc = 1 or T.
+        no_condition: [4, h', w'], those of the grey image.
         prompt: [B, Tc, 77, D], ramped image embeddings.
         no_prompt: [77, D], the empty prompt.
         image_token: [B, Tc, 1, D]; the first frame's is what the temporal layers see.

@@ -165,7 +165,7 @@ class Lora:
             if layer.merged:
                 layer.unmerge()
 
-    def fold(self) -> nn.Module:
+    def merge_and_unload(self) -> nn.Module:
         """Make the adapter part of the UNet for good and remove every trace of peft; the UNet."""
         self.merge()
         for name, module in list(self.unet.named_modules()):

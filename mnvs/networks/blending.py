@@ -39,15 +39,6 @@ class Float32Blender(AlphaBlender):
         return self
 
 
-def adopt_blender(blender: AlphaBlender, device: torch.device) -> None:
-    """Make a stock blender a Float32Blender on `device`.
-
-    diffusers creates the mix factor by a call that ignores a device set with `torch.device`.
-    """
-    blender.__class__ = Float32Blender
-    blender.mix_factor = nn.Parameter(blender.mix_factor.detach().to(device, torch.float32))
-
-
 def set_mix_factors(model: nn.Module, mix_factor: float) -> None:
     """Give every blender of `model` the same spatial weight, sigmoid(mix_factor)."""
     for module in model.modules():

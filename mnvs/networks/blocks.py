@@ -1,32 +1,18 @@
 """The two block parts in which the fused UNet differs from diffusers' SVD UNet.
 
-Each is a subclass with the same parameters under the same names, so that state dicts fit both.
-`adopt` turns the stock parts into these in place, because diffusers' blocks name the classes of
-their parts and take no others.
+Each is a subclass with the same parameters under the same names; `block_conversion` puts them in
+the place of the stock parts.
 """
 
 from __future__ import annotations
 
 import torch
 from diffusers.models.attention import TemporalBasicTransformerBlock
-from diffusers.models.resnet import AlphaBlender, SpatioTemporalResBlock
+from diffusers.models.resnet import SpatioTemporalResBlock
 from diffusers.models.transformers.transformer_temporal import TransformerSpatioTemporalModel
-from torch import Tensor, nn
+from torch import Tensor
 
-from mnvs.networks.blending import adopt_blender
-from mnvs.networks.reference_attention import FrameContext, attend_with_reference, run
-
-
-def adopt(model: nn.Module) -> None:
-    """Make every stock blender, resnet and transformer in `model` one of ours."""
-    device = next(model.parameters()).device
-    for module in model.modules():
-        if type(module) is AlphaBlender:
-            adopt_blender(module, device)
-        elif type(module) is SpatioTemporalResBlock:
-            module.__class__ = DualTimestepResBlock
-        elif type(module) is TransformerSpatioTemporalModel:
-            module.__class__ = ReferenceTransformer
+from mnvs.networks.reference_attention import FrameContext, ReferenceTransformerMixin, run
 
 
 class DualTimestepResBlock(SpatioTemporalResBlock):
@@ -54,46 +40,21 @@ class DualTimestepResBlock(SpatioTemporalResBlock):
         return blended.transpose(1, 2).flatten(0, 1)
 
 
-class ReferenceTransformer(TransformerSpatioTemporalModel):
+class ReferenceTransformer(ReferenceTransformerMixin, TransformerSpatioTemporalModel):
     """Spatial blocks with reference attention, each followed by a temporal block.
 
     With gradient checkpointing on, spatial and temporal blocks are recomputed; diffusers leaves
     the temporal ones out, which hold most of the memory.
     """
 
-    first_attention: int
-
-    def forward(
-        self,
-        hidden_states: Tensor,
-        encoder_hidden_states: FrameContext,
-        image_only_indicator: Tensor | None = None,
-        return_dict: bool = False,
-    ) -> tuple[Tensor]:
-        """[B*T, C, h, w] -> the same shape, in a tuple as diffusers' blocks expect."""
-        context = encoder_hidden_states
-        height, width = hidden_states.shape[-2:]
-        tokens = self.norm(hidden_states).flatten(2).transpose(1, 2)  # [B*T, h*w, C]
-        tokens = self.proj_in(tokens)
-        blocks = zip(self.transformer_blocks, self.temporal_transformer_blocks, strict=True)
-        for number, (spatial, temporal) in enumerate(blocks, start=self.first_attention):
-            reference = context.reference_of(number)
-            tokens, seen = run(
-                self, attend_with_reference, spatial, tokens, context.prompt, reference
-            )
-            context.record(number, seen)
-            if image_only_indicator is not None:
-                tokens = run(
-                    self,
-                    self._blend_temporal,
-                    temporal,
-                    tokens,
-                    context.image_token,
-                    image_only_indicator,
-                )
-        tokens = self.proj_out(tokens)
-        out = tokens.transpose(1, 2).unflatten(2, (height, width)).contiguous()
-        return (out + hidden_states,)
+    def after_block(
+        self, number: int, tokens: Tensor, context: FrameContext, indicator: Tensor | None
+    ) -> Tensor:
+        if indicator is None:
+            return tokens
+        block, token = self.temporal_transformer_blocks[number], context.image_token
+        blended: Tensor = run(self, self._blend_temporal, block, tokens, token, indicator)
+        return blended
 
     def _blend_temporal(
         self,

@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 
 from diffusers import UNetMotionModel
 from diffusers.configuration_utils import register_to_config
-from diffusers.models.resnet import AlphaBlender
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from torch import Tensor, nn
@@ -21,12 +20,12 @@ from torch import Tensor, nn
 from mnvs.networks.blending import (
     GATED_MIX_FACTOR,
     Float32Blender,
-    adopt_blender,
     check_temporal_start,
     set_mix_factors,
 )
+from mnvs.networks.block_conversion import convert_blocks
 from mnvs.networks.conditioning import Conditioning
-from mnvs.networks.reference_attention import FrameContext, attend_with_reference, run
+from mnvs.networks.reference_attention import FrameContext, ReferenceTransformerMixin, run
 from mnvs.networks.video_unet import VideoUNetMixin
 
 # sigmoid(-1e4) is 0: nothing but the motion module, as AnimateDiff has it.
@@ -66,27 +65,8 @@ class BlendedMotion(AnimateDiffTransformer3D):
         return blended
 
 
-class ReferenceTransformer2D(Transformer2DModel):
+class ReferenceTransformer2D(ReferenceTransformerMixin, Transformer2DModel):
     """Stable Diffusion's spatial transformer with reference attention."""
-
-    first_attention: int
-
-    def forward(
-        self, hidden_states: Tensor, encoder_hidden_states: FrameContext, **unused: Any
-    ) -> tuple[Tensor]:
-        """[B*T, C, h, w] -> the same shape, in a tuple as diffusers' blocks expect."""
-        context = encoder_hidden_states
-        height, width = hidden_states.shape[-2:]
-        tokens = self.norm(hidden_states).flatten(2).transpose(1, 2)  # [B*T, h*w, C]
-        tokens = self.proj_in(tokens)
-        for number, block in enumerate(self.transformer_blocks, start=self.first_attention):
-            reference = context.reference_of(number)
-            tokens, seen = run(
-                self, attend_with_reference, block, tokens, context.prompt, reference
-            )
-            context.record(number, seen)
-        out = self.proj_out(tokens).transpose(1, 2).unflatten(2, (height, width)).contiguous()
-        return (out + hidden_states,)
 
 
 class MNVSMotionUNet(VideoUNetMixin, UNetMotionModel):
@@ -160,7 +140,17 @@ class MNVSMotionUNet(VideoUNetMixin, UNetMotionModel):
             use_motion_mid_block=use_motion_mid_block,
             use_linear_projection=True,
         )
-        self._adopt_parts()
+        convert_blocks(
+            self,
+            {Transformer2DModel: ReferenceTransformer2D, AnimateDiffTransformer3D: BlendedMotion},
+        )
+        for module in self.modules():
+            if isinstance(module, BlendedMotion):
+                blender = Float32Blender(0.0, merge_strategy="learned")
+                module.time_mixer = blender.to(self.conv_in.weight.device)
+        for block in (*self.down_blocks, *self.up_blocks):
+            for module in block.motion_modules:
+                module.gradient_checkpointing = False
         self.number_self_attentions(ReferenceTransformer2D)
         self.reset_mix_factors()
 
@@ -168,19 +158,6 @@ class MNVSMotionUNet(VideoUNetMixin, UNetMotionModel):
         """With `gated`, every motion module starts at 1%; otherwise at all of it, as trained."""
         gated = self.config.temporal_start == "gated"
         set_mix_factors(self, GATED_MIX_FACTOR if gated else MOTION_ONLY)
-
-    def _adopt_parts(self) -> None:
-        device = self.conv_in.weight.device
-        for module in self.modules():
-            if type(module) is Transformer2DModel:
-                module.__class__ = ReferenceTransformer2D
-            elif type(module) is AnimateDiffTransformer3D:
-                module.__class__ = BlendedMotion
-                module.time_mixer = AlphaBlender(0.0, merge_strategy="learned")
-                adopt_blender(module.time_mixer, device)
-        for block in (*self.down_blocks, *self.up_blocks):
-            for module in block.motion_modules:
-                module.gradient_checkpointing = False
 
     def block_arguments(
         self, sample: Tensor, timestep: Tensor | float, conditioning: Conditioning | None

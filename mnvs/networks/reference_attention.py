@@ -94,3 +94,52 @@ def run(owner: Any, function: Callable[..., Any], *arguments: Any) -> Any:
     if torch.is_grad_enabled() and owner.gradient_checkpointing:
         return owner._gradient_checkpointing_func(function, *arguments)
     return function(*arguments)
+
+
+class ReferenceTransformerMixin:
+    """A mixin that goes before one of diffusers' transformers and replaces its forward pass.
+
+    Attributes:
+        first_attention: number of its first self-attention, counted over the network in order of
+            execution.
+    """
+
+    first_attention: int
+    norm: Any
+    proj_in: Any
+    proj_out: Any
+    transformer_blocks: Any
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        encoder_hidden_states: FrameContext,
+        image_only_indicator: Tensor | None = None,
+        **unused: Any,
+    ) -> tuple[Tensor]:
+        """[B*T, C, h, w] -> the same shape, in a tuple as diffusers' blocks expect.
+
+        Args:
+            image_only_indicator: [B, T], from the blocks of SVD; None in a pass over single frames.
+            unused: further arguments of diffusers' blocks.
+        """
+        context = encoder_hidden_states
+        height, width = hidden_states.shape[-2:]
+        tokens = self.norm(hidden_states).flatten(2).transpose(1, 2)  # [B*T, h*w, C]
+        tokens = self.proj_in(tokens)
+        for number, block in enumerate(self.transformer_blocks):
+            attention = self.first_attention + number
+            reference = context.reference_of(attention)
+            tokens, seen = run(
+                self, attend_with_reference, block, tokens, context.prompt, reference
+            )
+            context.record(attention, seen)
+            tokens = self.after_block(number, tokens, context, image_only_indicator)
+        out = self.proj_out(tokens).transpose(1, 2).unflatten(2, (height, width)).contiguous()
+        return (out + hidden_states,)
+
+    def after_block(
+        self, number: int, tokens: Tensor, context: FrameContext, indicator: Tensor | None
+    ) -> Tensor:
+        """What follows spatial block ``number``: [B*T, N, C] -> the same; here nothing."""
+        return tokens

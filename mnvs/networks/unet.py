@@ -18,10 +18,18 @@ from diffusers import UNetSpatioTemporalConditionModel
 from diffusers.configuration_utils import register_to_config
 from diffusers.loaders import PeftAdapterMixin
 from diffusers.models.embeddings import TimestepEmbedding
+from diffusers.models.resnet import AlphaBlender, SpatioTemporalResBlock
+from diffusers.models.transformers.transformer_temporal import TransformerSpatioTemporalModel
 from torch import Tensor
 
-from mnvs.networks.blending import GATED_MIX_FACTOR, check_temporal_start, set_mix_factors
-from mnvs.networks.blocks import DualTimestepResBlock, ReferenceTransformer, adopt
+from mnvs.networks.blending import (
+    GATED_MIX_FACTOR,
+    Float32Blender,
+    check_temporal_start,
+    set_mix_factors,
+)
+from mnvs.networks.block_conversion import convert_blocks
+from mnvs.networks.blocks import DualTimestepResBlock, ReferenceTransformer
 from mnvs.networks.conditioning import Conditioning
 from mnvs.networks.video_unet import VideoUNetMixin
 
@@ -79,7 +87,14 @@ class MNVSUNet(PeftAdapterMixin, VideoUNetMixin, UNetSpatioTemporalConditionMode
             num_attention_heads=num_attention_heads,
             num_frames=num_frames,
         )
-        adopt(self)
+        convert_blocks(
+            self,
+            {
+                AlphaBlender: Float32Blender,
+                SpatioTemporalResBlock: DualTimestepResBlock,
+                TransformerSpatioTemporalModel: ReferenceTransformer,
+            },
+        )
         self.number_self_attentions(ReferenceTransformer)
         width = block_out_channels[0]
         self.temporal_time_embedding = TimestepEmbedding(width, 4 * width)

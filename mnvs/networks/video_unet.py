@@ -48,7 +48,7 @@ class VideoUNetMixin:
             timestep: [B] or one for all, training steps in 0..999, whole or not.
             conditioning: of B videos; in a pass over single frames a prompt alone will do.
             reference: what `write_reference` returned; None leaves reference attention out.
-            spatial_only: treat the frames as unrelated pictures, as `temporal_start: off` does.
+            spatial_only: treat the frames as unrelated images, as `temporal_start: off` does.
             return_reference: return the inputs of the spatial self-attentions instead.
 
         Returns:

@@ -23,12 +23,12 @@ class Clips(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """B encoded videos of T frames of latents, with Tc (1 or T) condition pictures each.
+    """B encoded videos of T frames of latents, with Tc (1 or T) condition images each.
 
     Attributes:
         latents: [B, T, 4, h, w], scaled. condition: [B, Tc, 4, h', w'], raw.
-        no_condition: [B, 1, 4, h', w'], the grey picture that stands for none.
-        image_token: [B, Tc, 1, D], CLIP's embedding of the pictures.
+        no_condition: [B, 1, 4, h', w'], the grey image that stands for none.
+        image_token: [B, Tc, 1, D], CLIP's embedding of the images.
         fps: [B], frames per second of the clip as taken (strides included).
     """
 
@@ -54,8 +54,8 @@ class Batch:
         tensors = (self.latents, self.condition, self.no_condition, self.image_token, self.fps)
         return Batch(*(t.to(device, non_blocking=True) for t in tensors))
 
-    def withhold(self, dropped: Tensor) -> "Batch":
-        """With grey pictures and no embedding where ``dropped`` [B] says so: the unconditional
+    def drop_condition(self, dropped: Tensor) -> "Batch":
+        """With grey images and no embedding where ``dropped`` [B] says so: the unconditional
         branch of classifier-free guidance, as the pipeline has it.
         """
         rows = dropped.view(-1, 1, 1, 1, 1)
@@ -102,7 +102,7 @@ class NoisyBatch:
 
 
 def add_noise(batch: Batch, draws: StepNoise, schedule: NoiseSchedule) -> NoisyBatch:
-    """Noise a batch; picture and condition of a video share its level, not their noise."""
+    """Noise a batch; image and condition of a video share its level, not their noise."""
     steps = draws.steps
     return NoisyBatch(
         schedule.add_noise(batch.latents, draws.noise, steps),

@@ -80,7 +80,7 @@ class StepsConfig:
     gradient_checkpointing: bool = option(
         True, "recompute activations: less memory, a third slower"
     )
-    ema: float = option(0.0, "decay of the averaged weights used for pictures; 0 = none")
+    ema: float = option(0.0, "decay of the averaged weights used for images; 0 = none")
 
     def validate(self) -> None:
         """Raises ValueError where batches do not divide."""

@@ -209,7 +209,7 @@ def forward_operations(unet: VideoUNet, data: DataConfig, vae_factor: int) -> fl
     width = width if isinstance(width, int) else width[0]
     side = data.condition_size // vae_factor
     latent = tuple(data.view_size * n // vae_factor for n in (3, 2))
-    pictures = data.frames if data.condition == "video" else 1
+    images = data.frames if data.condition == "video" else 1
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
         conditioning = Conditioning(
             torch.zeros(1, _TOKENS, width),
@@ -219,7 +219,7 @@ def forward_operations(unet: VideoUNet, data: DataConfig, vae_factor: int) -> fl
         )
         Denoiser(unet)(
             torch.zeros(1, data.frames, 4, *latent),
-            torch.zeros(1, pictures, 4, side, side),
+            torch.zeros(1, images, 4, side, side),
             torch.zeros(1, dtype=torch.long),
             conditioning,
         )

@@ -109,7 +109,7 @@ class Trainer:
         device, objective = self.accelerator.device, self.config.objective
         batch = Batch.of([self.clips.sample(step, place) for place in places]).to(device)
         draws = self._draw(step, places, batch.latents.shape[1:], batch.condition.shape[1:])
-        batch = batch.withhold(draws.dropped)
+        batch = batch.drop_condition(draws.dropped)
         noised = add_noise(batch, draws, self.schedule)
         conditioning = self.conditioner(batch, draws.steps)
         prediction = self.denoiser(noised.latents, noised.condition, draws.steps, conditioning)

@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from blender_render.imaging.metrics import psnr
-from mnvs.data.vae_dataset import CropSampler, Source, to_unit
+from mnvs.data.vae_dataset import CropSampler, ImageSource, to_unit
 from mnvs.encoders.vae_scaling import (
     decode_vae,
     encode_vae,
@@ -86,7 +86,7 @@ class VaeTrainer:
 
 
 @torch.no_grad()
-def standardise(vae: AutoencoderKL, sources: Sequence[Source], chunk: int = 8) -> None:
+def standardise(vae: AutoencoderKL, sources: Sequence[ImageSource], chunk: int = 8) -> None:
     """Give each latent channel mean 0 and variance 1 after Zero123++'s scalings, exactly.
 
     The VAE's last encoder layer and first decoder layer are linear and act pixel by pixel, so the
@@ -111,7 +111,7 @@ def standardise(vae: AutoencoderKL, sources: Sequence[Source], chunk: int = 8) -
 
 
 @torch.no_grad()
-def latent_moments(vae: AutoencoderKL, sources: Sequence[Source]) -> tuple[float, float]:
+def latent_moments(vae: AutoencoderKL, sources: Sequence[ImageSource]) -> tuple[float, float]:
     """Mean and deviation of the held-out pictures' latents after all scalings."""
     raw = torch.cat([_latents(vae, source.held_out, 8).flatten() for source in sources])
     latents = scale_latents(raw * vae.config.scaling_factor)
@@ -125,7 +125,7 @@ def reconstruct(vae: AutoencoderKL, pictures: Tensor, chunk: int = 8) -> Tensor:
     return unscale_image(decode_vae(vae, raw, chunk=chunk)).clamp(0.0, 1.0).to(pictures.device)
 
 
-def reconstruction_psnr(vae: AutoencoderKL, sources: Sequence[Source]) -> Mapping[str, float]:
+def reconstruction_psnr(vae: AutoencoderKL, sources: Sequence[ImageSource]) -> Mapping[str, float]:
     """PSNR in dB of the held-out pictures of each source, each the mean over its pictures."""
     vae.eval()
     scores = {}

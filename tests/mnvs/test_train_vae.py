@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL
 from moving_dots import write_dots, write_multiview
 
 from mnvs.checkpoints.tiny_checkpoint import new_vae
-from mnvs.data.vae_dataset import CropSampler, Source, read_source, to_bytes, to_unit
+from mnvs.data.vae_dataset import CropSampler, ImageSource, read_source, to_bytes, to_unit
 from mnvs.encoders import vae_scaling as images
 from mnvs.train_vae import main
 from mnvs.training.vae_trainer import (
@@ -29,7 +29,7 @@ def dots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def source(dots: Path) -> Source:
+def source(dots: Path) -> ImageSource:
     return read_source(dots, 16)
 
 
@@ -56,7 +56,7 @@ def arguments(dots: Path, root: Path, **changes: Any) -> list[str]:
     return [f"{k}={v}" for k, v in (settings | changes).items()]
 
 
-def test_sources(dots: Path, source: Source, tmp_path: Path) -> None:
+def test_sources(dots: Path, source: ImageSource, tmp_path: Path) -> None:
     assert source.name == "dots"
     assert source.train.shape == (5, 3, 48, 32) and source.held_out.shape == (1, 3, 48, 32)
     assert source.train.dtype == torch.uint8
@@ -68,7 +68,7 @@ def test_sources(dots: Path, source: Source, tmp_path: Path) -> None:
     assert (to_unit(to_bytes(picture)) - picture).abs().max() <= 0.5001 / 255
 
 
-def test_crops_are_parts_of_the_pictures(source: Source) -> None:
+def test_crops_are_parts_of_the_pictures(source: ImageSource) -> None:
     sampler = CropSampler([source], 16, 4, False, seed=3)
     crops = sampler.sample(sampler.generator(5))
     assert torch.equal(crops, sampler.sample(sampler.generator(5)))
@@ -85,7 +85,7 @@ def test_crops_are_parts_of_the_pictures(source: Source) -> None:
         CropSampler([source], 64, 2, False, seed=0)
 
 
-def test_standardised_latents(vae: AutoencoderKL, source: Source) -> None:
+def test_standardised_latents(vae: AutoencoderKL, source: ImageSource) -> None:
     truth = to_unit(source.train)
     before = reconstruct(vae, truth)
     with torch.no_grad():
@@ -100,12 +100,12 @@ def test_standardised_latents(vae: AutoencoderKL, source: Source) -> None:
     latents = images.encode_target(vae, truth)
     torch.testing.assert_close(latents.mean((0, 2, 3)), torch.zeros(4), atol=1e-3, rtol=0)
     torch.testing.assert_close(latents.std((0, 2, 3)), torch.ones(4), atol=1e-3, rtol=0)
-    mean, std = latent_moments(vae, [Source("same", source.train, source.train)])
+    mean, std = latent_moments(vae, [ImageSource("same", source.train, source.train)])
     assert abs(mean) < 1e-3 and abs(std - 1) < 1e-3
 
 
-def test_psnr_by_hand(vae: AutoencoderKL, source: Source) -> None:
-    two = Source("two", source.train, source.train[:2])
+def test_psnr_by_hand(vae: AutoencoderKL, source: ImageSource) -> None:
+    two = ImageSource("two", source.train, source.train[:2])
     truth = to_unit(two.held_out)
     with torch.no_grad():
         made = vae.decode(vae.encode((truth - 0.5) / 0.8).latent_dist.mean).sample * 0.8 + 0.5
@@ -114,7 +114,7 @@ def test_psnr_by_hand(vae: AutoencoderKL, source: Source) -> None:
     assert reconstruction_psnr(vae, [two])["two"] == pytest.approx(wanted, abs=1e-3)
 
 
-def test_gradient_of_the_step(vae: AutoencoderKL, source: Source, tmp_path: Path) -> None:
+def test_gradient_of_the_step(vae: AutoencoderKL, source: ImageSource, tmp_path: Path) -> None:
     """The first step moves each weight by the rate against the sign of its gradient (Adam)."""
     twin = new_vae((8, 8), 16)
     twin.load_state_dict(vae.state_dict())

@@ -69,9 +69,9 @@ def test_a_step_is_the_same_whenever_asked(paths: list[Path]) -> None:
         for seed, memory in ((5, 0), (5, 1 << 29), (6, 0))
     )
     backwards = {step: second.sample(step, 0) for step in reversed(range(9))}
-    windows = [first.window(step, 0) for step in range(9)]
-    assert windows == [second.window(step, 0) for step in range(9)]
-    assert windows != [other.window(step, 0) for step in range(9)]
+    windows = [first.clip_range(step, 0) for step in range(9)]
+    assert windows == [second.clip_range(step, 0) for step in range(9)]
+    assert windows != [other.clip_range(step, 0) for step in range(9)]
     for step in range(9):
         assert torch.equal(first.sample(step, 0).tiles, backwards[step].tiles)
     assert len(first._memory) == 0, "memory_bytes=0 must keep nothing"
@@ -79,7 +79,7 @@ def test_a_step_is_the_same_whenever_asked(paths: list[Path]) -> None:
 
 def test_every_epoch_shows_every_video_once(paths: list[Path]) -> None:
     data = SixViewDataset(paths, num_frames=2, view_size=16, batch=2)
-    shown = [data.window(step, index).video for step in range(9) for index in range(2)]
+    shown = [data.clip_range(step, index).video for step in range(9) for index in range(2)]
     epochs = [shown[i : i + 3] for i in range(0, 18, 3)]
     assert all(sorted(epoch) == [0, 1, 2] for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) > 1, "the order is never shuffled"

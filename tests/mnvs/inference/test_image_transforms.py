@@ -79,7 +79,7 @@ def test_bad_pictures() -> None:
     opaque = torch.rand(1, 4, 8, 8)
     opaque[:, 3] = 1.0
     for bad, message in (
-        (lambda: to_rgba(torch.zeros(2, 8, 8)), "expected pictures"),
+        (lambda: to_rgba(torch.zeros(2, 8, 8)), "expected images"),
         (lambda: to_rgba(torch.full((3, 8, 8), 2.0)), r"floats in \[0, 1\]"),
         (lambda: to_rgba(torch.zeros(3, 8, 8, dtype=torch.uint8)), "floats"),
         (lambda: to_rgba([]), "one size"),

@@ -24,22 +24,22 @@ def test_every_kind_of_input(dots: Path, tmp_path: Path) -> None:
     clip = read_sixview(dots)
     frames = clip.input.movedim(-1, 1).float() / 255
     dataset = read_footage(dots)
-    assert torch.equal(dataset.pictures, frames) and dataset.fps == 12.0
+    assert torch.equal(dataset.images, frames) and dataset.fps == 12.0
     folder = read_footage(dots / "input")
-    assert torch.equal(folder.pictures, frames) and folder.fps is None
+    assert torch.equal(folder.images, frames) and folder.fps is None
     one = read_footage(dots / "input" / "002.png")
-    assert torch.equal(one.pictures, frames[2:3])
+    assert torch.equal(one.images, frames[2:3])
     solid = on_grey(frames.movedim(1, -1))
     write_video(tmp_path / "clip.mp4", solid.movedim(1, -1), 12.0)
     video = read_footage(tmp_path / "clip.mp4")
-    assert video.pictures.shape == (6, 4, 32, 32) and video.fps == pytest.approx(12.0)
-    assert (video.pictures[:, :3] - solid).abs().mean() < 0.02
+    assert video.images.shape == (6, 4, 32, 32) and video.fps == pytest.approx(12.0)
+    assert (video.images[:, :3] - solid).abs().mean() < 0.02
     stills = [Image.fromarray((p.movedim(0, -1) * 255).byte().numpy()) for p in solid]
     stills[0].save(tmp_path / "clip.gif", save_all=True, append_images=stills[1:], duration=100)
     gif = read_footage(tmp_path / "clip.gif")
-    assert len(gif.pictures) == 6 and gif.fps == pytest.approx(10.0)
+    assert len(gif.images) == 6 and gif.fps == pytest.approx(10.0)
     taken = dataset.take(2, start=1, stride=3)
-    assert torch.equal(taken.pictures, frames[[1, 4]]) and taken.fps == 4.0
+    assert torch.equal(taken.images, frames[[1, 4]]) and taken.fps == 4.0
     with pytest.raises(InputError, match="6 frames: too few for 3"):
         dataset.take(3, start=1, stride=3)
 
@@ -47,9 +47,9 @@ def test_every_kind_of_input(dots: Path, tmp_path: Path) -> None:
 BAD_INPUT = {
     "missing": (lambda f: f / "nothing.png", "does not exist"),
     "text": (lambda f: _write(f / "a.txt", b"x"), "not one of .png"),
-    "damaged picture": (lambda f: _write(f / "a.png", b"x"), "a.png: damaged picture"),
+    "damaged image": (lambda f: _write(f / "a.png", b"x"), "a.png: damaged image"),
     "damaged video": (lambda f: _write(f / "a.mp4", b"x" * 100), "a.mp4: unreadable video"),
-    "empty folder": (lambda f: f, "neither a six-view dataset nor a folder of pictures"),
+    "empty folder": (lambda f: f, "neither a six-view dataset nor a folder of images"),
 }
 
 

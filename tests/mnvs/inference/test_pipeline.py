@@ -235,5 +235,5 @@ def test_bad_folders(tiny: TinyCheckpoint, pipeline: MNVSPipeline, tmp_path: Pat
 def test_bad_sizes(pipeline: MNVSPipeline, picture: torch.Tensor) -> None:
     with pytest.raises(ValueError, match="no multiple of the VAE's 4"):
         generate(pipeline, picture, view_size=18)
-    with pytest.raises(InputError, match="expected pictures"):
+    with pytest.raises(InputError, match="expected images"):
         generate(pipeline, picture[:2])

@@ -106,7 +106,7 @@ def test_saved_loaded_merged_and_folded_give_the_same_output(
     assert loaded.merged
     torch.testing.assert_close(call(other), trained, rtol=0, atol=1e-5)
     loaded.unmerge()
-    loaded.fold()
+    loaded.merge_and_unload()
     assert other.state_dict().keys() == small_unet().state_dict().keys()
     torch.testing.assert_close(call(other), trained, rtol=0, atol=1e-5)
 

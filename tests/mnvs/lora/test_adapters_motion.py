@@ -47,7 +47,7 @@ def test_adapters_of_motion_modules(mode: str, tmp_path: Path) -> None:
     loaded.merge()
     torch.testing.assert_close(call(other), output, rtol=0, atol=1e-5)
     loaded.unmerge()
-    loaded.fold()
+    loaded.merge_and_unload()
     assert other.state_dict().keys() == small_motion_unet().state_dict().keys()
     torch.testing.assert_close(call(other), output, rtol=0, atol=1e-5)
 

@@ -10,16 +10,13 @@ from official_zero123plus import Official
 from torch import nn
 
 from mnvs.checkpoints.unet_loading import load_saved_unet, load_unet
-from mnvs.networks.blending import Float32Blender, adopt_blender, check_temporal_start
+from mnvs.networks.blending import Float32Blender, check_temporal_start
 from mnvs.networks.motion_unet import MNVSMotionUNet
 from mnvs.networks.unet import MNVSUNet
 
 
 def blender(mix_factor: float, strategy: str = "learned") -> Float32Blender:
-    made = AlphaBlender(mix_factor, merge_strategy=strategy)
-    adopt_blender(made, torch.device("cpu"))
-    assert isinstance(made, Float32Blender)
-    return made
+    return Float32Blender(mix_factor, merge_strategy=strategy)
 
 
 def test_the_temporal_side_counts_where_half_precision_would_lose_it() -> None:

@@ -158,7 +158,7 @@ def test_condition_dropout_shows_grey_and_the_empty_prompt(tmp_path: Path) -> No
     assert flags.float().mean().item() == pytest.approx(0.25, abs=0.05)
 
     batch = Batch.of([MadeUpClips().sample(0, i) for i in range(2)])
-    held = batch.withhold(torch.tensor([True, False]))
+    held = batch.drop_condition(torch.tensor([True, False]))
     assert torch.equal(held.condition[0, 0], batch.no_condition[0, 0])
     assert torch.equal(held.condition[1], batch.condition[1])
     said = conditioner()(held, torch.tensor([10, 10]))
