@@ -230,23 +230,14 @@ class SixViewClip:
     def __len__(self) -> int:
         return len(self.input)
 
-    def compose_input(self, height: int) -> Tensor:
+    def resized_input(self, height: int) -> Tensor:
         """Input view [T, height, w, 4] float32 in [0, 1]; the aspect is kept."""
         return torch.stack([self._resized(frame, height) for frame in self.input])
 
-    def compose_tile(self, view_height: int) -> Tensor:
-        """Tiles [T, 3·h, 2·w, 4] float32 in [0, 1]: 3 rows x 2 columns, row-major.
-
-        ``view_height`` is h; w follows from the aspect of the pictures (320 → 960 x 640 tiles of
-        square views).
-        """
-        tiles = []
-        for time in range(len(self)):
-            small = torch.stack([self._resized(view[time], view_height) for view in self.views])
-            height, width = small.shape[1:3]
-            grid = small.view(3, 2, height, width, 4).permute(0, 2, 1, 3, 4)
-            tiles.append(grid.reshape(3 * height, 2 * width, 4))
-        return torch.stack(tiles)
+    def resized_views(self, height: int) -> Tensor:
+        """The six views [T, 6, height, w, 4] float32 in [0, 1]; the aspect is kept."""
+        views = [[self._resized(frame, height) for frame in view] for view in self.views]
+        return torch.stack([torch.stack(view) for view in views], dim=1)
 
     @staticmethod
     def _resized(picture: Tensor, height: int) -> Tensor:

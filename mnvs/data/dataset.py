@@ -11,6 +11,7 @@ from torch import Tensor
 
 from blender_render.dataset.readers import read_sample_info, read_sixview
 from blender_render.geometry.cameras import SIXVIEW_RIGS
+from mnvs.data.tiles import pack_tile
 from mnvs.encoders.vae_scaling import GREY, on_grey
 from training_core.checks import at_least
 from training_core.config import InputError, option
@@ -201,8 +202,8 @@ class SixViewDataset:
         if not missing:
             return
         clip = read_sixview(self.paths[video], missing)
-        tiles = on_grey(clip.compose_tile(self.view_size), self.background)
-        inputs = on_grey(clip.compose_input(self.condition_size), self.background)
+        tiles = pack_tile(on_grey(clip.resized_views(self.view_size), self.background))
+        inputs = on_grey(clip.resized_input(self.condition_size), self.background)
         for frame, tile, image in zip(missing, tiles, inputs, strict=True):
             self._memory[video, frame] = tile, image
 

@@ -170,7 +170,8 @@ def content_hash(path: Path, num_frames: int) -> bytes:
 def fingerprint(encoders: Encoders) -> str:
     """SHA-256 (hex) of everything in the encoders that entries depend on."""
     digest = hashlib.sha256()
-    digest.update(repr((encoders.for_vae, encoders.for_clip)).encode())
+    keys = encoders.for_vae.cache_key(), encoders.for_clip.cache_key()
+    digest.update(f"({keys[0]}, {keys[1]})".encode())
     digest.update(repr(encoders.vae.config.scaling_factor).encode())
     for network in (encoders.vae, encoders.vision):
         for name, tensor in sorted(network.state_dict().items()):

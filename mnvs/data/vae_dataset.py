@@ -11,6 +11,7 @@ from blender_render.dataset import format as fmt
 from blender_render.dataset.archive import open_tree
 from blender_render.dataset.readers import list_frames, read_sixview, read_views
 from blender_render.imaging.images import to_uint8
+from mnvs.data.tiles import pack_tile
 from mnvs.encoders.vae_scaling import on_grey
 from training_core.config import InputError
 
@@ -44,7 +45,7 @@ def read_source(path: str | Path, view_size: int) -> ImageSource:
         sixview = tree.exists(fmt.SAMPLE_FILE)
     name = Path(path).stem
     if sixview:
-        tiles = to_bytes(on_grey(read_sixview(path).compose_tile(view_size)))
+        tiles = to_bytes(pack_tile(on_grey(read_sixview(path).resized_views(view_size))))
         held = torch.arange(len(tiles)) % HOLD_OUT_EVERY == min(HOLD_OUT_EVERY, len(tiles)) // 2
         if bool(held.all()):
             raise InputError(f"{path}: one frame is too few to fit a VAE and to measure it")

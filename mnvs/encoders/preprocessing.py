@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from training_core.config import InputError
 from training_core.files.json_files import read_json
@@ -70,8 +71,8 @@ class Preprocessing:
             raise InputError(f"{where}: resample {filter_number} is neither bilinear nor bicubic")
         mean, std = (0.0,) * 3, (1.0,) * 3
         if settings.get("do_normalize", True):
-            mean = tuple(settings.get("image_mean", (0.48145466, 0.4578275, 0.40821073)))
-            std = tuple(settings.get("image_std", (0.26862954, 0.26130258, 0.27577711)))
+            mean = tuple(settings.get("image_mean", OPENAI_CLIP_MEAN))
+            std = tuple(settings.get("image_std", OPENAI_CLIP_STD))
         if len(mean) != 3 or len(std) != 3:
             raise InputError(f"{where}: image_mean and image_std need three numbers")
         return cls(resize, crop, mean, std, _FILTERS[filter_number])
@@ -93,6 +94,15 @@ class Preprocessing:
             "image_mean": list(self.mean),
             "image_std": list(self.std),
         }
+
+    def cache_key(self) -> str:
+        """The settings as text. Names of cached latents depend on it, so it must never change,
+        whatever becomes of this class.
+        """
+        return (
+            f"Preprocessing(resize={self.resize!r}, crop={self.crop!r}, mean={self.mean!r}, "
+            f"std={self.std!r}, filter={self.filter!r})"
+        )
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) of what an image of this size becomes."""

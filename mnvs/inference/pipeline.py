@@ -93,6 +93,10 @@ class MNVSPipeline(DiffusionPipeline):
             unet=unet,
             scheduler=scheduler,
         )
+        # diffusers names the modules of our classes in model_index.json; `mnvs` alone stays valid
+        # when they move.
+        ours = {"empty_prompt": empty_prompt, "unet": unet}
+        self.register_to_config(**{n: ("mnvs", type(part).__name__) for n, part in ours.items()})
         ramp = check_ramp(ramping_coefficients, "MNVSPipeline")
         self.register_to_config(ramping_coefficients=ramp.tolist(), rig=rig)
         self.for_vae, self.for_clip = for_vae, for_clip

@@ -105,7 +105,8 @@ def test_a_published_sample(shared_data: Path, tmp_path: Path) -> None:
     assert validate(tmp_path / "made") == []
     clip = read_sixview(tmp_path / "made")
     # Over white the tile is the published one, stretched.
-    tile = composite(clip.compose_tile(128), 1.0)[1]
+    views = composite(clip.resized_views(128), 1.0)[1]
+    tile = pack_tile(views.movedim(-1, -3)).movedim(0, -1)
     published = torch.from_numpy(np.asarray(Image.open(source / "09_gt.png"))[..., :3].copy())
     stretched = torch.nn.functional.interpolate(
         published.movedim(-1, 0)[None].float() / 255, (384, 256), mode="bilinear", antialias=True

@@ -1,4 +1,4 @@
-"""Six-view videos become tiles of the right order, and bad ones one clear line."""
+"""Six-view videos are read in the right order, and bad ones one clear line."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,17 +18,15 @@ def test_six_views(tmp_path: Path) -> None:
     assert len(clip) == 2
     assert clip.views.shape == (6, 2, 48, 48, 4)
     assert clip.views.dtype == torch.uint8
-    tile = clip.compose_tile(48)
-    assert tile.shape == (2, 144, 96, 4)
+    views = clip.resized_views(48)
+    assert views.shape == (2, 6, 48, 48, 4)
     for view in range(6):
-        row, column = divmod(view, 2)
-        part = tile[1, row * 48 : (row + 1) * 48, column * 48 : (column + 1) * 48]
         picture, _ = draw(clip.cameras[view], posed(1))
-        assert np.array_equal((part.numpy() * 255).round(), picture)
-    assert clip.compose_tile(24).shape == (2, 72, 48, 4)
-    assert clip.compose_input(24).shape == (2, 24, 24, 4)
+        assert np.array_equal((views[1, view].numpy() * 255).round(), picture)
+    assert clip.resized_views(24).shape == (2, 6, 24, 24, 4)
+    assert clip.resized_input(24).shape == (2, 24, 24, 4)
     torch.testing.assert_close(
-        clip.compose_tile(24)[..., 3], tile[..., 3].view(2, 72, 2, 48, 2).mean((2, 4))
+        clip.resized_views(24)[..., 3], views[..., 3].view(2, 6, 24, 2, 24, 2).mean((3, 5))
     )
 
 

@@ -1,7 +1,10 @@
 """Cached clips equal encoded ones; entries go by content, and damage is mended."""
 
+import hashlib
 import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +17,7 @@ from mnvs.data import latent_cache as cache
 from mnvs.data.dataset import SixViewDataset
 from mnvs.data.latent_cache import EncodedClip, EncodedDataset, fingerprint
 from mnvs.encoders.frozen_encoders import Encoders
+from mnvs.encoders.preprocessing import Preprocessing
 
 SMALL = {"unet_channels": [32, 32], "heads": [2, 2], "width": 32, "view_size": 32}
 
@@ -54,6 +58,27 @@ def test_encoded_clip_by_hand(
             ]
             for got, wanted in zip(tensors(clip), by_hand, strict=True):
                 torch.testing.assert_close(got, wanted, atol=1e-5, rtol=1e-4)
+
+
+def test_names_of_entries_last() -> None:
+    """A cache made by an earlier release is still used: this text is hashed into its names."""
+    clip = Preprocessing.from_settings({"size": 224}, "clip")
+    assert clip.cache_key() == (
+        "Preprocessing(resize=224, crop=(224, 224), mean=(0.48145466, 0.4578275, 0.40821073), "
+        "std=(0.26862954, 0.26130258, 0.27577711), filter='bicubic')"
+    )
+    vae = Preprocessing((320, 320), None, (0.5,) * 3, (0.8,) * 3, "bilinear")
+    assert vae.cache_key() == (
+        "Preprocessing(resize=(320, 320), crop=None, mean=(0.5, 0.5, 0.5), "
+        "std=(0.8, 0.8, 0.8), filter='bilinear')"
+    )
+    config = SimpleNamespace(scaling_factor=0.18215)
+    without_weights = SimpleNamespace(config=config, state_dict=dict)
+    encoders: Any = SimpleNamespace(
+        vae=without_weights, vision=without_weights, for_vae=vae, for_clip=clip
+    )
+    hashed = f"({vae.cache_key()}, {clip.cache_key()})0.18215"
+    assert fingerprint(encoders) == hashlib.sha256(hashed.encode()).hexdigest()
 
 
 def test_second_start_encodes_nothing(

@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
+import mnvs
 from mnvs.checkpoints.tiny_checkpoint import TinyCheckpoint, build_tiny
 from mnvs.checkpoints.unet_loading import placement
 from mnvs.data.tiles import pack_tile
@@ -159,6 +160,24 @@ def test_saved_and_read_back(
         outputs.append(generate(pipeline, picture))
     assert torch.equal(outputs[0].latents, outputs[1].latents)
     assert torch.equal(outputs[0].tiles, outputs[1].tiles)
+
+
+# As the first release wrote them, when the modules of our classes had other names.
+OLD_LIBRARIES = {"unet": ["mnvs.unet", "MNVSUNet"], "empty_prompt": ["mnvs.prompt", "EmptyPrompt"]}
+
+
+def test_classes_are_saved_under_names_that_last(
+    pipeline: MNVSPipeline, picture: torch.Tensor, tmp_path: Path
+) -> None:
+    pipeline.save_pretrained(tmp_path)
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    for name in OLD_LIBRARIES:
+        library, class_name = index[name]
+        assert library == "mnvs" and getattr(mnvs, class_name) is type(getattr(pipeline, name))
+    (tmp_path / "model_index.json").write_text(json.dumps(index | OLD_LIBRARIES))
+    old = MNVSPipeline.from_pretrained(tmp_path)
+    old.set_progress_bar_config(disable=True)
+    assert torch.equal(generate(old, picture).latents, generate(pipeline, picture).latents)
 
 
 def test_variant_files_and_half_precision(tiny: TinyCheckpoint, tmp_path: Path) -> None:
