@@ -15,8 +15,9 @@ from sjc_papr.data.sparse_views import sparse_views
 from sjc_papr.evaluation.validation import Validation
 from sjc_papr.evaluation.view_metrics import evaluate_views, mean_view_metrics
 from sjc_papr.networks.model import Papr
-from sjc_papr.novel_view.images import NovelPictures
-from sjc_papr.novel_view.losses import NovelViews, check_novel, describe_novel
+from sjc_papr.novel_view.checks import check_novel, describe_novel
+from sjc_papr.novel_view.images import NovelViewImages
+from sjc_papr.novel_view.losses import NovelViews
 from sjc_papr.novel_view.score_loading import check_score, load_score
 from sjc_papr.training.divergence import DivergenceDetector
 from sjc_papr.training.flops import describe_step
@@ -48,25 +49,30 @@ def make_model(config: TrainConfig, views: Views) -> Papr:
     return Papr(config.model, points)
 
 
-def make_trainer(config: TrainConfig, model: Papr, views: Views, folder: Path) -> Trainer:
+def make_novel(config: TrainConfig, model: Papr, views: Views) -> NovelViews | None:
+    """Losses on novel views; None where no term has a weight."""
+    novel, score = config.novel, None
+    if not novel.on:
+        return None
+    if novel.sjc.weight:
+        score = load_score(novel.sjc.score, novel.object_length, model.points.positions.device)
+    return NovelViews(
+        model,
+        novel,
+        views,
+        score,
+        background=config.data.background,
+        precision=config.precision,
+        steps=config.optimize.steps,
+        seed=config.seed,
+    )
+
+
+def make_trainer(
+    config: TrainConfig, model: Papr, views: Views, folder: Path, novel: NovelViews | None
+) -> Trainer:
     """Everything a step needs, all groups training."""
-    optimize, novel_config, novel = config.optimize, config.novel, None
-    if novel_config.on:
-        score = None
-        if novel_config.sjc.weight:
-            device = model.points.positions.device
-            score = load_score(novel_config.sjc.score, novel_config.object_length, device)
-        novel = NovelViews(
-            model,
-            novel_config,
-            views,
-            score,
-            background=config.data.background,
-            precision=config.precision,
-            steps=optimize.steps,
-            seed=config.seed,
-        )
-    watched = novel_config.watch.restarts > 0
+    optimize, watch = config.optimize, config.novel.watch
     return Trainer(
         model,
         PatchSampler(views, config.data.background, optimize.patches, config.seed),
@@ -76,8 +82,8 @@ def make_trainer(config: TrainConfig, model: Papr, views: Views, folder: Path) -
         precision=config.precision,
         seed=config.seed,
         fault_folder=folder,
-        novel=novel,
-        watch=DivergenceDetector(novel_config.watch, optimize.steps) if watched else None,
+        auxiliary=novel,
+        divergence=DivergenceDetector(watch, optimize.steps) if watch.restarts else None,
     )
 
 
@@ -106,7 +112,8 @@ def run(config: TrainConfig) -> None:
         Path(config.output_root), "sjc_papr", config.name, config, config.resume, MAY_CHANGE
     )
     model = make_model(config, train).to(device)
-    trainer = make_trainer(config, model, train, folder.path)
+    novel = make_novel(config, model, train)
+    trainer = make_trainer(config, model, train, folder.path, novel)
     validation = Validation.of(model, val, config.data.background, config.precision)
     with StopSignals() as stop:
         elapsed = fit(
@@ -116,7 +123,7 @@ def run(config: TrainConfig) -> None:
             stop,
             description=f"train {config.name}",
             validate=validation,
-            look=NovelPictures(trainer.novel) if trainer.novel else None,
+            look=NovelViewImages(trainer, novel) if novel else None,
         )
     metrics = evaluate_views(
         model,

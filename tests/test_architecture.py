@@ -26,7 +26,6 @@ MOST_FILES = 13
 REMAINING = {
     "mnvs/training/fit.py",
     "sjc_papr/prior/config.py",
-    "sjc_papr/training/trainer.py",
     "training_core/loop.py",
 }
 

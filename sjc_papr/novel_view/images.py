@@ -1,21 +1,22 @@
-"""What the losses on novel views saw, for TensorBoard."""
+"""Images of novel views for TensorBoard."""
 
 import torch
 from torch import Tensor
 
 from sjc_papr.novel_view.losses import NovelViews
+from sjc_papr.training.trainer import Trainer
 from training_core.metrics_log import MetricsLog
 
 
-class NovelPictures:
-    """Shows the latest novel view; called by ``training_core.loop.fit``."""
+class NovelViewImages:
+    """Logs the latest novel view; called by ``training_core.loop.fit``."""
 
-    def __init__(self, novel: NovelViews) -> None:
-        self.novel = novel
+    def __init__(self, trainer: Trainer, novel: NovelViews) -> None:
+        self.trainer, self.novel = trainer, novel
 
     def __call__(self, log: MetricsLog, step: int) -> None:
         """Render beside its one-step denoised version, depth, and near view, warp and mask."""
-        seen = self.novel.pictures
+        seen = self.trainer.images
         if "denoised" in seen and self.novel.sjc is not None:
             denoised = self.novel.sjc.model.decode(seen["denoised"])[0].permute(1, 2, 0)
             log.image("novel/render_denoised", _beside(seen["render"], denoised), step)
@@ -27,7 +28,7 @@ class NovelPictures:
 
 
 def _beside(first: Tensor, *others: Tensor) -> Tensor:
-    """Pictures [H, W, 3] in a row, at the height of the first."""
+    """Images [H, W, 3] in a row, at the height of the first."""
     height, width = first.shape[:2]
     row = [first.permute(2, 0, 1)[None]]
     for other in others:

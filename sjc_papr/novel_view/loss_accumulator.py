@@ -1,4 +1,4 @@
-"""What the terms of one step come to, over all the views that they look at."""
+"""Accumulates a step's losses and gradient norms over its views."""
 
 from collections.abc import Sequence
 
@@ -8,8 +8,8 @@ from torch import Tensor
 from sjc_papr.networks.model import Papr
 
 
-class Tally:
-    """Adds up each term's value and gradients, for the log.
+class LossAccumulator:
+    """Sums of each term's values and gradients, for the log.
 
     Args:
         measure: also find each term's gradient at the parameters, which costs a backward pass a

@@ -7,7 +7,6 @@ view is rendered after the base view's graph is gone too (unless ``paired_l1`` s
 both). The most memory is therefore that of one view's graph and, beside it, the score model's.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -21,8 +20,8 @@ from sjc_papr.networks.rays import camera_rays
 from sjc_papr.networks.renderer import RenderOutput, render
 from sjc_papr.novel_view.config import NovelConfig
 from sjc_papr.novel_view.depth_smoothing import depth_smoothing
-from sjc_papr.novel_view.gradient_balance import Balance
-from sjc_papr.novel_view.loss_accumulator import Tally, norm
+from sjc_papr.novel_view.gradient_balance import GradientBalance
+from sjc_papr.novel_view.loss_accumulator import LossAccumulator, norm
 from sjc_papr.novel_view.near_view import (
     NearResult,
     View,
@@ -30,10 +29,10 @@ from sjc_papr.novel_view.near_view import (
     near_camera,
     near_view_loss,
 )
-from sjc_papr.novel_view.sjc import Sjc, check_condition_view
+from sjc_papr.novel_view.sjc import Sjc
 from sjc_papr.novel_view.target_cameras import TargetCameras, nearest_views
 from sjc_papr.score_models.base import ScoreModel
-from training_core.config import ConfigError
+from sjc_papr.training.auxiliary import AuxiliaryResult
 from training_core.schedules import progress_of
 
 Leaves = tuple[Tensor, Tensor, Tensor]
@@ -82,35 +81,55 @@ class NovelViews:
         self.background, self.precision, self.steps, self.seed = background, precision, steps, seed
         self.device = model.points.positions.device
         self.targets = TargetCameras(train.cameras, config.targets, config.object_length)
-        self.balance = Balance(config.balance)
-        self.sjc_scale = 1.0
+        self.balance = GradientBalance(config.balance)
+        self.scale = 1.0
         self.sjc: Sjc | None = None
         if config.sjc.weight:
             assert score is not None, "SJC without a score model"
             self.sjc = Sjc(score, config.sjc, train.composite(1.0), train.cameras)
-        # What the last step saw, for TensorBoard; ``denoised`` is still encoded, because decoding
-        # costs a latent model as much as the rest of its step.
-        self.pictures: dict[str, Tensor] = {}
 
     def due(self, step: int) -> bool:
         """Whether this step renders novel views."""
         # Counted so that a step whose number is a multiple of ``every`` is logged with its terms.
         return (step + 1) % self.config.every == 0
 
-    def backward(self, step: int, *, measure: bool) -> dict[str, Tensor]:
-        """Render this step's novel views and add their gradients; returns what is worth logging.
+    @property
+    def can_be_scaled(self) -> bool:
+        """See ``AuxiliaryLoss``; only SJC is scaled."""
+        return self.sjc is not None
+
+    def state_dict(self) -> dict[str, float]:
+        """Running means of the gradient norms."""
+        return dict(self.balance.means)
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Continue from ``state_dict``."""
+        self.balance.means = dict(state)
+
+    def backward(
+        self, step: int, *, measure: bool, photometric_norm: float | None = None
+    ) -> AuxiliaryResult:
+        """Render this step's novel views and add their gradients.
 
         Args:
             measure: also find each term's gradient norm at every parameter group, which costs a
                 backward pass a term.
+            photometric_norm: see ``AuxiliaryLoss``; SJC is balanced by it.
+
+        Returns:
+            Numbers to log, and images; ``denoised`` is still encoded, because decoding costs a
+            latent model as much as the rest of its step.
         """
+        if photometric_norm is not None:
+            self.balance.update("photometric", photometric_norm)
         generator = torch.Generator().manual_seed(self.seed * 1_000_033 + step)
-        progress, tally = progress_of(step, self.steps), Tally(self.model, measure)
+        progress, sums = progress_of(step, self.steps), LossAccumulator(self.model, measure)
         base = self._render(self._target(progress, generator))
-        self.pictures |= {"depth": base.view.depth.detach(), "alpha": base.view.alpha.detach()}
-        terms = {}
+        images = {"depth": base.view.depth.detach(), "alpha": base.view.alpha.detach()}
+        terms, logged = {}, {}
         if self._sjc_due(step):
-            terms["sjc"] = self._sjc_term(base, progress, generator)
+            terms["sjc"], of_sjc = self._sjc_term(base, progress, generator)
+            logged, images = of_sjc.logged, images | of_sjc.images
         if self.config.smooth.weight:
             terms["smooth"] = self._smooth_term(base)
         near, length = self.config.near, self.config.object_length
@@ -119,38 +138,43 @@ class NovelViews:
             loss = near_view_loss(base.view, other.view, near, length)
             terms["near"] = self._term(near.weight, loss.loss, base.leaves)
             theirs = self._term(near.weight, loss.loss, other.leaves)
-            self._keep_near(other.view, loss.warped, loss.mask)
+            images |= _near_images(other.view, loss)
             # One loss with two sides: its value counts once.
             theirs = theirs._replace(value=torch.zeros_like(theirs.value))
-            self._deliver(other, {"near": theirs}, tally)
-            self._deliver(base, terms, tally)
+            self._deliver(other, {"near": theirs}, sums)
+            self._deliver(base, terms, sums)
         else:
             seen = base.view.detach()
-            self._deliver(base, terms, tally)
+            self._deliver(base, terms, sums)
             del base
             if near.weight:
-                self._near_views(seen, generator, tally)
-        return tally.logged() | self._sjc_facts(terms)
+                images |= self._near_views(seen, generator, sums)
+        return AuxiliaryResult(sums.logged() | logged, images)
 
-    def _near_views(self, base: View, generator: torch.Generator, tally: Tally) -> None:
-        """Near views whose loss leaves the base alone, one at a time."""
+    def _near_views(
+        self, base: View, generator: torch.Generator, sums: LossAccumulator
+    ) -> dict[str, Tensor]:
+        """Near views whose loss has no gradient at the base, one at a time; images of the last."""
         near, length = self.config.near, self.config.object_length
         if near.mode != "eq1_gt":
             other = self._render(near_camera(base.camera, near, length, generator))
             loss = near_view_loss(base, other.view, near, length)
-            self._deliver_near(other, loss, tally)
-            return
+            return self._deliver_near(other, loss, sums)
+        images = {}
         for index in nearest_views(self.train.cameras, base.camera, near.neighbours):
             camera, picture, depth = self._dataset_view(index, base.camera)
             other = self._render(camera)
             loss = ground_truth_loss(other.view, picture, depth, near, length)
-            self._deliver_near(other, loss, tally)
+            images = self._deliver_near(other, loss, sums)
             del other, loss  # before the next one is rendered
+        return images
 
-    def _deliver_near(self, other: _Rendered, loss: NearResult, tally: Tally) -> None:
-        self._keep_near(other.view, loss.warped, loss.mask)
+    def _deliver_near(
+        self, other: _Rendered, loss: NearResult, sums: LossAccumulator
+    ) -> dict[str, Tensor]:
         term = self._term(self.config.near.weight, loss.loss, other.leaves)
-        self._deliver(other, {"near": term}, tally)
+        self._deliver(other, {"near": term}, sums)
+        return _near_images(other.view, loss)
 
     def _dataset_view(self, index: int, like: Camera) -> tuple[Camera, Tensor, Tensor | None]:
         """A training view shrunk to about the size of a novel one."""
@@ -192,25 +216,27 @@ class NovelViews:
             self.sjc is not None and begun and (step + 1) // self.config.every % config.every == 0
         )
 
-    def _sjc_term(self, base: _Rendered, progress: float, generator: torch.Generator) -> _Term:
+    def _sjc_term(
+        self, base: _Rendered, progress: float, generator: torch.Generator
+    ) -> tuple[_Term, AuxiliaryResult]:
         assert self.sjc is not None
         view, config = base.view, self.config.sjc
         # Score models know objects on white.
         on_white = view.rgb + (1.0 - view.alpha)[..., None] * (1.0 - self.background)
         result = self.sjc(on_white, view.camera, progress, generator)
         term = self._term(1.0, result.loss, base.leaves)
-        self.balance.see("sjc", float(norm(term.gradient)))
+        self.balance.update("sjc", float(norm(term.gradient)))
         ramp = 1.0
         if config.ramp_share:
             ramp = min(1.0, (progress - config.from_share + 1.0 / self.steps) / config.ramp_share)
-        weight = config.weight * ramp * self.balance.factor() * self.sjc_scale
-        self.pictures |= {
-            "render": view.rgb.detach(),
-            "denoised": result.denoised,
-            "sjc_residual": result.residual,
-            "sjc_level": result.t.float().mean(),
+        weight = config.weight * ramp * self.balance.factor() * self.scale
+        logged = {
+            "sjc/residual": result.residual,
+            "sjc/level": result.t.float().mean(),
+            "sjc/weight": torch.tensor(weight),
         }
-        return _Term(weight, term.value, term.gradient)
+        images = {"render": view.rgb.detach(), "denoised": result.denoised}
+        return _Term(weight, term.value, term.gradient), AuxiliaryResult(logged, images)
 
     def _smooth_term(self, base: _Rendered) -> _Term:
         rgb, depth, alpha = base.leaves
@@ -225,21 +251,8 @@ class NovelViews:
         )
         return _Term(weight, loss.detach(), list(gradient))
 
-    def _keep_near(self, view: View, warped: Tensor, mask: Tensor) -> None:
-        shown = mask[..., None].float().expand_as(warped)
-        self.pictures |= {"near": view.rgb.detach(), "near_warped": warped, "near_mask": shown}
-
-    def _sjc_facts(self, terms: dict[str, _Term]) -> dict[str, Tensor]:
-        if "sjc" not in terms:
-            return {}
-        return {
-            "sjc/residual": self.pictures["sjc_residual"],
-            "sjc/level": self.pictures["sjc_level"],
-            "sjc/weight": torch.tensor(terms["sjc"].weight),
-        }
-
     @staticmethod
-    def _deliver(rendered: _Rendered, terms: dict[str, _Term], tally: Tally) -> None:
+    def _deliver(rendered: _Rendered, terms: dict[str, _Term], sums: LossAccumulator) -> None:
         """Send the terms' gradients on to the parameters."""
         if not terms:
             return
@@ -252,40 +265,11 @@ class NovelViews:
             name: [term.weight * term.gradient[i] for i in learn] for name, term in terms.items()
         }
         for name, term in terms.items():
-            tally.add(name, term.weight, term.value, parts, weighted[name])
+            sums.add(name, term.weight, term.value, parts, weighted[name])
         total = [torch.stack(own).sum(0) for own in zip(*weighted.values(), strict=True)]
         torch.autograd.backward(parts, total)
 
 
-def check_novel(config: NovelConfig, cameras: Sequence[Camera]) -> None:
-    """Raises ConfigError where the terms cannot work with these training cameras."""
-    if not config.on:
-        return
-    TargetCameras(cameras, config.targets, config.object_length)
-    if config.sjc.weight:
-        check_condition_view(config.sjc, len(cameras))
-        if config.sjc.condition == "nearest":
-            _check_count("sjc.conditions", config.sjc.conditions, len(cameras))
-    if config.near.weight and config.near.mode == "eq1_gt":
-        _check_count("near.neighbours", config.near.neighbours, len(cameras))
-
-
-def _check_count(key: str, count: int, views: int) -> None:
-    if count > views:
-        raise ConfigError(
-            f"novel.{key}: {count} views are asked for, but there are {views} training views"
-        )
-
-
-def describe_novel(config: NovelConfig) -> list[str]:
-    """A line for ``--dry-run`` on the terms that are on; none where none is."""
-    if not config.on:
-        return []
-    sides = ", then ".join(f"{side} px" for side in config.resolutions)
-    parts = {
-        f"SJC from {config.sjc.score.model} ({config.sjc.weight:g})": config.sjc.weight,
-        f"near views by {config.near.mode} ({config.near.weight:g})": config.near.weight,
-        f"depth smoothing ({config.smooth.weight:g})": config.smooth.weight,
-    }
-    terms = ", ".join(part for part, weight in parts.items() if weight)
-    return [f"every {config.every} steps a view without a picture, {sides}: {terms}"]
+def _near_images(view: View, loss: NearResult) -> dict[str, Tensor]:
+    shown = loss.mask[..., None].float().expand_as(loss.warped)
+    return {"near": view.rgb.detach(), "near_warped": loss.warped, "near_mask": shown}

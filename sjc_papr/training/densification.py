@@ -1,8 +1,10 @@
-"""Dropping points nobody looks at, adding points where the cloud is thin.
+"""Dropping points without influence, adding points where the cloud is thin.
 
 Both happen at steps that are a pure function of the config, keep the Adam state of every surviving
 point, and draw from a generator seeded by the step.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +15,20 @@ from sjc_papr.training.config import DensityConfig
 
 _SPARSITY_NEIGHBOURS = 10
 _BLENDED_NEIGHBOURS = 3
+
+
+class DensityChange(NamedTuple):
+    """How many points were dropped and added; false where none were."""
+
+    pruned: int
+    grown: int
+
+    def __bool__(self) -> bool:
+        return bool(self.pruned or self.grown)
+
+    def __str__(self) -> str:
+        counts = (("dropped", self.pruned), ("added", self.grown))
+        return " and ".join(f"{verb} {count}" for verb, count in counts if count)
 
 
 def event_steps(count: int, start: float, end: float, total_steps: int) -> frozenset[int]:
@@ -28,9 +44,9 @@ def change_density(
     total_steps: int,
     config: DensityConfig,
     seed: int,
-) -> str | None:
-    """Prune and grow if ``step`` is one of the steps for it; returns what was done, or None."""
-    done = []
+) -> DensityChange:
+    """Prune and grow where ``step`` is one of the steps for it."""
+    pruned = grown = 0
     prunes = event_steps(config.prune_events, config.prune_from, config.prune_until, total_steps)
     grows = event_steps(config.grow_events, config.grow_from, config.grow_until, total_steps)
     if step in prunes:
@@ -38,14 +54,14 @@ def change_density(
         # A cloud without points cannot render, and cannot recover.
         if keep.any() and not keep.all():
             keep_points(cloud, keep, optimizer)
-            done.append(f"dropped {int((~keep).sum())}")
+            pruned = int((~keep).sum())
     if step in grows:
         room = min(config.grow_count, config.max_points - len(cloud), len(cloud))
         if room > 0:
             generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
             append_points(cloud, grown_points(cloud.rows(), room, generator), optimizer)
-            done.append(f"added {room}")
-    return f"{' and '.join(done)} points, now {len(cloud)}" if done else None
+            grown = room
+    return DensityChange(pruned, grown)
 
 
 def grown_points(rows: PointRows, count: int, generator: torch.Generator) -> PointRows:

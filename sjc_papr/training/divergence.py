@@ -1,4 +1,4 @@
-"""Seeing a divergence before it has eaten the result."""
+"""Detect divergence from loss and gradient norm."""
 
 import math
 
@@ -7,10 +7,13 @@ from training_core.loop import Diverged
 
 
 class DivergenceDetector:
-    """Judges each step by its photometric loss and gradient norm.
+    """Checks each step's photometric loss and gradient norm.
 
     The loss is a mean over many steps, because single patches differ a hundredfold; the gradient
-    norm is judged step by step, before the step is taken.
+    norm is checked step by step, before the step is taken.
+
+    Attributes:
+        scale: factor on the auxiliary loss, reduced at every restart. restarts: so far.
     """
 
     def __init__(self, config: WatchConfig, steps: int) -> None:
@@ -18,21 +21,21 @@ class DivergenceDetector:
         self.state = {"loss": 0.0, "least": math.inf, "norm": 0.0}
         self.scale, self.restarts = 1.0, 0
 
-    def judge(self, step: int, loss: float, norm: float) -> None:
-        """Raises Diverged where this step's figures, or what they add up to, explode."""
+    def check(self, step: int, loss: float, norm: float) -> None:
+        """Raises Diverged where the running loss or this step's gradient norm explodes."""
         if not self.config.restarts:
             return
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise Diverged(f"step {step}: loss {loss:.4g}, gradient norm {norm:.4g}")
-        state, judged = self.state, step >= self.first
-        if judged and state["norm"] and norm > self.config.gradient_factor * state["norm"]:
+        state, checked = self.state, step >= self.first
+        if checked and state["norm"] and norm > self.config.gradient_factor * state["norm"]:
             raise Diverged(
                 f"step {step}: gradient norm {norm:.4g}, {norm / state['norm']:.0f} times the usual"
             )
         for name, value in (("loss", loss), ("norm", norm)):
             keep = self.config.memory if state[name] else 0.0
             state[name] = keep * state[name] + (1.0 - keep) * value
-        if not judged:
+        if not checked:
             return
         state["least"] = min(state["least"], state["loss"])
         if state["loss"] > self.config.loss_factor * state["least"]:
@@ -41,19 +44,19 @@ class DivergenceDetector:
                 f"after {state['least']:.4g} at its best"
             )
 
-    def start_over(self, fault: Diverged) -> None:
-        """Reduce SJC for another try; raises ``fault`` when there were enough."""
+    def restart(self, fault: Diverged) -> None:
+        """Count a restart and reduce ``scale``; raises ``fault`` where all restarts are used up."""
         if self.restarts >= self.config.restarts:
             raise fault
         self.restarts += 1
         self.scale *= self.config.reduce_sjc
 
-    def save(self) -> dict[str, float]:
+    def state_dict(self) -> dict[str, float]:
         """What a checkpoint keeps."""
         return self.state | {"scale": self.scale, "restarts": self.restarts}
 
-    def load(self, saved: dict[str, float]) -> None:
-        """Take up a checkpoint; after a return the scale in hand is the smaller one and stays."""
+    def load_state_dict(self, saved: dict[str, float]) -> None:
+        """Continue from a checkpoint. After a restart the present scale is smaller and is kept."""
         self.state = {name: saved[name] for name in self.state}
         self.scale = min(self.scale, saved["scale"])
         self.restarts = max(self.restarts, int(saved["restarts"]))

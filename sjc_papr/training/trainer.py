@@ -12,7 +12,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from sjc_papr.networks.model import Papr
 from sjc_papr.networks.rays import RayBundle
 from sjc_papr.networks.renderer import render
-from sjc_papr.novel_view.losses import NovelViews
+from sjc_papr.training.auxiliary import AuxiliaryLoss
 from sjc_papr.training.checkpoints import model_tensors
 from sjc_papr.training.config import OptimizeConfig
 from sjc_papr.training.densification import change_density
@@ -52,9 +52,11 @@ class Trainer:
         seed: of the points added on the way.
         model_terms: further losses by name, on the model itself.
         fault_folder: where the state is written should a loss stop being finite.
-        novel: losses on views without pictures; None where none has a weight, and then no step
-            knows of them.
-        watch: sees divergence; ``training_core.loop.fit`` then starts over.
+        auxiliary: a further loss that renders for itself.
+        divergence: detects divergence; ``training_core.loop.fit`` then restarts from a checkpoint.
+
+    Attributes:
+        images: the latest of each image that the auxiliary loss rendered, by name.
     """
 
     def __init__(
@@ -69,11 +71,12 @@ class Trainer:
         seed: int,
         fault_folder: Path,
         model_terms: Mapping[str, ModelTerm] | None = None,
-        novel: NovelViews | None = None,
-        watch: DivergenceDetector | None = None,
+        auxiliary: AuxiliaryLoss | None = None,
+        divergence: DivergenceDetector | None = None,
     ) -> None:
         self.model_terms = model_terms or {}
-        self.novel, self.watch = novel, watch
+        self.auxiliary, self.divergence = auxiliary, divergence
+        self.images: dict[str, Tensor] = {}
         self.fault_folder = fault_folder
         self.model, self.sampler, self.config, self.rates = model, sampler, config, rates
         self.background, self.precision, self.seed = background, precision, seed
@@ -97,7 +100,7 @@ class Trainer:
             measure: also measure what costs time and is only worth having when it is logged.
 
         Raises:
-            Diverged: the watch saw loss or gradients explode; nothing was changed by this step.
+            Diverged: loss or gradients explode; nothing was changed by this step.
             TrainingFault: a loss is not finite, or attention is dead.
         """
         self._set_rates(step)
@@ -106,24 +109,26 @@ class Trainer:
         self._refuse_dead(step, [attended for _, attended in batches])
         losses = [losses for losses, _ in batches]
         logged = {name: torch.stack([b[name] for b in losses]).mean() for name in losses[0]}
-        if self.novel:
-            # The norm over all pictures of the step, however many batches they came in.
+        if self.auxiliary:
+            # The norm over all patches of the step, however many batches they came in.
             norms = [b["picture_gradient/photometric"] for b in losses]
-            logged["picture_gradient/photometric"] = torch.stack(norms).norm()
-        if self.novel and self.novel.due(step):
-            if measure:
-                logged |= self._norms("parameter_gradient/photometric")
-            self.novel.balance.see("photometric", float(logged["picture_gradient/photometric"]))
-            logged |= self.novel.backward(step, measure=measure)
+            norm = logged["picture_gradient/photometric"] = torch.stack(norms).norm()
+            if self.auxiliary.due(step):
+                if measure:
+                    logged |= self._norms("parameter_gradient/photometric")
+                result = self.auxiliary.backward(
+                    step, measure=measure, photometric_norm=float(norm)
+                )
+                logged |= result.logged
+                self.images |= result.images
         logged |= self._clip()
-        if self.watch:
-            loss, norm = float(logged["loss/total"]), float(logged["gradient_norm"])
-            self.watch.judge(step, loss, norm)
+        if self.divergence:
+            self.divergence.check(step, float(logged["loss/total"]), float(logged["gradient_norm"]))
         # Before the step, so that no bad value reaches a weight.
         checked = {"loss": logged["loss/total"], "gradient": logged["gradient_norm"]}
         check_finite(step, checked, self.fault_folder, self.model.state_dict)
         self.optimizer.step()
-        said = change_density(
+        change = change_density(
             self.model.points,
             self.optimizer,
             step + 1,
@@ -131,8 +136,8 @@ class Trainer:
             self.config.density,
             self.seed,
         )
-        if said:
-            logger.info("step %d: %s", step + 1, said)
+        if change:
+            logger.info("step %d: %s points, now %d", step + 1, change, len(self.model.points))
         return logged
 
     def _backward(self, rays: RayBundle, target: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
@@ -141,7 +146,7 @@ class Trainer:
         """
         rays, target = rays.to(self.device), target.to(self.device)
         output = render(self.model, rays, background=self.background, precision=self.precision)
-        if self.novel:
+        if self.auxiliary:
             output.rgb.retain_grad()
         loss, terms = self.losses(output.rgb, target)
         for name, (weight, term) in self.model_terms.items():
@@ -149,7 +154,7 @@ class Trainer:
             loss = loss + weight * terms[name][1]
         (loss / self.config.patches.accumulate).backward()
         logged = {"loss/total": loss.detach()}
-        if self.novel:
+        if self.auxiliary:
             assert output.rgb.grad is not None
             logged["picture_gradient/photometric"] = output.rgb.grad.norm()
         for name, (weight, value) in terms.items():
@@ -204,10 +209,11 @@ class Trainer:
         optimizer, optimizer_state = capture_optimizer(self.optimizer, "optimizer")
         rng, rng_state = capture_rng()
         state = {"optimizer": optimizer_state, "rng": rng_state, "dead_steps": self.dead_steps}
-        if self.novel:
-            state["balance"] = dict(self.novel.balance.means)
-        if self.watch:
-            state["watch"] = self.watch.save()
+        # These keys are older than the classes they belong to.
+        if self.auxiliary:
+            state["balance"] = self.auxiliary.state_dict()
+        if self.divergence:
+            state["watch"] = self.divergence.state_dict()
         return tensors | optimizer | rng, state
 
     @property
@@ -227,27 +233,24 @@ class Trainer:
         restore_optimizer(self.optimizer, "optimizer", saved.tensors, state["optimizer"])
         restore_rng(saved.tensors, state["rng"])
         self.dead_steps = state["dead_steps"]
-        if self.novel:
-            self.novel.balance.means = dict(state["balance"])
-        if self.watch:
-            self.watch.load(state["watch"])
-            self._scale_sjc()
+        if self.auxiliary:
+            self.auxiliary.load_state_dict(state["balance"])
+        if self.divergence:
+            self.divergence.load_state_dict(state["watch"])
+            if self.auxiliary:
+                self.auxiliary.scale = self.divergence.scale
 
     @property
     def may_diverge(self) -> bool:
-        """Whether somebody watches."""
-        return self.watch is not None
+        """Whether a step can raise Diverged."""
+        return self.divergence is not None
 
     def start_over(self, fault: Diverged, saved: Checkpoint) -> None:
-        """Back to a checkpoint, with less SJC than before; raises ``fault`` after enough tries, and
-        without SJC at once, because the same steps would follow.
+        """Restore a checkpoint and reduce the auxiliary loss. Raises ``fault`` where the restarts
+        are used up, or where nothing can be reduced, because the same steps would follow.
         """
-        if self.watch is None or self.novel is None or self.novel.sjc is None:
+        if not (self.divergence and self.auxiliary and self.auxiliary.can_be_scaled):
             raise fault
-        self.watch.start_over(fault)
+        self.divergence.restart(fault)
         self.restore(saved)
-        logger.warning("SJC's weight is now %.3g of the configured one", self.watch.scale)
-
-    def _scale_sjc(self) -> None:
-        if self.novel and self.watch:
-            self.novel.sjc_scale = self.watch.scale
+        logger.warning("SJC's weight is now %.3g of the configured one", self.divergence.scale)

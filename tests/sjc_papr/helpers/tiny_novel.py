@@ -83,8 +83,8 @@ def make_trainer(
         precision="float32",
         seed=0,
         fault_folder=folder,
-        novel=novel,
-        watch=DivergenceDetector(config.watch, settings.steps) if config and watched else None,
+        auxiliary=novel,
+        divergence=DivergenceDetector(config.watch, settings.steps) if config and watched else None,
     )
 
 

@@ -177,8 +177,9 @@ def test_density_changes_at_its_steps_only_and_always_the_same() -> None:
         cloud, optimizer = trained(40)
         with torch.no_grad():
             cloud.influence[:5] = -1.0
-        said = {s: change_density(cloud, optimizer, s, 100, config, seed=3) for s in range(101)}
-        assert {s for s, text in said.items() if text} == {20, 30}
+        changes = {s: change_density(cloud, optimizer, s, 100, config, seed=3) for s in range(101)}
+        assert {s: tuple(c) for s, c in changes.items() if c} == {20: (5, 0), 30: (0, 7)}
+        assert [str(changes[s]) for s in (20, 30)] == ["dropped 5", "added 7"]
         assert len(cloud) == 42
         results.append(cloud.positions.detach().clone())
     assert torch.equal(*results)
@@ -189,13 +190,13 @@ def test_pruning_never_empties_the_cloud() -> None:
     with torch.no_grad():
         cloud.influence.fill_(-1.0)
     config = events(prune_events=1, prune_from=0.5, prune_until=0.5)
-    assert change_density(cloud, optimizer, 50, 100, config, seed=0) is None
+    assert change_density(cloud, optimizer, 50, 100, config, seed=0) == (0, 0)
     assert len(cloud) == 12
 
 
 def test_growth_stops_at_the_cap() -> None:
     cloud, optimizer = trained(40)
     config = events(grow_events=1, grow_from=0.5, grow_count=30, max_points=45)
-    change_density(cloud, optimizer, 50, 100, config, seed=0)
+    assert change_density(cloud, optimizer, 50, 100, config, seed=0) == (0, 5)
     assert len(cloud) == 45
-    assert change_density(cloud, optimizer, 50, 100, config, seed=0) is None
+    assert not change_density(cloud, optimizer, 50, 100, config, seed=0)

@@ -10,39 +10,39 @@ from tiny_novel import WATCH, make_trainer, novel_config
 
 from blender_render.dataset.readers import Views
 from sjc_papr.novel_view.config import BalanceConfig
-from sjc_papr.novel_view.gradient_balance import Balance
+from sjc_papr.novel_view.gradient_balance import GradientBalance
 from sjc_papr.training.divergence import DivergenceDetector
 from training_core.loop import Diverged
 
 
 def test_fixed_weights_are_left_as_they_are() -> None:
-    balance = Balance(BalanceConfig())
-    balance.see("photometric", 3.0)
-    balance.see("sjc", 200.0)
+    balance = GradientBalance(BalanceConfig())
+    balance.update("photometric", 3.0)
+    balance.update("sjc", 200.0)
     assert balance.factor() == 1.0
 
 
 def test_factor_is_the_ratio_of_the_running_means() -> None:
-    balance = Balance(BalanceConfig("gradient_norm", memory=0.75))
+    balance = GradientBalance(BalanceConfig("gradient_norm", memory=0.75))
     assert balance.factor() == 1.0, "nothing is known yet"
     norms = {"photometric": [2.0, 6.0, 2.0], "sjc": [100.0, 20.0, 60.0]}
     for name, seen in norms.items():
         for value in seen:
-            balance.see(name, value)
+            balance.update(name, value)
     photometric, sjc = 2.0, 100.0
     for i in (1, 2):
         photometric = 0.75 * photometric + 0.25 * norms["photometric"][i]
         sjc = 0.75 * sjc + 0.25 * norms["sjc"][i]
     assert balance.factor() == pytest.approx(photometric / sjc)
-    balance.see("sjc", math.nan)
-    balance.see("photometric", math.inf)
+    balance.update("sjc", math.nan)
+    balance.update("photometric", math.inf)
     assert balance.factor() == pytest.approx(photometric / sjc), "a bad number is not remembered"
 
 
 def test_factor_has_a_bound() -> None:
-    balance = Balance(BalanceConfig("gradient_norm", largest=50.0))
-    balance.see("photometric", 1.0)
-    balance.see("sjc", 1e-9)
+    balance = GradientBalance(BalanceConfig("gradient_norm", largest=50.0))
+    balance.update("photometric", 1.0)
+    balance.update("sjc", 1e-9)
     assert balance.factor() == 50.0
 
 
@@ -54,9 +54,9 @@ def test_sjcs_gradient_is_kept_at_its_weight_times_the_photometric(
     config = novel_config("sjc")
     config.balance = BalanceConfig("gradient_norm", memory=0.0, largest=1e9)
     trainer = make_trainer(views, tmp_path, config)
-    surrogate = trainer.novel.sjc
-    trainer.novel.sjc = lambda *x: (r := surrogate(*x))._replace(loss=scale * r.loss)
-    trainer.novel.sjc.model = surrogate.model
+    surrogate = trainer.auxiliary.sjc
+    trainer.auxiliary.sjc = lambda *x: (r := surrogate(*x))._replace(loss=scale * r.loss)
+    trainer.auxiliary.sjc.model = surrogate.model
     for step in range(3):
         logged = trainer.step(step)
         ratio = logged["picture_gradient/sjc"] / logged["picture_gradient/photometric"]
@@ -76,21 +76,21 @@ def test_fixed_gradient_follows_the_scale(views: Views, tmp_path: Path) -> None:
 
 def judged(watch: DivergenceDetector, loss: float, norm: float, steps: range) -> None:
     for step in steps:
-        watch.judge(step, loss, norm)
+        watch.check(step, loss, norm)
 
 
 def test_watch_sees_an_exploding_gradient_at_once() -> None:
     watch = DivergenceDetector(WATCH, 100)
     judged(watch, 1.0, 2.0, range(10))
-    watch.judge(10, 1.0, 199.0)
+    watch.check(10, 1.0, 199.0)
     with pytest.raises(Diverged, match=r"step 11: gradient norm 900, \d+ times the usual"):
-        watch.judge(11, 1.0, 900.0)
+        watch.check(11, 1.0, 900.0)
 
 
 def test_watch_sees_a_loss_that_rises_for_good_but_not_one_bad_patch() -> None:
     watch = DivergenceDetector(replace(WATCH, memory=0.9), 1000)
     judged(watch, 0.01, 1.0, range(50))
-    watch.judge(50, 0.3, 1.0)
+    watch.check(50, 0.3, 1.0)
     judged(watch, 0.01, 1.0, range(51, 80))
     with pytest.raises(Diverged, match=r"photometric loss .* after 0\.01 at its best"):
         judged(watch, 0.2, 1.0, range(80, 100))
@@ -101,14 +101,14 @@ def test_watch_compares_with_the_best_not_with_the_latest() -> None:
     watch = DivergenceDetector(replace(WATCH, memory=0.5), 1000)
     with pytest.raises(Diverged, match="at its best"):
         for step in range(300):
-            watch.judge(step, 0.01 * 1.02**step, 1.0)
+            watch.check(step, 0.01 * 1.02**step, 1.0)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_watch_sees_bad_numbers(bad: float) -> None:
     for loss, norm in ((bad, 1.0), (1.0, bad)):
         with pytest.raises(Diverged, match="step 0"):
-            DivergenceDetector(replace(WATCH, from_share=1.0), 100).judge(0, loss, norm)
+            DivergenceDetector(replace(WATCH, from_share=1.0), 100).check(0, loss, norm)
 
 
 def test_watch_does_not_judge_the_start_and_can_be_off() -> None:
@@ -117,30 +117,30 @@ def test_watch_does_not_judge_the_start_and_can_be_off() -> None:
     judged(watch, 50.0, 500.0, range(25, 50))
     off = DivergenceDetector(replace(WATCH, restarts=0), 100)
     judged(off, 1.0, 1.0, range(25))
-    off.judge(25, math.nan, 1e9)
+    off.check(25, math.nan, 1e9)
 
 
 def test_watch_gives_up_after_enough_restarts_and_remembers_them() -> None:
     watch, fault = DivergenceDetector(WATCH, 100), Diverged("step 7: lost")
     judged(watch, 1.0, 1.0, range(5))
-    saved = json.loads(json.dumps(watch.save()))
+    saved = json.loads(json.dumps(watch.state_dict()))
     for scale in (0.5, 0.25):
-        watch.start_over(fault)
-        watch.load(saved)
+        watch.restart(fault)
+        watch.load_state_dict(saved)
         assert watch.scale == scale and watch.state["loss"] == 1.0
     with pytest.raises(Diverged, match="lost"):
-        watch.start_over(fault)
+        watch.restart(fault)
     # Another process that loads a later checkpoint knows how often that was.
     other = DivergenceDetector(WATCH, 100)
-    other.load(json.loads(json.dumps(watch.save())))
+    other.load_state_dict(json.loads(json.dumps(watch.state_dict())))
     assert (other.scale, other.restarts) == (0.25, 2)
     with pytest.raises(Diverged, match="lost"):
-        other.start_over(fault)
+        other.restart(fault)
 
 
 def test_a_fresh_watch_survives_a_checkpoint() -> None:
     """Its best loss is infinite, which JSON has no word for."""
     watch = DivergenceDetector(WATCH, 100)
-    watch.load(json.loads(json.dumps(DivergenceDetector(WATCH, 100).save())))
+    watch.load_state_dict(json.loads(json.dumps(DivergenceDetector(WATCH, 100).state_dict())))
     judged(watch, 1.0, 1.0, range(3))
     assert watch.state["least"] == 1.0

@@ -27,7 +27,7 @@ from sjc_papr.networks.rays import camera_rays
 from sjc_papr.networks.renderer import render
 from sjc_papr.novel_view.config import NovelConfig
 from sjc_papr.novel_view.depth_smoothing import depth_smoothing
-from sjc_papr.novel_view.images import NovelPictures
+from sjc_papr.novel_view.images import NovelViewImages
 from sjc_papr.novel_view.near_view import View, ground_truth_loss, near_camera, near_view_loss
 from sjc_papr.novel_view.target_cameras import nearest_views
 from sjc_papr.score_models.analytic import GaussianMixture
@@ -95,7 +95,7 @@ def test_gradients_are_those_of_the_weighted_sum(
     sum(weights[name] * loss for name, loss in losses.items()).backward()
     expected = gradients(model)
     model.zero_grad(set_to_none=True)
-    logged = make_novel(model, config, flat, background).backward(step, measure=False)
+    logged = make_novel(model, config, flat, background).backward(step, measure=False).logged
     for name, gradient in gradients(model).items():
         scale = expected[name].abs().max().item()
         assert scale > 0.0, name
@@ -115,7 +115,7 @@ def test_gradient_norms_in_the_log_are_each_terms_own(
     """With all terms on, each is logged as if it stood alone, over all views it looks at."""
     views = replace(views, depth=None)
     model, config = small_model(60), with_near(novel_config(*TERMS), mode)
-    together = make_novel(model, config, views).backward(0, measure=True)
+    together = make_novel(model, config, views).backward(0, measure=True).logged
     model.zero_grad(set_to_none=True)
     losses = plain_loss(model, config, views, 0, 1.0)
     (getattr(config, term).weight * losses[term]).backward()
@@ -139,7 +139,7 @@ def test_what_is_logged(views: Views, tmp_path: Path) -> None:
     by_group = {f"parameter_gradient/{term}/{group}" for term in everything for group in GROUPS}
     assert full.keys() == brief.keys() | by_group
     assert all(value.isfinite() and not value.requires_grad for value in full.values())
-    assert set(trainer.novel.pictures) >= {"render", "denoised", "depth", "near", "near_warped"}
+    assert trainer.images.keys() >= {"render", "denoised", "depth", "near", "near_warped"}
 
 
 def test_the_photometric_norms_are_its_own(views: Views, tmp_path: Path) -> None:
@@ -152,15 +152,15 @@ def test_the_photometric_norms_are_its_own(views: Views, tmp_path: Path) -> None
 def test_the_denoised_view_is_decoded_only_to_be_shown(
     views: Views, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    novel = make_novel(small_model(60), novel_config("sjc"), views)
+    trainer = make_trainer(views, tmp_path, novel_config("sjc"))
     decoded, decode = [], GaussianMixture.decode
     monkeypatch.setattr(
         GaussianMixture, "decode", lambda self, x: (decoded.append(x), decode(self, x))[1]
     )
-    novel.backward(0, measure=True)
+    trainer.step(0, measure=True)
     assert not decoded
     with MetricsLog(RunFolder.open(tmp_path, "sjc_papr", "run", TrainConfig()), 0) as log:
-        NovelPictures(novel)(log, 1)
+        NovelViewImages(trainer, trainer.auxiliary)(log, 1)
     assert len(decoded) == 1
 
 
@@ -169,7 +169,7 @@ def test_neighbours_are_logged_together(views: Views) -> None:
     alone = []
     for count in (1, 2, 3):
         config.near.neighbours = count
-        alone.append(make_novel(model, config, views).backward(0, measure=False))
+        alone.append(make_novel(model, config, views).backward(0, measure=False).logged)
     values = [logged["loss/near"].item() for logged in alone]
     norms = [logged["picture_gradient/near"].item() for logged in alone]
     assert values == sorted(values) and values[2] > 1.5 * values[0]

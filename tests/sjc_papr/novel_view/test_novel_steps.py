@@ -37,7 +37,7 @@ from training_core.checkpoint import CheckpointStore
 def test_a_step_without_terms_is_the_plain_one(views: Views, tmp_path: Path) -> None:
     """Bit for bit what rendering a patch, its loss and Adam give."""
     trainer = make_trainer(views, tmp_path, novel_config())
-    assert trainer.novel is None and trainer.watch is None
+    assert trainer.auxiliary is None and trainer.divergence is None
     torch.manual_seed(0)
     model = small_model(60)
     groups = [{"params": g, "name": name, "lr": 0.0} for name, g in model.groups().items()]
@@ -195,7 +195,7 @@ def test_terms_come_every_so_many_steps(views: Views, tmp_path: Path) -> None:
     config = novel_config("sjc", "smooth", every=2)
     config.sjc.every, config.sjc.from_share = 2, 0.5
     trainer = make_trainer(views, tmp_path, config, steps=16)
-    trainer.novel.steps = 16
+    trainer.auxiliary.steps = 16
     logged = [trainer.step(step) for step in range(16)]
     found = {name: [i + 1 for i, x in enumerate(logged) if f"loss/{name}" in x] for name in TERMS}
     assert found == {"smooth": [2, 4, 6, 8, 10, 12, 14, 16], "sjc": [12, 16], "near": []}
@@ -226,7 +226,7 @@ def test_sjcs_weight_rises(views: Views) -> None:
     config = novel_config("sjc")
     config.sjc.from_share, config.sjc.ramp_share = 0.2, 0.4
     novel = make_novel(small_model(60), config, views)
-    logged = [novel.backward(step, measure=False) for step in range(STEPS)]
+    logged = [novel.backward(step, measure=False).logged for step in range(STEPS)]
     weights = [float(values.get("sjc/weight", 0.0)) for values in logged]
     expected = [0.0, 0.0, 0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0]
     assert weights == pytest.approx([0.5 * share for share in expected])
@@ -287,4 +287,4 @@ def test_n_steps_equal_k_steps_a_checkpoint_and_the_rest(
     fresh = make_trainer(views, tmp_path, config, seed=1)
     fresh.restore(saved)
     assert_same(run(fresh, k, STEPS), straight)
-    assert straight.novel.balance.means["sjc"] > 0.0
+    assert straight.auxiliary.balance.means["sjc"] > 0.0

@@ -1,4 +1,4 @@
-"""Training that leaves the road goes back to its last checkpoint, with less SJC than before."""
+"""Training that diverges restarts from its last checkpoint, with less SJC than before."""
 
 import itertools
 import json
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from blender_render.dataset.readers import Views
 from sjc_papr.config import LogConfig, TrainConfig
+from sjc_papr.training.auxiliary import AuxiliaryResult
 from sjc_papr.training.config import DensityConfig
 from sjc_papr.training.trainer import Trainer
 from training_core.checkpoint import CheckpointStore
@@ -30,14 +31,14 @@ SPIKE_AT = 10
 
 def spiking(trainer: Trainer, allowed: float, when: int = SPIKE_AT) -> Trainer:
     """SJC whose gradient explodes at a step, unless its weight was reduced to ``allowed``."""
-    novel, backward = trainer.novel, trainer.novel.backward
+    novel, backward = trainer.auxiliary, trainer.auxiliary.backward
 
-    def explode(step: int, *, measure: bool) -> dict[str, Tensor]:
-        logged = backward(step, measure=measure)
-        if step == when and novel.sjc_scale > allowed:
+    def explode(step: int, **settings: Any) -> AuxiliaryResult:
+        result = backward(step, **settings)
+        if step == when and novel.scale > allowed:
             for parameter in trainer.model.parameters():
                 parameter.grad.mul_(1e6)
-        return logged
+        return result
 
     novel.backward = explode
     return trainer
@@ -83,15 +84,15 @@ def test_going_back_with_less_sjc(
     lines = logged_lines(run)
     assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
     weights = [line["sjc/weight"] for line in lines]
-    assert trainer.watch.restarts == 2 and trainer.novel.sjc_scale == 0.25
+    assert trainer.divergence.restarts == 2 and trainer.auxiliary.scale == 0.25
     for word in ("step 10: gradient norm", "back to step 7", "0.5 of", "0.25 of"):
         assert word in caplog.text
     # From the checkpoint after step 7 on with a quarter of SJC, the rest as without any fault.
     plain = start(views, tmp_path, allowed=2.0)
     for step in range(STEPS):
         if step == 7:
-            plain.novel.sjc_scale = plain.watch.scale = 0.25
-            plain.watch.restarts = 2
+            plain.auxiliary.scale = plain.divergence.scale = 0.25
+            plain.divergence.restarts = 2
         expected = plain.step(step, measure=True)
         assert weights[step] == pytest.approx(expected["sjc/weight"].item())
     assert_same(trainer, plain)
@@ -103,7 +104,7 @@ def test_a_divergence_before_any_checkpoint_leads_back_to_the_start(
 ) -> None:
     trainer = start(views, tmp_path)
     run = fitted(trainer, tmp_path, checkpoint_every=100)
-    assert trainer.watch.restarts == 2
+    assert trainer.divergence.restarts == 2
     assert [line["step"] for line in logged_lines(run)] == list(range(1, STEPS + 1))
 
 
@@ -129,7 +130,7 @@ def test_without_sjc_the_same_steps_are_not_tried_again(views: Views, tmp_path: 
     trainer = spiking(make_trainer(views, tmp_path, config, steps=STEPS), allowed=0.0)
     with pytest.raises(TrainingFault, match="step 10: gradient norm"):
         fitted(trainer, tmp_path)
-    assert trainer.watch.restarts == 0
+    assert trainer.divergence.restarts == 0
 
 
 def test_pictures_are_shown_at_checkpoints_where_nothing_is_validated(
@@ -178,18 +179,18 @@ def test_nothing_is_changed_by_the_step_that_diverges(views: Views, tmp_path: Pa
 
 def test_nan_leads_back_too(views: Views, tmp_path: Path) -> None:
     trainer = start(views, tmp_path, allowed=2.0)
-    backward, left = trainer.novel.backward, [True]
+    backward, left = trainer.auxiliary.backward, [True]
 
-    def bad_once(step: int, *, measure: bool) -> dict[str, Tensor]:
-        logged = backward(step, measure=measure)
+    def bad_once(step: int, **settings: Any) -> AuxiliaryResult:
+        result = backward(step, **settings)
         if step == SPIKE_AT and left:
             left.clear()
             trainer.model.points.features.grad.fill_(math.nan)
-        return logged
+        return result
 
-    trainer.novel.backward = bad_once
+    trainer.auxiliary.backward = bad_once
     run = fitted(trainer, tmp_path)
-    assert trainer.watch.restarts == 1 and trainer.novel.sjc_scale == 0.5
+    assert trainer.divergence.restarts == 1 and trainer.auxiliary.scale == 0.5
     assert all(bool(p.isfinite().all()) for p in trainer.model.parameters())
     assert not list(run.glob("fault*"))
 
@@ -254,4 +255,4 @@ def test_a_stop_between_two_divergences_saves_what_is_gone_back_to(
     resumed = start(views, tmp_path, seed=1)
     lines = logged_lines(fitted(resumed, tmp_path))
     assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
-    assert resumed.watch.restarts == 2 and resumed.novel.sjc_scale == 0.25
+    assert resumed.divergence.restarts == 2 and resumed.auxiliary.scale == 0.25
