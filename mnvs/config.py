@@ -34,17 +34,17 @@ class TrainConfig:
     threads: int = option(0, "CPU threads; 0 = leave to PyTorch")
     precision: str = option(
         "auto",
-        "of matrix products: auto = bf16 on GPUs that have it, fp16 on other GPUs, fp32 on CPUs; "
-        "fp16 scales the loss. Trained weights and their moments are always fp32",
+        "number format of matrix products: auto = bf16 on GPUs that have it, fp16 on other GPUs, "
+        "fp32 on CPUs; fp16 scales the loss. Trained weights and their moments are always fp32",
         choices=("auto", "fp32", "bf16", "fp16"),
     )
-    model: ModelConfig = section(ModelConfig, "the network's start")
+    model: ModelConfig = section(ModelConfig, "the networks to start from")
     data: DataConfig = section(DataConfig, "the clips")
-    train: StepsConfig = section(StepsConfig, "how it learns")
-    validation: ValidationConfig = section(ValidationConfig, "looking at it on the way")
-    log: LogConfig = section(LogConfig, "how often what is written")
+    train: StepsConfig = section(StepsConfig, "the training steps")
+    validation: ValidationConfig = section(ValidationConfig, "clips generated during training")
+    log: LogConfig = section(LogConfig, "intervals of logs and checkpoints")
 
     def validate(self) -> None:
-        """Raises ValueError on a rig for a pipeline, which has one."""
+        """Raises ValueError on a rig beside a pipeline, which has its own."""
         if self.model.pipeline and self.data.rig:
             raise ValueError("data.rig goes with model.zero123plus; a pipeline has its own")

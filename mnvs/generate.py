@@ -109,7 +109,7 @@ def _given(option: float, otherwise: Any) -> Any:
 
 
 def load_pipeline(source: ModelSource, config: GenerateConfig) -> MNVSPipeline:
-    """The networks, the adapter folded in, where and how they are to compute.
+    """The pipeline with the adapter merged, on its device and in its number format.
 
     Raises:
         InputError: a folder is missing or does not fit. ConfigError: no such device.
@@ -141,10 +141,10 @@ def load_pipeline(source: ModelSource, config: GenerateConfig) -> MNVSPipeline:
 
 
 def read_input(config: GenerateConfig, source: ModelSource) -> Footage:
-    """The frames that the network is shown: one, or as many as are generated.
+    """The input frames of the network: one, or as many as are generated.
 
     Raises:
-        InputError: nothing usable is there.
+        InputError: there is no usable input.
     """
     if not config.input:
         raise ConfigError("input is missing: which image or video?")
@@ -181,7 +181,7 @@ def generate(
 
 
 def frames_per_second(config: GenerateConfig, footage: Footage) -> float:
-    """As asked for, else the input's, else SVD's usual 7."""
+    """The option, else the input's, else SVD's usual 7."""
     return config.clip.fps or footage.fps or 7.0
 
 
@@ -231,7 +231,7 @@ def run(config: GenerateConfig) -> None:
     source = find_source(config)
     _refuse_existing(config)
     footage = read_input(config, source)
-    # Whatever is wrong is said before networks load.
+    # Report errors before the networks are loaded, which takes long.
     square_rgba(footage.images, recentre=config.clip.recentre)
     make_plan(config, source, footage)
     prepare_cpu(config.threads)
@@ -255,7 +255,7 @@ def run(config: GenerateConfig) -> None:
 
 
 def plan(config: GenerateConfig) -> str:
-    """What ``--dry-run`` prints, after reading the input and the checkpoints' settings."""
+    """The text of ``--dry-run``, from the input and the checkpoints' settings."""
     source = find_source(config)
     _refuse_existing(config)
     footage = read_input(config, source)

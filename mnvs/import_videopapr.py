@@ -7,9 +7,9 @@ What is published: per frame ``NN_input.png``, the input view, and ``NN_gt.png``
 white. The tile is stretched back to 2:3 before it is cut into views.
 
 Opacity is estimated, because our images carry it: white pixels become transparent, and pixels at
-the outline, which are mixtures of object and white, get the share that their colour lies between
-white and the object's colour beside them. White spots on the object become holes; ``--opaque``
-leaves the images as they are (``validate`` then reports that they have no background).
+the outline, which are mixtures of object and white, get the opacity at which their colour lies
+between white and that of the object beside them. White spots on the object become holes;
+``--opaque`` leaves the images as they are (``validate`` then reports that they have no background).
 
 Cameras are the rig of the project's renderer: v1.1 angles, field of view 49.13 degrees, distance
 1.5, which clips wide objects.
@@ -49,12 +49,12 @@ _WHITE = 254.5 / 255.0
 def import_sample(
     source: Path, target: Path, *, view_size: int = 256, fps: float = 24.0, opaque: bool = False
 ) -> None:
-    """Write the six-view dataset ``target`` from one published object; done already = return.
+    """Write the six-view dataset ``target`` from one published object, unless it is complete.
 
     Args:
         source: folder or .zip with NN_input.png and NN_gt.png.
         view_size: side of the images written; 256 keeps the tile's horizontal resolution.
-        fps: not published; written into the dataset.
+        fps: written into the dataset; not published with the samples.
         opaque: keep the white background.
 
     Raises:
@@ -122,7 +122,7 @@ def matte_from_white(images: Tensor) -> Tensor:
     # Mixtures are at most two pixels thick: the images were resized once, by an unknown filter.
     inner = -F.max_pool2d(-F.pad(covered, (2, 2, 2, 2), value=1.0), 5, 1)
     beside, known = _mean_beside(flat, inner, 7)
-    # Thin parts, all outline, take the colour of whatever is not far.
+    # Thin parts consist of outline alone; they take the colour of a larger surrounding.
     farther, found = _mean_beside(flat, inner, 25)
     beside, known = torch.where(known, beside, farther), known | found
     known &= (inner == 0) & (covered > 0)

@@ -1,1 +1,1 @@
-"""From the checkpoints of others to our networks: settings, weights, schedulers."""
+"""Reading checkpoints: settings and weights of UNets and encoders, schedulers; tiny checkpoints."""

@@ -56,15 +56,15 @@ class TinyConfig:
     )
     unet_channels: list[int] = option(
         [64, 128, 128],
-        "UNet: channels of its levels, multiples of 32; the last is without attention",
+        "UNet: channels of its levels, multiples of 32; the last has no attention",
     )
     heads: list[int] = option([2, 4, 4], "UNet: attention heads of its levels")
     layers: int = option(1, "UNet: residual blocks per level")
-    width: int = option(64, "of prompts, image tokens and the vision encoder")
-    seed: int = option(0, "of all weights")
+    width: int = option(64, "width of prompts, image tokens and the vision encoder")
+    seed: int = option(0, "seed of all weights")
 
     def validate(self) -> None:
-        """Raises ValueError where the sizes do not go together."""
+        """Raises ValueError on sizes that do not fit together."""
         if len(self.unet_channels) != len(self.heads) or len(self.unet_channels) < 2:
             raise ValueError("unet_channels and heads must be of one length, at least 2")
         if any(c % 32 or c % h for c, h in zip(self.unet_channels, self.heads, strict=True)):
@@ -101,7 +101,7 @@ def build(config: TinyConfig) -> TinyCheckpoint:
     if folder.exists():
         raise InputError(f"{folder}: exists already; choose another folder")
     made = TinyCheckpoint(folder / "zero123plus", folder / "svd", folder / "animatediff")
-    # Weights come from torch's global generator; the caller's must not be disturbed.
+    # Weights come from torch's global generator, whose state is the caller's.
     with torch.random.fork_rng(devices=[]), new_directory(folder) as work:
         torch.manual_seed(config.seed)
         _write_zero123plus(config, work / made.zero123plus.name)
@@ -177,7 +177,7 @@ def new_vae(channels: Sequence[int], sample_size: int, layers: int = 1) -> Autoe
 
 @torch.no_grad()
 def vision_encoder(config: TinyConfig) -> CLIPVisionModelWithProjection:
-    """A random CLIP vision encoder that tells images apart.
+    """A random CLIP vision encoder whose embeddings differ from image to image.
 
     Random layers add little to their position embeddings, so that all images would get nearly
     the same embedding; the last normalisation is set to give each channel mean 0 and deviation 1

@@ -1,10 +1,9 @@
-"""The video UNets from the checkpoints of others: Zero123++ and a temporal source.
+"""Video UNets from published checkpoints: Zero123++ and a source of temporal layers.
 
 Every tensor of Zero123++'s UNet and every temporal tensor of the other network has one place in
-ours, and every place is filled: anything missing, left over or of another shape is refused by
-name. Names differ in two points only: diffusers' SVD UNet keeps a spatial resnet under
-`resnets.N.spatial_res_block`, and SVD's time embedding is our `temporal_time_embedding`, because
-`time_embedding` is Zero123++'s.
+ours, and every place is filled: missing, unknown and misshapen tensors are refused by name. Two
+names differ: diffusers' SVD UNet keeps a spatial resnet under `resnets.N.spatial_res_block`, and
+SVD's time embedding is our `temporal_time_embedding`, because `time_embedding` is Zero123++'s.
 """
 
 from __future__ import annotations
@@ -40,12 +39,12 @@ _TEMPORAL = re.compile(
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the tensors of a video UNet come from; the values are names in its state dict.
+    """The source of each tensor of a video UNet; the values are names in its state dict.
 
     Attributes:
         zero123plus: tensor of Zero123++'s UNet -> ours.
         temporal: tensor of the temporal source -> ours.
-        ours_alone: in no checkpoint but a saved video UNet: the mix factors of motion modules.
+        ours_alone: tensors that only saved video UNets have: the mix factors of motion modules.
     """
 
     zero123plus: Mapping[str, str]
@@ -73,13 +72,13 @@ def new_unet(
     temporal_start: str = "gated",
     source: tuple[str, str] = ("the spatial config", "the temporal config"),
 ) -> VideoUNet:
-    """A video UNet with random weights; under `torch.device("meta")` with none at all.
+    """A video UNet with random weights, or without any under `torch.device("meta")`.
 
     Args:
         spatial_config: of a UNet2DConditionModel in the form of Stable Diffusion 2.
         temporal_config: of SVD's UNet, or of a MotionAdapter for kind "animatediff"; None for
-            what fits the spatial layers. In both, entries left out have diffusers' defaults.
-        source: names both in messages.
+            the sizes of the spatial layers. Missing entries have diffusers' defaults.
+        source: names of the two in messages.
 
     Raises:
         InputError: the two do not fit together, or have a setting that has no counterpart.
@@ -106,7 +105,7 @@ def load_unet(
         zero123plus: folder of the pipeline or of its UNet, or OWNER/NAME[@REVISION] in the hub's
             cache.
         temporal: the same for Stable Video Diffusion, or a MotionAdapter; None for temporal layers
-            that start at random.
+            with random weights.
         kind: "svd" or "animatediff".
         temporal_start: see MNVSUNet.
         dtype: of all weights but the mix factors, which stay float32.
@@ -212,5 +211,5 @@ def _read(
 
 
 def _cast(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """A copy, because a tensor from a file lies in that file, which may be written again."""
+    """A copy: a tensor from a file is memory-mapped, and the file may be written again."""
     return tensor.to(torch.float32 if name.endswith(".mix_factor") else dtype, copy=True)

@@ -1,4 +1,4 @@
-"""Settings of the video UNets out of the config files of the checkpoints they are made from.
+"""Settings of the video UNets from the config files of published checkpoints.
 
 A setting that our UNets cannot follow is refused by name; none is silently dropped.
 """
@@ -30,10 +30,10 @@ _FOLLOWED = {
     "attention_head_dim",
     "num_attention_heads",
 }
-# upcast_attention: diffusers' scaled dot product attention does not read it. The other two say
-# something only together with settings that must be at their defaults.
+# diffusers' scaled dot product attention does not read upcast_attention. The other two matter only
+# with settings that must be at their defaults.
 _WITHOUT_EFFECT = {"upcast_attention", "addition_time_embed_dim", "addition_embed_type_num_heads"}
-# What the temporal layers must share with the spatial ones.
+# Settings that must be equal in temporal and spatial layers.
 _SHARED_WITH_SVD = (
     "block_out_channels",
     "layers_per_block",
@@ -56,7 +56,7 @@ _FIXED_IN_ADAPTER = {
 
 
 def spatial_settings(config: Mapping[str, Any], where: str) -> Settings:
-    """What Zero123++'s (or any Stable Diffusion 2) UNet config says, in one value per level.
+    """The settings of Zero123++'s (or any Stable Diffusion 2) UNet, with one value per level.
 
     Args:
         config: of a UNet2DConditionModel.
@@ -92,7 +92,7 @@ def spatial_settings(config: Mapping[str, Any], where: str) -> Settings:
 
 
 def svd_settings(spatial: Settings, config: Mapping[str, Any] | None, where: str) -> Settings:
-    """Arguments of MNVSUNet: spatial settings plus what SVD's UNet config says of time.
+    """Arguments of MNVSUNet: spatial settings plus the temporal ones of SVD's UNet.
 
     Without a config, the temporal layers get the spatial ones' sizes and SVD's settings otherwise.
 
@@ -113,7 +113,7 @@ def svd_settings(spatial: Settings, config: Mapping[str, Any] | None, where: str
 def animatediff_settings(
     spatial: Settings, config: Mapping[str, Any] | None, where: str
 ) -> Settings:
-    """Arguments of MNVSMotionUNet: spatial settings plus what a MotionAdapter's config says.
+    """Arguments of MNVSMotionUNet: spatial settings plus those of a MotionAdapter.
 
     Without a config, the motion modules get the spatial layers' sizes and AnimateDiff's settings
     otherwise.
@@ -140,7 +140,7 @@ def animatediff_settings(
 
 
 def _require_shared(theirs: Mapping[str, tuple[str, Any]], spatial: Settings, where: str) -> None:
-    """`theirs`: their name -> our name and their value; both sides must agree."""
+    """Refuse sizes that differ; `theirs` is their name -> our name and their value."""
     levels = len(spatial["block_out_channels"])
     for their_name, (our_name, value) in theirs.items():
         if _per_level(value, levels) != tuple(spatial[our_name]):

@@ -1,4 +1,4 @@
-"""Weights and settings of networks on disk: found, read piece by piece, and compared by name.
+"""Weights and settings of networks on disk: finding, reading and comparing them by name.
 
 Folders are diffusers': `config.json` beside `diffusion_pytorch_model[.VARIANT].safetensors`.
 Nothing is downloaded and nothing is unpickled.
@@ -20,7 +20,7 @@ from training_core.files.json_files import read_json
 
 CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model"
-_SHOWN = 6  # names in one message; the first ones tell what is wrong
+_SHOWN = 6  # most names in one message
 
 
 def find_folder(source: str | Path) -> Path:
@@ -50,15 +50,15 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def variant_in(folder: Path, variant: str | None, stem: str = WEIGHTS) -> str | None:
-    """`variant` if the folder has weights of it, else None: the plain ones say the same, more
-    precisely. Published checkpoints mix both kinds.
+    """`variant` if the folder has weights of it, else None for the plain ones, which are the same
+    in higher precision. Published checkpoints mix both kinds.
     """
     there = variant and (folder / f"{stem}.{variant}.safetensors").is_file()
     return variant if there else None
 
 
 class WeightFile:
-    """The safetensors file of one network: names and shapes at once, tensors when asked for.
+    """The safetensors file of one network: names and shapes at once, tensors on demand.
 
     With a variant, such as "fp16", see `variant_in`.
 
@@ -88,11 +88,11 @@ class WeightFile:
         return tensor
 
     def require(self, wanted: Mapping[str, torch.Size], tolerated: Iterable[str] = ()) -> None:
-        """Refuse the file unless it holds exactly `wanted`, and of `tolerated` what it likes.
+        """Refuse the file unless it holds exactly `wanted`, and at most `tolerated` besides.
 
         Args:
             wanted: shape by name.
-            tolerated: further names that may be there, of any shape.
+            tolerated: names of tensors that may also be there, of any shape.
 
         Raises:
             InputError: tensors are missing, unknown, or of another shape; the message names them.
@@ -123,7 +123,7 @@ def checkpoint_folder(source: str | Path) -> Path:
         raise InputError(f"{source}: no such folder")
     repository, _, revision = str(source).partition("@")
     try:
-        # Only looks into the cache; downloading is a decision of its own (scripts, login nodes).
+        # Never downloads: compute nodes have no internet, and the files are large.
         return Path(snapshot_download(repository, revision=revision or None, local_files_only=True))
     except (OSError, ValueError) as error:
         raise InputError(

@@ -24,24 +24,24 @@ DEFAULT_FPS = 7.0
 class DataConfig:
     paths: list[str] = option([], "six-view datasets: folders or .zip files")
     frames: int = option(8, "frames T of a clip")
-    strides: list[int] = option([1], "a clip takes every n-th frame; n is drawn from these")
-    random_start: bool = option(True, "clips start anywhere in a video, not at its first frame")
-    view_size: int = option(320, "height of one view in pixels; a tile is three by two of them")
+    strides: list[int] = option([1], "a clip takes every n-th frame, n at random from these")
+    random_start: bool = option(True, "clips start at a random frame, not at the video's first")
+    view_size: int = option(320, "height of one view in pixels; a tile has 3 rows of 2 views")
     condition: str = option(
         "image",
-        "what the network is shown: image = the input view's first frame, video = all its frames",
+        "input of the network: image = the input view's first frame, video = all its frames",
         choices=("image", "video"),
     )
     condition_size: int = option(320, "height of the input image in pixels")
     rig: str = option(
         "",
-        "whose six views the checkpoint makes; empty = the pipeline's own, v1.2 with zero123plus",
+        "camera rig of the checkpoint; empty = the pipeline's own, v1.2 with zero123plus",
         choices=("", *SIXVIEW_RIGS),
     )
-    cache: str = option("", "folder for encoded frames, made once and kept; empty = in memory")
+    cache: str = option("", "folder that keeps encoded frames between runs; empty = none")
 
     def validate(self) -> None:
-        """Raises ValueError on clips and images that cannot be."""
+        """Raises ValueError on numbers out of range."""
         at_least(1, frames=self.frames)
         at_least(16, view_size=self.view_size, condition_size=self.condition_size)
         if not self.strides or min(self.strides) < 1:
@@ -78,7 +78,7 @@ class Clip:
 
 
 class SixViewDataset:
-    """Six-view videos, folders or .zip, read when they are needed.
+    """Six-view videos, folders or .zip files, read on demand.
 
     Args:
         num_frames: T of every clip.
@@ -91,7 +91,7 @@ class SixViewDataset:
         random_start: off: every clip starts with the video's first frame.
         batch: clips per step over all processes; sets how steps run through the epochs.
         seed: of order, starts and strides.
-        memory_bytes: decoded frames kept for the next time.
+        memory_bytes: limit of the decoded frames kept in memory.
 
     Raises:
         InputError: a dataset is unfinished, damaged, or shorter than a clip.
@@ -147,10 +147,10 @@ class SixViewDataset:
         return float(fps) if isinstance(fps, int | float) and fps > 0 else DEFAULT_FPS
 
     def clip_range(self, step: int, index: int) -> ClipRange:
-        """What clip ``index`` of step ``step`` shows.
+        """The frames of clip ``index`` of step ``step``.
 
-        Every video comes once per epoch, in an order drawn anew for each; start and stride are
-        drawn for each clip.
+        Every video comes once per epoch, each epoch in another random order; start and stride
+        are random for each clip.
         """
         epoch, place = divmod(step * self.batch + index, len(self))
         order = torch.randperm(len(self), generator=self._generator("order", epoch))
@@ -191,7 +191,7 @@ class SixViewDataset:
         return torch.stack(tiles), torch.stack(inputs)
 
     def condition_count(self, num_frames: int) -> int:
-        """Tc: how many input images go with so many frames."""
+        """Tc, the number of input images of a clip of ``num_frames``."""
         return num_frames if self.condition == "video" else 1
 
     def _load(self, video: int, frames: Sequence[int]) -> None:

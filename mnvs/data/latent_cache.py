@@ -1,7 +1,7 @@
-"""What the frozen encoders make of a dataset, computed once.
+"""The latents and image tokens of a dataset, computed once and kept on disk.
 
-An entry holds one whole video. Its name is a hash of everything that decides its content: the
-stored images, their sizes and background, the encoders' weights and settings. So nothing is ever
+An entry holds one whole video. Its name is a hash of everything that its content depends on: the
+stored images, their sizes and background, the encoders' weights and settings. So entries are never
 out of date, several processes and runs can share a folder, and a damaged entry is made again.
 """
 
@@ -23,7 +23,7 @@ from training_core.files.atomic import write_tensors
 
 logger = logging.getLogger(__name__)
 
-# To be raised when equal inputs come to give other entries.
+# Raise it with a change after which the same inputs give other entries.
 FORMAT = 1
 _CHUNK_OF_FRAMES = 8
 
@@ -36,7 +36,7 @@ class EncodedClip:
         latents: [T, 4, h, w], scaled: what is noised.
         condition: [Tc, 4, h', w'], raw.
         image_token: [Tc, 1, D], CLIP embeddings of the input images.
-        no_condition: [4, h', w'], the raw latents that stand for no input image.
+        no_condition: [4, h', w'], raw latents of the grey image that stands for a missing one.
     """
 
     latents: Tensor
@@ -49,12 +49,12 @@ class EncodedClip:
 
 
 class EncodedDataset:
-    """`SixViewDataset` behind the encoders, with or without a cache on disk.
+    """Encoded clips of a `SixViewDataset`, with or without a cache on disk.
 
     Args:
         encoders: on the device where they are to run; the VAE's posterior mean is taken.
         folder: of the cache; None keeps what was encoded in memory only.
-        memory_bytes: encoded videos kept for the next time.
+        memory_bytes: limit of the encoded videos kept in memory.
     """
 
     def __init__(

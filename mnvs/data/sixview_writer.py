@@ -1,4 +1,4 @@
-"""Six-view videos as datasets of ours: what the importer and the generator write."""
+"""Writing six-view videos as datasets, for the importer and the generator."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def write_sixview_dataset(
 
 
 def _cameras(rig: SixViewRig, input_size: int, view_size: int, elevation: float) -> dict[str, Any]:
-    """What `sample.json` says of the input's camera and of the six others."""
+    """The entries of `sample.json` for the input's camera and the six others."""
     first = rig.camera(0.0, elevation, input_size)
     cameras = sixview_cameras(rig, view_size)
     angles = zip(rig.azimuths_deg, rig.elevations_deg, cameras, strict=True)

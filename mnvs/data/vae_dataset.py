@@ -1,4 +1,4 @@
-"""Images that the tiny VAE is fitted on: tiles of six-view videos, and multi-view renders."""
+"""Training images of the tiny VAE: tiles of six-view videos, and multi-view renders."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from mnvs.data.tiles import pack_tile
 from mnvs.encoders.vae_scaling import on_grey
 from training_core.config import InputError
 
-# One frame in this many is kept out of training, starting with the one in the middle.
+# One frame in this many is held out for evaluation: the middle one of each group.
 HOLD_OUT_EVERY = 8
 
 
@@ -74,10 +74,10 @@ def to_unit(images: Tensor) -> Tensor:
 class CropSampler:
     """Square crops of the training images, a pure function of seed and step.
 
-    Every source has the same share, whatever its number of images. Crops of a tile may lie
+    Every source is equally likely, whatever its number of images. Crops of a tile may lie
     across the borders of its views, because the whole tile goes through the VAE. Half of them are
     mirrored; with ``recolour`` their colour channels come in random order, so that few assets
-    teach more colours.
+    show more colours.
     """
 
     def __init__(

@@ -1,7 +1,6 @@
-"""The noise schedule that Zero123++ and SVD share: levels, noising, and what v, x0 and ε say of
-each other.
+"""The noise schedule that Zero123++ and SVD share: levels, noising, conversion of v, x0 and ε.
 
-A training step t in 0..N-1 stands for ᾱ(t). In SVD's language the same level is
+A timestep t in 0..N-1 stands for ᾱ(t). In SVD's notation the same level is
 σ = √((1-ᾱ)/ᾱ); its networks see x / √(1+σ²), which is exactly the variance-preserving x_t, and the
 time code ¼ ln σ (EDM, Karras et al. 2022, table 1). Both predict v = √ᾱ ε - √(1-ᾱ) x0 (Salimans
 and Ho 2022, appendix D).
@@ -14,7 +13,7 @@ from torch import Tensor
 
 
 class NoiseSchedule:
-    """Noise levels of N training steps, from ᾱ.
+    """Noise levels of N timesteps, from ᾱ.
 
     Every method takes ``t`` of shape [B], whole or fractional, and tensors of shape [B, ...].
     Coefficients have the schedule's own precision (float32 at least) on ``t``'s device; noised and
@@ -38,7 +37,7 @@ class NoiseSchedule:
 
     @classmethod
     def from_scheduler(cls, scheduler: Any) -> "NoiseSchedule":
-        """The schedule of a diffusers scheduler, whatever its sampling steps are set to."""
+        """The schedule of a diffusers scheduler, whatever its number of sampling steps."""
         return cls(scheduler.alphas_cumprod)
 
     def __len__(self) -> int:
@@ -61,8 +60,8 @@ class NoiseSchedule:
         """Signal-to-noise ratio ᾱ/(1-ᾱ) = σ⁻², [B]."""
         return self.sigma(t).square().reciprocal()
 
-    def nearest_step(self, sigma: Tensor) -> Tensor:
-        """The whole training step whose ln σ is nearest to that of ``sigma`` > 0, [B] long."""
+    def nearest_timestep(self, sigma: Tensor) -> Tensor:
+        """The whole timestep whose ln σ is nearest to that of ``sigma`` > 0, [B] long."""
         levels = self._sigmas.to(sigma.device).log()
         middles = (levels[1:] + levels[:-1]) / 2.0
         return torch.bucketize(sigma.to(levels.dtype).log(), middles)

@@ -1,4 +1,4 @@
-"""What a training step asks of the network, all in one place.
+"""Training objectives: the weight of a video's error, and the distribution of noise levels.
 
 The network predicts v. Errors of the other targets are fixed multiples of the error of v, so every
 objective is the error of v times a weight that depends on the noise level alone:
@@ -26,26 +26,30 @@ TIMESTEPS = ("uniform", "lognormal")
 @dataclass
 class ObjectiveConfig:
     target: str = option(
-        "v", "whose error is minimised; x0 is the report's, min_snr weighs by SNR", OBJECTIVES
+        "v",
+        "whose error is minimised: x0 as in the report; min_snr is v weighted by SNR",
+        OBJECTIVES,
     )
     gamma: float = option(5.0, "cap of the signal-to-noise ratio in min_snr")
     timesteps: str = option(
-        "uniform", "how noise levels are drawn: all steps alike, or ln sigma normal", TIMESTEPS
+        "uniform",
+        "distribution of noise levels: uniform, or ln sigma normal",
+        TIMESTEPS,
     )
     log_mean: float = option(0.7, "mean of ln sigma when lognormal (SVD's fine-tuning)")
     log_std: float = option(1.6, "standard deviation of ln sigma when lognormal")
     drop_condition: float = option(
-        0.1, "share of videos shown grey and the empty prompt, for classifier-free guidance"
+        0.1, "fraction of clips trained without condition (grey image, empty prompt), for guidance"
     )
 
     def validate(self) -> None:
-        """Raises ValueError on impossible shares and spreads."""
+        """Raises ValueError on numbers out of range."""
         positive(gamma=self.gamma, log_std=self.log_std)
         in_unit_interval(drop_condition=self.drop_condition)
 
 
 def velocity_weight(objective: str, snr: Tensor, gamma: float = 5.0) -> Tensor:
-    """What the squared error of v is multiplied by at signal-to-noise ratio ``snr`` [B], float32.
+    """Weight of the squared error of v at signal-to-noise ratio ``snr`` [B], float32.
 
     Raises:
         ValueError: an objective that is not in ``OBJECTIVES``.
@@ -75,11 +79,11 @@ def sample_timesteps(
     log_mean: float = 0.7,
     log_std: float = 1.6,
 ) -> Tensor:
-    """Training steps [count] long on the generator's device, one per video.
+    """Timesteps [count] long on the generator's device, one per video.
 
     Args:
-        distribution: "uniform" over all steps, or "lognormal": ln σ normal with ``log_mean`` and
-            ``log_std`` (SVD's fine-tuning), cut to the schedule's range, at the nearest step.
+        distribution: "uniform" over timesteps, or "lognormal": ln σ normal with ``log_mean`` and
+            ``log_std`` (SVD's fine-tuning), cut to the schedule's range, rounded to a timestep.
 
     Raises:
         ValueError: another distribution.
@@ -92,9 +96,9 @@ def sample_timesteps(
             0.5 * (1.0 + math.erf((math.log(sigma) - log_mean) / (log_std * math.sqrt(2.0))))
             for sigma in schedule.sigma(last).tolist()
         )
-        # By quantiles: clamping instead would pile the tails up on the two end steps.
+        # By quantiles: clamping would give the two end steps the weight of the whole tails.
         share = torch.rand(count, generator=generator, device=generator.device)
         quantile = (low + (high - low) * share.double()).clamp(1e-12, 1.0 - 1e-12)
         normal = math.sqrt(2.0) * torch.erfinv(2.0 * quantile - 1.0)
-        return schedule.nearest_step((log_mean + log_std * normal).exp())
+        return schedule.nearest_timestep((log_mean + log_std * normal).exp())
     raise ValueError(f"distribution {distribution!r} is not one of: {', '.join(TIMESTEPS)}")

@@ -1,7 +1,8 @@
-"""What chance decides in a training step, as a function of seed, step and place in the batch.
+"""Random quantities of a training step, as a function of seed, step and place in the batch.
 
 Nothing depends on how many steps were run before in this process, on how the batch is divided into
-parts and processes, or on the device: runs can be stopped, moved and spread out.
+parts and processes, or on the device: a run can be stopped, moved to another machine and divided
+among processes without changing them.
 """
 
 from collections.abc import Sequence
@@ -17,27 +18,27 @@ from mnvs.diffusion.objectives import ObjectiveConfig, sample_timesteps
 
 @dataclass(frozen=True, eq=False)
 class StepNoise:
-    """For B videos of T frames:
+    """Noise levels, noise and dropped conditions of B videos of T frames.
 
     Attributes:
-        steps: [B] long, the noise level: one for a video, or frames could not be told apart.
-        noise: [B, T, 4, h, w], independent for every frame.
+        timesteps: [B] long, the noise level, one for all frames of a video.
+        latent_noise: [B, T, 4, h, w], independent for every frame.
         condition_noise: [B, Tc, 4, h', w'].
-        dropped: [B] bool, videos whose condition is withheld.
+        dropped: [B] bool, videos that are trained without condition.
     """
 
-    steps: Tensor
-    noise: Tensor
+    timesteps: Tensor
+    latent_noise: Tensor
     condition_noise: Tensor
     dropped: Tensor
 
     def to(self, device: torch.device) -> "StepNoise":
         """On ``device``."""
-        tensors = (self.steps, self.noise, self.condition_noise, self.dropped)
+        tensors = (self.timesteps, self.latent_noise, self.condition_noise, self.dropped)
         return StepNoise(*(t.to(device, non_blocking=True) for t in tensors))
 
 
-def draw(
+def draw_noise(
     seed: int,
     step: int,
     indices: Sequence[int],
@@ -51,23 +52,26 @@ def draw(
     Args:
         shape: [T, 4, h, w] of one video. condition_shape: [Tc, 4, h', w'] of its condition.
     """
-    steps, noise, condition_noise, dropped = [], [], [], []
+    timesteps, latent_noise, condition_noise, dropped = [], [], [], []
     for index in indices:
         generator = torch.Generator().manual_seed(derive_seed(seed, step, index))
-        steps.append(
+        timesteps.append(
             sample_timesteps(
                 schedule, 1, generator, config.timesteps, config.log_mean, config.log_std
             )
         )
-        # Drawn always, so that another share changes nothing else.
+        # Always drawn, so that another fraction leaves the noise below as it is.
         dropped.append(torch.rand(1, generator=generator) < config.drop_condition)
-        noise.append(torch.randn(*shape, generator=generator))
+        latent_noise.append(torch.randn(*shape, generator=generator))
         condition_noise.append(torch.randn(*condition_shape, generator=generator))
     return StepNoise(
-        torch.cat(steps), torch.stack(noise), torch.stack(condition_noise), torch.cat(dropped)
+        torch.cat(timesteps),
+        torch.stack(latent_noise),
+        torch.stack(condition_noise),
+        torch.cat(dropped),
     )
 
 
 def derive_seed(*parts: int) -> int:
-    """A seed for a generator from several numbers; neighbours give unrelated ones."""
+    """A seed from several numbers; numbers that differ by one give unrelated seeds."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -16,7 +16,7 @@ from training_core.config import InputError
 
 @dataclasses.dataclass(eq=False)
 class Encoders:
-    """Frozen networks and processors between images and what the UNet works on.
+    """The frozen networks and processors between images and the UNet's inputs.
 
     Images are RGB in [0, 1], composited over grey, channel-first, B videos of T frames; Tc, the
     number of condition frames, is 1 or T. Results are on the networks' device, in their dtype.
@@ -24,7 +24,7 @@ class Encoders:
     Attributes:
         ramp: [77] float32, weight of the image embedding in each state of the prompt.
         chunk: images in the VAE at once.
-        place: where images are moved to; None = where the VAE is. For CPU offload, which keeps
+        place: device of images and results; None = the VAE's. Set for CPU offload, which keeps
             networks elsewhere between their calls.
     """
 
@@ -57,7 +57,7 @@ class Encoders:
 
     @property
     def device(self) -> torch.device:
-        """Where images go and results are."""
+        """Device of images and results."""
         return self.place or self.vae.device
 
     @property

@@ -1,7 +1,7 @@
 """Image processors of a checkpoint, applied to tensors.
 
 The settings are read from `preprocessor_config.json` (or from a transformers processor); resizing
-happens on floats where the images are, without a detour over 8-bit PIL images.
+happens in float on the images' device, not on 8-bit PIL images.
 """
 
 import dataclasses
@@ -78,7 +78,7 @@ class Preprocessing:
         return cls(resize, crop, mean, std, _FILTERS[filter_number])
 
     def settings(self) -> dict[str, Any]:
-        """What `preprocessor_config.json` holds for these values."""
+        """The content of `preprocessor_config.json` for these values."""
         number = {name: number for number, name in _FILTERS.items()}[self.filter]
         return {
             "image_processor_type": "CLIPImageProcessor",
@@ -105,7 +105,7 @@ class Preprocessing:
         )
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) of what an image of this size becomes."""
+        """(height, width) of an image of the given size after resizing and cropping."""
         return self.crop or self._resized(height, width)
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -139,7 +139,7 @@ class Preprocessing:
             return height, width
         if isinstance(self.resize, tuple):
             return self.resize
-        # As transformers does it: the shorter edge exact, the longer one cut off, not rounded.
+        # As in transformers: the shorter edge exact, the longer one rounded down.
         short, long = min(height, width), max(height, width)
         longer = int(self.resize * long / short)
         return (self.resize, longer) if height <= width else (longer, self.resize)

@@ -1,7 +1,7 @@
-"""The text side of Zero123++: the empty prompt, onto which the image embedding is ramped.
+"""The text input of Zero123++: the empty prompt, to which the image embedding is added.
 
-Zero123++ never sees another prompt than the empty one, so its 340M-parameter text encoder comes
-down to one table of 77 states. It is computed from a checkpoint's tokenizer and text encoder, and
+Zero123++ uses the empty prompt only, so one table of 77 states replaces its text encoder of 340M
+parameters. It is computed from a checkpoint's tokenizer and text encoder, and
 kept in our own checkpoints as `empty_prompt/`, which have no text encoder.
 """
 
@@ -19,7 +19,7 @@ RAMP_KEY = "ramping_coefficients"
 
 
 class EmptyPrompt(ModelMixin, ConfigMixin):
-    """States of the empty prompt, and the ramp onto them.
+    """States of the empty prompt, to which an image embedding is added with learned weights.
 
     Args:
         tokens: number of states (77).

@@ -1,4 +1,4 @@
-"""Ranges of images and latents, as Zero123++ has them (facts: its pipeline and issue 66).
+"""Scaling of images and latents as in Zero123++ (source: its pipeline and its issue 66).
 
 =================  ==============================================================================
 target (the tile)  [0, 1] → (p - 0.5) / 0.8 → VAE → x scaling_factor → (latent - 0.22) · 0.75
@@ -40,7 +40,7 @@ def unscale_image(scaled: Tensor) -> Tensor:
 
 
 def scale_latents(latents: Tensor) -> Tensor:
-    """Target latents (after the VAE's scaling factor) → what is noised; any shape."""
+    """Target latents (after the VAE's scaling factor) → scaled latents; any shape."""
     return (latents - _LATENT_SHIFT) * _LATENT_FACTOR
 
 
@@ -72,7 +72,7 @@ def encode_vae(
     posteriors = [vae.encode(part).latent_dist for part in flat.split(max(1, chunk))]
     raw = torch.cat([posterior.mean for posterior in posteriors])
     if generator is not None:
-        # One draw for all, so that it does not depend on the chunks.
+        # Drawn at once, so that the sample does not depend on the chunks.
         noise = torch.randn(raw.shape, generator=generator, device=generator.device)
         raw = raw + torch.cat([p.std for p in posteriors]) * noise.to(raw.device, raw.dtype)
     return raw.view(*scaled.shape[:-3], *raw.shape[1:])
@@ -95,7 +95,7 @@ def encode_target(
     chunk: int = 1,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Tiles [..., 3, H, W] in [0, 1] → the latents [..., C, h, w] that diffusion works on."""
+    """Tiles [..., 3, H, W] in [0, 1] → scaled latents [..., C, h, w], the input of diffusion."""
     raw = encode_vae(vae, scale_image(tiles), chunk=chunk, generator=generator)
     return scale_latents(raw * vae.config.scaling_factor)
 

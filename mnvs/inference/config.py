@@ -1,4 +1,4 @@
-"""What ``mnvs.generate`` can be told."""
+"""Options of ``mnvs.generate``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from training_core.config import option, section
 
 FRAMES = 8
 MOTION_BUCKET, NOISE_AUGMENTATION = 127, 0.02
-# Options that say something about some sources of networks only.
+# Options that go with some sources of networks only.
 _GOES_WITH = {
     "temporal_source": ("zero123plus",),
     "temporal": ("zero123plus",),
@@ -24,7 +24,7 @@ _GOES_WITH = {
 
 @dataclasses.dataclass(frozen=True)
 class ModelSource:
-    """Which networks to use, and what they were trained on; 0 and "" = nothing says so."""
+    """Which networks to use, and how they were trained; 0 and "" = not known."""
 
     pipeline: str = ""
     zero123plus: str = ""
@@ -48,19 +48,19 @@ class ModelSource:
 
 @dataclasses.dataclass
 class ModelSourceConfig:
-    run: str = option("", "run folder of mnvs.train: its networks, sizes and adapter")
+    run: str = option("", "run folder of mnvs.train, for its networks, sizes and adapter")
     pipeline: str = option("", "folder of a saved MNVSPipeline")
     zero123plus: str = option("", "Zero123++ checkpoint: a folder, or a name in the Hub cache")
     temporal_source: str = option("", "SVD or a MotionAdapter, likewise; empty = random layers")
-    temporal: str = option("svd", "whose temporal layers", choices=("svd", "animatediff"))
+    temporal: str = option("svd", "kind of temporal layers", choices=("svd", "animatediff"))
     temporal_start: str = option(
         "gated",
-        "of networks without training: gated = next to Zero123++, svd = SVD's own mixing, "
+        "mixing of layers that are not trained: gated = 1% temporal, svd = SVD's own mixing, "
         "off = Zero123++ frame by frame",
         choices=("gated", "svd", "off"),
     )
-    variant: str = option("", "of the files, such as fp16; empty = the plain ones")
-    lora: str = option("", "folder of an adapter")
+    variant: str = option("", "variant of the weight files, such as fp16; empty = none")
+    lora: str = option("", "folder of a LoRA adapter")
     lora_scale: float = option(1.0, "0 = as without the adapter, 1 = as trained")
     rig: str = option("", "v1.1 or v1.2; empty = the run's or pipeline's, else v1.2")
     motion_bucket: int = option(-1, "SVD's motion bucket, 0 to 255; -1 = as in training, else 127")
@@ -69,8 +69,8 @@ class ModelSourceConfig:
     )
 
     def validate(self) -> None:
-        """Raises ValueError unless there is exactly one source of networks, and on options that
-        have no meaning with it.
+        """Raises ValueError unless there is exactly one source of networks, and on options that do
+        not go with it.
         """
         given = [name for name in ("run", "pipeline", "zero123plus") if getattr(self, name)]
         if len(given) != 1:
@@ -94,7 +94,7 @@ class ClipConfig:
     frames: int = option(0, "frames to generate; 0 = as in training, else 8")
     condition: str = option(
         "auto",
-        "video = show the network every input frame, image = the first one; auto = as in "
+        "input of the network: video = every input frame, image = the first one; auto = as in "
         "training, else video where the input has several frames",
         choices=("auto", "video", "image"),
     )
@@ -104,7 +104,7 @@ class ClipConfig:
     view_size: int = option(0, "side of a view in pixels; 0 = as in training or the checkpoint's")
     recentre: float = option(
         0.0,
-        "share of the image that the object shall fill, centred; needs alpha; 0 = as it is",
+        "fraction of the image that the object fills, centred; needs alpha; 0 = unchanged",
     )
 
     def validate(self) -> None:
@@ -118,8 +118,8 @@ class ClipConfig:
 class SamplingConfig:
     steps: int = option(28, "denoising steps; 75 is Zero123++'s best")
     guidance: float = option(4.0, "scale of classifier-free guidance; 1 = none")
-    seed: int = option(0, "of everything random")
-    shared_noise: bool = option(False, "all frames start from and get the same noise")
+    seed: int = option(0, "seed of everything random")
+    shared_noise: bool = option(False, "the same noise for all frames, in every step")
     batched: bool = option(True, "both branches of guidance at once; off halves their memory")
     spatial_only: bool = option(False, "without temporal layers: Zero123++ frame by frame")
 
@@ -150,14 +150,14 @@ class GenerateConfig:
     )
     decode_chunk: int = option(1, "tiles in the VAE's decoder at once")
     threads: int = option(0, "CPU threads; 0 = leave to PyTorch")
-    matte_low: float = option(LOW, "opacity: difference from grey up to which nothing is there")
-    matte_high: float = option(HIGH, "opacity: difference from which the object is solid")
+    matte_low: float = option(LOW, "opacity: difference from grey up to which it is transparent")
+    matte_high: float = option(HIGH, "opacity: difference from grey above which it is opaque")
     model: ModelSourceConfig = section(ModelSourceConfig, "the networks")
-    clip: ClipConfig = section(ClipConfig, "what is generated")
-    sampling: SamplingConfig = section(SamplingConfig, "how")
+    clip: ClipConfig = section(ClipConfig, "the generated clip")
+    sampling: SamplingConfig = section(SamplingConfig, "the sampler")
 
     def validate(self) -> None:
-        """Raises ValueError on a device that cannot do what is asked."""
+        """Raises ValueError on options that the device does not support."""
         at_least(1, decode_chunk=self.decode_chunk)
         at_least(0, threads=self.threads)
         if not 0.0 <= self.matte_low < self.matte_high <= 1.0:

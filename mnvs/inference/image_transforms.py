@@ -1,4 +1,4 @@
-"""Input images: from any of their forms to squares of RGB over grey."""
+"""Transforms of input images: from PIL images or tensors to squares of RGB over grey."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from blender_render.imaging.resize import resize_rgba
 from mnvs.encoders.vae_scaling import GREY, on_grey
 from training_core.config import InputError
 
-# Below this, alpha counts as nothing when the object's box is measured.
+# Alpha below this does not count as part of the object's box.
 _FAINT = 0.05
 
 
@@ -53,12 +53,12 @@ def square_rgba(rgba: Tensor, *, recentre: float = 0.0, max_side: int = 1024) ->
     """RGBA [T, 4, H, W] → straight-alpha RGBA [T, 4, S, S]; the aspect is kept.
 
     Args:
-        recentre: share of the side that the longer side of the object's box shall fill; the box
-            is the union over all frames, so that motion stays. 0 = only pad to a square.
-        max_side: larger images are reduced to this; the encoders see less anyway.
+        recentre: fraction of the side that the longer side of the object's box fills; the box is
+            the union over all frames, so that motion is kept. 0 = only pad to a square.
+        max_side: larger images are reduced to this; the encoders reduce them further anyway.
 
     Raises:
-        InputError: recentring without alpha, or of nothing. ValueError: a share beyond 1.
+        InputError: recentring without alpha, or of an empty image. ValueError: recentre beyond 1.
     """
     if not 0.0 <= recentre <= 1.0:
         raise ValueError(f"recentre must be in [0, 1], is {recentre}")

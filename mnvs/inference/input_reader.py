@@ -1,4 +1,4 @@
-"""Reading what is to be animated: an image, a video, a folder of images, a six-view dataset."""
+"""Reading the input of generation: an image, a video, a folder of images, a six-view dataset."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _GIF = ".gif"
 
 @dataclass(frozen=True, eq=False)
 class Footage:
-    """Images [T, 4, H, W], straight-alpha RGBA in [0, 1]; ``fps`` None where nothing says it."""
+    """Images [T, 4, H, W], straight-alpha RGBA in [0, 1]; ``fps`` None if not known."""
 
     images: Tensor
     fps: float | None
 
     def take(self, count: int, start: int = 0, stride: int = 1) -> Footage:
-        """Every ``stride``-th frame from ``start`` on, ``count`` of them; 0 = all there are.
+        """Every ``stride``-th frame from ``start`` on, ``count`` of them; 0 = all.
 
         Raises:
             InputError: there are not that many.
@@ -50,7 +50,7 @@ def read_footage(path: str | Path) -> Footage:
     (folder or .zip; its input view).
 
     Raises:
-        InputError: nothing is there, it is none of these, or it is damaged.
+        InputError: it is missing, damaged, or none of these.
     """
     path = Path(path)
     kind = path.suffix.lower()
@@ -96,7 +96,7 @@ def _read_video(path: Path) -> Footage:
     try:
         pixels = imageio.imread(path, plugin="FFMPEG")
         fps = imageio.immeta(path, plugin="FFMPEG").get("fps")
-    except Exception as error:  # whatever a decoder makes of a damaged file
+    except Exception as error:  # decoders raise anything on a damaged file
         raise InputError(f"{path}: unreadable video ({str(error).splitlines()[0]})") from error
     video = torch.from_numpy(pixels).movedim(-1, 1).float() / 255.0
     return Footage(to_rgba(video), float(fps) if fps else None)

@@ -1,4 +1,4 @@
-"""Opacity of generated images, which come without it: the object on Zero123++'s plain grey."""
+"""Estimating the opacity of generated images, which show the object on Zero123++'s plain grey."""
 
 import torch
 import torch.nn.functional as F
@@ -6,7 +6,7 @@ from torch import Tensor
 
 from mnvs.encoders.vae_scaling import GREY
 
-# Largest difference of a channel from the background: up to LOW nothing is there, from HIGH on all.
+# Largest difference of a channel from the background: transparent up to LOW, opaque from HIGH on.
 LOW, HIGH = 0.04, 0.12
 
 
@@ -16,7 +16,7 @@ def matte_from_grey(
     """RGB [..., 3, H, W] on grey → straight-alpha RGBA [..., 4, H, W].
 
     An estimate: opacity rises with the difference from the background, specks of a few pixels
-    are filled or dropped, and colours are such that over the background the image comes back.
+    are filled or dropped, and colours are such that the image over the background is the given one.
     Parts of the object as grey as the background become holes; where that matters, use a
     segmentation network on the tiles instead.
 

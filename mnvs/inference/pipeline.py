@@ -63,7 +63,7 @@ class MNVSPipeline(DiffusionPipeline):
         unet: MNVSUNet or MNVSMotionUNet.
         scheduler: a diffusers scheduler for v prediction.
         ramping_coefficients: the learned ramp, 77 numbers.
-        rig: which cameras the checkpoint was trained on, "v1.1" or "v1.2".
+        rig: cameras on which the checkpoint was trained, "v1.1" or "v1.2".
         for_vae, for_clip: settings of the image processors; `from_pretrained` reads them.
     """
 
@@ -114,7 +114,7 @@ class MNVSPipeline(DiffusionPipeline):
         dtype: torch.dtype = torch.float32,
         variant: str | None = None,
     ) -> MNVSPipeline:
-        """From the checkpoints of others: Zero123++, and a source of temporal layers.
+        """From published checkpoints: Zero123++, and a source of temporal layers.
 
         Args: see ``mnvs.checkpoints.unet_loading.load_unet``.
 
@@ -130,7 +130,7 @@ class MNVSPipeline(DiffusionPipeline):
     def assemble(
         cls, encoders: Encoders, unet: Any, scheduler: SchedulerMixin, rig: str = "v1.2"
     ) -> MNVSPipeline:
-        """Around networks that are there already, such as a trainer's."""
+        """From networks in memory, such as those of a trainer."""
         return cls(
             encoders.vae,
             encoders.vision,
@@ -151,10 +151,10 @@ class MNVSPipeline(DiffusionPipeline):
         dtype: torch.dtype = torch.float32,
         variant: str | None = None,
     ) -> MNVSPipeline:
-        """Read what `save_pretrained` wrote: a folder, or a name in the local Hub cache.
+        """Read a pipeline that `save_pretrained` wrote: a folder, or a name in the local Hub cache.
 
-        Not diffusers' own loader, which looks for classes in diffusers and takes a UNet with
-        missing tensors. ``variant``: of the files, such as "fp16".
+        Not by diffusers' own loader, which looks for our classes in diffusers and accepts a UNet
+        with missing tensors. ``variant``: of the weight files, such as "fp16".
 
         Raises:
             InputError: the folder is another pipeline's, or a part is missing or damaged.
@@ -218,17 +218,18 @@ class MNVSPipeline(DiffusionPipeline):
                 list of them, or a tensor [3 or 4, H, W] or [T, 3 or 4, H, W] in [0, 1]. With
                 alpha, the background becomes grey.
             num_frames: T. None = as many as the video has, 8 for one image.
-            generator: of everything random, on any device; None = seeded by torch's global one.
+            generator: source of all random numbers, on any device; None = one seeded by torch's
+                global generator.
             view_size: side of a view in pixels; the tile is 3 by 2 of them.
-            recentre: share of the image's side that the object's longer side shall fill, over
-                all frames; 0 = leave it where it is. Needs alpha.
+            recentre: fraction of the image's side that the object's longer side fills, over all
+                frames; 0 = unchanged. Needs alpha.
             shared_noise, shared_step_noise, batched_guidance, spatial_only: see ``Sampling``.
             decode_chunk_size: tiles in the VAE at once.
             fps, motion_bucket, noise_augmentation: SVD's micro-conditioning.
             on_step: called with the number of steps done; without it a bar is shown.
 
         Raises:
-            ValueError: sizes that cannot be; InputError: the images are unusable.
+            ValueError: sizes that do not fit the networks. InputError: the images are unusable.
         """
         condition = prepare_condition(to_rgba(images), recentre=recentre)
         condition, frames = _of_frames(condition, num_frames)
@@ -291,7 +292,7 @@ class MNVSPipeline(DiffusionPipeline):
 
 
 def _of_frames(condition: Tensor, wanted: int | None) -> tuple[Tensor, int]:
-    """The input images that are shown, all or the first ones, and how many are made."""
+    """The input images that are used, all or the first ones, and the number of frames to make."""
     there = len(condition)
     if wanted is not None and wanted < 1:
         raise ValueError(f"num_frames must be at least 1, is {wanted}")

@@ -1,4 +1,4 @@
-"""What generating a clip takes, and whether it can be done; from checkpoints' settings alone."""
+"""Sizes and memory of a generation, and whether it is possible, from settings alone."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,10 +36,10 @@ class Plan:
 
 
 def make_plan(config: GenerateConfig, source: ModelSource, footage: Footage) -> Plan:
-    """Look up sizes in the checkpoints.
+    """Sizes of the clip, from options and checkpoints.
 
     Raises:
-        InputError: a checkpoint is not there, or has no settings, or parts do not fit together.
+        InputError: a checkpoint is missing, has no settings, or its parts do not fit together.
         ConfigError: the networks cannot make such a clip.
     """
     folder = checkpoint_folder(source.pipeline or source.zero123plus)

@@ -1,8 +1,8 @@
-"""From noise to latents of T frames: the sampler around the network, without images.
+"""The sampler: from noise to latents of T frames, with classifier-free guidance.
 
-Classifier-free guidance as Zero123++ has it: the unconditional branch gets the empty prompt, no
-image token, and the latents of a grey image, which it reads by reference attention like the other
-branch reads the input (facts: its pipeline; issue 66 for the raw condition latents).
+Guidance is that of Zero123++: the unconditional branch gets the empty prompt, no
+image token, and the latents of a grey image, which it reads by reference attention as the other
+branch reads the input (source: its pipeline; issue 66 for the raw condition latents).
 """
 
 import copy
@@ -20,11 +20,11 @@ from mnvs.networks.conditioning import Conditioning
 
 @dataclass(frozen=True)
 class Sampling:
-    """How latents are drawn.
+    """Options of the sampler.
 
     Attributes:
         steps: evaluations of the network, twice that many with guidance.
-        guidance: scale; 1 or less leaves the unconditional branch out.
+        guidance: scale of classifier-free guidance; at 1 or less there is no unconditional branch.
         shared_noise: all frames start from the same noise.
         shared_step_noise: likewise for what an ancestral sampler adds at each step; None = as
             ``shared_noise``. With both, frames of a network without temporal layers differ only by
@@ -63,7 +63,7 @@ class SamplerConditions:
     added_time_ids: Tensor
 
     def unconditional(self) -> "SamplerConditions":
-        """Those of the unconditional branch of guidance, for the same videos."""
+        """The conditions of the unconditional branch of guidance, for the same videos."""
         return replace(
             self,
             condition=self.no_condition.expand_as(self.condition),
@@ -72,7 +72,7 @@ class SamplerConditions:
         )
 
     def conditioning(self, c_noise: Tensor) -> Conditioning:
-        """For the network at one noise level, [B]."""
+        """The network's conditioning at one noise level, [B]."""
         prompt = self.prompt[:, 0] if self.prompt.shape[1] == 1 else self.prompt
         return Conditioning(prompt, self.image_token[:, 0], c_noise, self.added_time_ids)
 
@@ -89,7 +89,8 @@ def sample_latents(
 ) -> Tensor:
     """Scaled latents [B, T, 4, h, w], float32, on the device of ``conditions``.
 
-    Everything random comes from ``generator`` (on any device), in one order whatever ``batched``.
+    All random numbers come from ``generator`` (on any device), in an order that does not depend on
+    ``batched``.
 
     Args:
         unet: MNVSUNet or MNVSMotionUNet.

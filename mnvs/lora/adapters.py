@@ -3,10 +3,10 @@
 The adapters are peft's own, so the files load with peft alone:
 
     FOLDER/adapter_config.json          peft's settings
-    FOLDER/adapter_model.safetensors    matrices and mix factors; ours (mode, ...) in its metadata
+    FOLDER/adapter_model.safetensors    matrices and mix factors; LoraSettings in its metadata
 
-The learned mix factors between spatial and temporal branches are no matrices; they train and travel
-along as peft's ``modules_to_save``.
+The mix factors between spatial and temporal branches are scalars, not matrices; they are trained
+and saved as peft's ``modules_to_save``.
 """
 
 import dataclasses
@@ -70,15 +70,15 @@ class Lora:
             parameter.data = parameter.data.float()
 
     def named_parameters(self) -> dict[str, nn.Parameter]:
-        """What trains, by its name in the UNet."""
+        """The trained parameters, by name in the UNet."""
         return {n: p for n, p in self.unet.named_parameters() if p.requires_grad}
 
     def parameters(self) -> list[nn.Parameter]:
-        """What trains."""
+        """The trained parameters."""
         return list(self.named_parameters().values())
 
     def save(self, folder: Path) -> None:
-        """Write both files; an adapter that is scaled or merged at present is saved as trained.
+        """Write both files, with the adapter as trained, even if it is scaled or merged at present.
 
         Raises:
             OSError: naming the file.
@@ -103,7 +103,7 @@ class Lora:
 
     @classmethod
     def load(cls, unet: nn.Module, folder: Path, scale: float = 1.0) -> "Lora":
-        """Put a saved adapter on a UNet like the one it was trained on.
+        """Add a saved adapter to a UNet like the one on which it was trained.
 
         Raises:
             InputError: the folder holds none of ours, or one that does not fit.
@@ -112,14 +112,14 @@ class Lora:
         try:
             with safe_open(file, "pt") as content:
                 said = json.loads((content.metadata() or {})["mnvs"])
-                # The three without which an adapter cannot be rebuilt must be there.
+                # Without one of these three the adapter cannot be rebuilt.
                 required = (said.pop("mode"), said.pop("rank"), said.pop("alpha"))
                 settings = LoraSettings(*required, **said)
                 saved = {n.removeprefix(_PREFIX): content.get_tensor(n) for n in content.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
             raise InputError(f"{file} cannot be read: {error}") from error
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{file}: its metadata do not say what adapter it is") from error
+            raise InputError(f"{file}: its metadata do not describe an adapter") from error
         try:
             lora = cls(unet, settings)
         except ValueError as error:
@@ -131,7 +131,7 @@ class Lora:
         return lora
 
     def set_scale(self, scale: float) -> None:
-        """0 is the network without the adapter, 1 the trained one; mix factors go along a line.
+        """0 is the network without the adapter, 1 with it; mix factors are interpolated linearly.
 
         Raises:
             ValueError: the adapter is merged.
@@ -154,7 +154,7 @@ class Lora:
         return any(layer.merged for layer in self._layers())
 
     def merge(self) -> None:
-        """Add the matrices, at their present scale, to the weights: no cost at inference."""
+        """Add the matrices, at their present scale, to the weights, for inference at no cost."""
         for layer in self._layers():
             if not layer.merged:
                 layer.merge(safe_merge=True)
@@ -166,7 +166,7 @@ class Lora:
                 layer.unmerge()
 
     def merge_and_unload(self) -> nn.Module:
-        """Make the adapter part of the UNet for good and remove every trace of peft; the UNet."""
+        """Merge for good and take peft's layers out of the UNet; returns the UNet."""
         self.merge()
         for name, module in list(self.unet.named_modules()):
             if isinstance(module, BaseTunerLayer):

@@ -1,7 +1,7 @@
-"""Which modules of the video UNets a LoRA mode means.
+"""The modules of the video UNets that each LoRA mode adapts.
 
-The names are the reference project's. Where its report, its comments and its code disagree, the
-documented meaning is taken and the table says so.
+The names are the reference project's. Where its report, comments and code disagree, the documented
+meaning is taken, and the table says so.
 """
 
 import re
@@ -29,13 +29,13 @@ LEFT_OUT = rf"(?:{DEAD}|{_CLOSED})"
 
 @dataclass(frozen=True)
 class Mode:
-    """A choice of modules.
+    """A selection of modules.
 
     Attributes:
-        meaning: in words, with what others understood by the name.
+        meaning: in words, with other readings of the name.
         regex: matched against whole module names.
-        modules: how many it names in the full-size network (Zero123++ with SVD's blocks).
-        live: how many of those can receive a gradient; the others are left out.
+        modules: number of modules in the full-size network (Zero123++ with SVD's blocks).
+        live: number of those that can receive a gradient; the others are left out.
     """
 
     meaning: str
@@ -84,7 +84,7 @@ MODES: dict[str, Mode] = {
 
 
 def module_names(unet: nn.Module, mode: str, *, live: bool = True) -> list[str]:
-    """Names of the modules that ``mode`` means in this network; if ``live``, without those that
+    """Names of the modules that ``mode`` selects in this network; if ``live``, without those that
     never get a gradient or cannot be adapted.
 
     Raises:

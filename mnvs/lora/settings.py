@@ -11,14 +11,14 @@ from training_core.config import option
 class LoraSettings:
     """What an adapter is. A saved adapter holds these fields by name, so names must not change."""
 
-    mode: str = option("temporal", "which modules; see mnvs/lora/modes.py", choices=tuple(MODES))
-    rank: int = option(64, "of the matrices; Zero123++'s author found 4 to barely work")
+    mode: str = option("temporal", "modules to adapt; see mnvs/lora/modes.py", choices=tuple(MODES))
+    rank: int = option(64, "rank of the matrices; 4 barely works, says Zero123++'s author")
     alpha: float = option(64.0, "the update is multiplied by alpha / rank")
-    dropout: float = option(0.0, "share of each adapted module's input set to zero in training")
-    mix_factors: bool = option(True, "train how spatial and temporal branches mix as well")
+    dropout: float = option(0.0, "fraction of each adapted module's input set to zero in training")
+    mix_factors: bool = option(True, "also train the mix factors of spatial and temporal layers")
 
     def validate(self) -> None:
-        """Raises ValueError on impossible adapters."""
+        """Raises ValueError on numbers out of range."""
         at_least(1, rank=self.rank)
         positive(alpha=self.alpha)
         in_unit_interval(dropout=self.dropout)

@@ -1,4 +1,4 @@
-"""How much of the temporal layers is mixed in: the blender, and where it starts."""
+"""Blending of spatial and temporal layers: a blender in float32, and its start values."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from diffusers.models.resnet import AlphaBlender
 from torch import Tensor, nn
 
 TEMPORAL_STARTS = ("svd", "gated", "off")
-# sigmoid(4.595) = .99: nearly the spatial model, with a hundredth of the largest possible weight
-# and gradient left to the temporal side. At 1e4 both would be exactly zero.
+# sigmoid(4.595) = .99: nearly the spatial model, while the temporal side has a weight of 1 % and a
+# gradient. At 1e4 both would be exactly zero.
 GATED_MIX_FACTOR = math.log(0.99 / 0.01)
 
 

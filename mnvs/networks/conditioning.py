@@ -1,4 +1,4 @@
-"""What the video UNet is told besides the noisy latents, as one value that is easy to batch.
+"""The inputs of the video UNet besides the noisy latents, as one value that can be batched.
 
 Classifier-free guidance runs two conditionings in one batch; `Conditioning.cat` puts them one
 after the other (unconditional rows first by convention), videos staying whole.

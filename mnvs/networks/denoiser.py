@@ -1,4 +1,4 @@
-"""One call of the network as training needs it: the write pass and the read pass together."""
+"""Write pass and read pass of reference attention as one call, which training needs."""
 
 from torch import Tensor, nn
 
@@ -10,7 +10,7 @@ VideoUNet = MNVSUNet | MNVSMotionUNet
 
 
 class Denoiser(nn.Module):
-    """A UNet whose two passes are one ``forward``, which is what DistributedDataParallel watches.
+    """A UNet whose two passes are one ``forward``: DistributedDataParallel hooks only that one.
 
     Args:
         unet: ``MNVSUNet`` or ``MNVSMotionUNet``.
@@ -21,17 +21,17 @@ class Denoiser(nn.Module):
         self.unet = unet
 
     def forward(
-        self, noisy: Tensor, noisy_condition: Tensor, steps: Tensor, conditioning: Conditioning
+        self, noisy: Tensor, noisy_condition: Tensor, timesteps: Tensor, conditioning: Conditioning
     ) -> Tensor:
         """Predict v.
 
         Args:
             noisy: [B, T, 4, h, w]. noisy_condition: [B, Tc, 4, h', w'], Tc = 1 or T, noised to the
-                same level. steps: [B] long.
+                same level. timesteps: [B] long, 0 to 999.
 
         Returns:
             v, [B, T, 4, h, w].
         """
-        reference = self.unet.write_reference(noisy_condition, steps, conditioning.prompt)
-        prediction: Tensor = self.unet(noisy, steps, conditioning, reference)
+        reference = self.unet.write_reference(noisy_condition, timesteps, conditioning.prompt)
+        prediction: Tensor = self.unet(noisy, timesteps, conditioning, reference)
         return prediction

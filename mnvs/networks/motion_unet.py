@@ -2,7 +2,8 @@
 
 AnimateDiff (arXiv:2307.04725) attends over the frames alone, at each position, with the block's
 own channels; those are the same in Stable Diffusion 1.5, for which it was trained, and 2.1, from
-which Zero123++ comes. What failed in the report was loading the *spatial* layers of 1.5 as well.
+which Zero123++ comes. The report's attempt failed because it loaded the *spatial* layers of
+1.5 as well.
 
 Interface and reference attention are MNVSUNet's. Of the conditioning only the prompt is read.
 """
@@ -28,14 +29,14 @@ from mnvs.networks.conditioning import Conditioning
 from mnvs.networks.reference_attention import FrameContext, ReferenceTransformerMixin, run
 from mnvs.networks.video_unet import VideoUNetMixin
 
-# sigmoid(-1e4) is 0: nothing but the motion module, as AnimateDiff has it.
+# sigmoid(-1e4) is 0: the motion module alone, as in AnimateDiff.
 MOTION_ONLY = -1e4
 
 _DOWN, _UP = "CrossAttnDownBlockMotion", "CrossAttnUpBlockMotion"
 
 
 class BlendedMotion(AnimateDiffTransformer3D):
-    """A motion module that can start as nothing: alpha * input + (1 - alpha) * output."""
+    """A motion module blended with its input: alpha * input + (1 - alpha) * output."""
 
     time_mixer: Float32Blender
 
@@ -51,7 +52,7 @@ class BlendedMotion(AnimateDiffTransformer3D):
         """[B*T, C, h, w] -> the same; untouched where `num_frames` is None (single frames)."""
         if num_frames is None:
             return hidden_states
-        # The middle block recomputes its module itself; those have no setting of their own.
+        # The middle block recomputes its motion module itself, which so has no such attribute.
         moved: Tensor
         if getattr(self, "gradient_checkpointing", False):
             moved = run(self, self._blended, hidden_states, num_frames)
@@ -173,7 +174,7 @@ class MNVSMotionUNet(VideoUNetMixin, UNetMotionModel):
         self, block: nn.Module, arguments: dict[str, Any], context: FrameContext
     ) -> dict[str, Any]:
         chosen = super().arguments_of(block, arguments, context)
-        # Older adapters have none in the middle, and diffusers' plain block knows no frames.
+        # Older adapters have none in the middle; diffusers' plain block takes no `num_frames`.
         if not hasattr(block, "motion_modules"):
             chosen = {name: value for name, value in chosen.items() if name != "num_frames"}
         return chosen

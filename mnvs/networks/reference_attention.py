@@ -1,11 +1,11 @@
 """Reference attention for UNets built of diffusers' blocks, without hidden state.
 
 Zero123++ (arXiv:2310.15110, section 2.2) runs its UNet on the noised condition image first and
-keeps what each self-attention sees (the write pass); in the pass that denoises, each self-attention
-takes its keys and values from its own tokens and the kept ones together. Here the kept tensors are
-plain return values and arguments: a `FrameContext` carries them through diffusers' stock blocks in
-the `encoder_hidden_states` slot, which those hand on without looking. Gradient checkpointing then
-recomputes exactly what was computed, which processors that remember a mode do not.
+keeps the input of each self-attention (the write pass); in the pass that denoises (the read pass),
+each self-attention takes its keys and values from its own tokens and the kept ones together. Here
+the kept tensors are plain return values and arguments: a `FrameContext` carries them through
+diffusers' stock blocks as `encoder_hidden_states`, which those pass on unread. So gradient
+checkpointing recomputes exactly what was computed, which attention processors with a state do not.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class FrameContext:
-    """What the attention layers of one pass over B videos of T frames are told.
+    """Inputs of the attention layers in one pass over B videos of T frames.
 
     Attributes:
         num_frames: T.
@@ -47,7 +47,7 @@ class FrameContext:
             self.recorded[attention] = tokens
 
     def recorded_reference(self) -> tuple[Tensor, ...]:
-        """What was recorded, in the order of the attentions: one [B, T, N, C] each."""
+        """The recorded tensors, in the order of the attentions: one [B, T, N, C] each."""
         assert self.recorded is not None, "not a write pass"
         ordered = (self.recorded[number] for number in sorted(self.recorded))
         return tuple(tokens.unflatten(0, (-1, self.num_frames)) for tokens in ordered)
@@ -56,7 +56,7 @@ class FrameContext:
 def attend_with_reference(
     block: BasicTransformerBlock, hidden_states: Tensor, prompt: Tensor, reference: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """One transformer block of Stable Diffusion whose self-attention also looks at a reference.
+    """One transformer block of Stable Diffusion whose self-attention also attends to a reference.
 
     The order is that of diffusers' BasicTransformerBlock with layer norms; without a reference
     the result is the same to the bit.

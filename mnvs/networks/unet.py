@@ -44,7 +44,7 @@ class MNVSUNet(PeftAdapterMixin, VideoUNetMixin, UNetSpatioTemporalConditionMode
     config has:
         temporal_start: `svd`, mixing as in SVD's checkpoint; `gated`, mixing starts at 1% temporal
             with a live gradient; `off`, the temporal layers are never run and every frame is
-            Zero123++'s. It says where mixing starts; a saved model brings its own mix factors.
+            Zero123++'s. These are start values; a saved model brings its own mix factors.
         spatial_norm_eps: epsilon of the spatial resnets' group norms. diffusers' class has 1e-6
             in most of them, Zero123++ 1e-5, and no checkpoint says so.
     """

@@ -1,4 +1,4 @@
-"""What both video UNets share: the forward pass around their blocks, and the write pass."""
+"""The parts common to both video UNets: the forward pass around their blocks, the write pass."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from mnvs.networks.reference_attention import FrameContext
 class VideoUNetMixin:
     """A mixin that goes before one of diffusers' video UNets.
 
-    The class calls `number_self_attentions` once it is built, and says with `block_arguments`
-    what its blocks are told besides the attention layers' context.
+    The class calls `number_self_attentions` once it is built, and gives with `block_arguments` the
+    arguments of its blocks besides the attention layers' context.
     """
 
     num_self_attentions: int
@@ -45,10 +45,10 @@ class VideoUNetMixin:
 
         Args:
             sample: [B, T, 4, h, w], noisy latents of the tiles, any h and w.
-            timestep: [B] or one for all, training steps in 0..999, whole or not.
-            conditioning: of B videos; in a pass over single frames a prompt alone will do.
-            reference: what `write_reference` returned; None leaves reference attention out.
-            spatial_only: treat the frames as unrelated images, as `temporal_start: off` does.
+            timestep: [B] or one for all, timesteps in 0..999, whole or not.
+            conditioning: of B videos; with spatial_only, a prompt alone is enough.
+            reference: result of `write_reference`; None = no reference attention.
+            spatial_only: treat the frames as separate images, as `temporal_start: off` does.
             return_reference: return the inputs of the spatial self-attentions instead.
 
         Returns:
@@ -76,25 +76,25 @@ class VideoUNetMixin:
     def write_reference(
         self, cond_latents: Tensor, timestep: Tensor | float, prompt: Tensor
     ) -> tuple[Tensor, ...]:
-        """The write pass: what each spatial self-attention sees of the noised condition images.
+        """The write pass: the input of each spatial self-attention for the noised condition images.
 
         Args:
             cond_latents: [B, Tc, 4, h', w'], noised to `timestep`; Tc = 1 for one image per video,
                 T for one per frame.
-            timestep: [B], training steps, 0 to 999.
+            timestep: [B], 0 to 999.
             prompt: [B, tokens, D], or [B, Tc, tokens, D].
 
         Returns:
             One [B, Tc, N, C] per spatial self-attention, for `forward`'s `reference`.
         """
-        # Through __call__, so that hooks on forward (CPU offload, autocast) see this pass as well.
+        # Through __call__, so that hooks on forward (CPU offload, autocast) apply to this pass too.
         recorded: tuple[Tensor, ...] = self(
             cond_latents, timestep, prompt, spatial_only=True, return_reference=True
         )
         return recorded
 
     def reset_mix_factors(self) -> None:
-        """Set the mix factors to where `temporal_start` says that mixing starts."""
+        """Set the mix factors to the values that belong to `temporal_start`."""
         raise NotImplementedError
 
     def block_arguments(
@@ -118,7 +118,7 @@ class VideoUNetMixin:
             self.num_self_attentions += len(transformer.transformer_blocks)
 
     def spatial_time_embedding(self, timestep: Tensor | float, sample: Tensor) -> Tensor:
-        """[B, 4 * width] in sample's precision: Zero123++'s embedding of the training step."""
+        """[B, 4 * width] in sample's precision: Zero123++'s embedding of the timestep."""
         steps = torch.as_tensor(timestep, device=sample.device).expand(len(sample))
         embedding: Tensor = self.time_embedding(self.time_proj(steps).to(sample.dtype))
         return embedding
@@ -154,7 +154,7 @@ class VideoUNetMixin:
         spatial_only: bool,
         recorded: dict[int, Tensor] | None,
     ) -> FrameContext:
-        """Check that the parts belong together and lay them out for the attention layers."""
+        """Check that the shapes fit and arrange the inputs for the attention layers."""
         if sample.ndim != 5:
             raise ValueError(f"sample is [B, T, C, h, w], got {list(sample.shape)}")
         videos, frames = sample.shape[:2]

@@ -1,4 +1,4 @@
-"""Encoded clips as batches, and what the network is told about them."""
+"""Encoded clips as batches, and their conditioning."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ class Clips(Protocol):
     """Where a trainer gets its videos: ``mnvs.data.latent_cache.EncodedDataset``."""
 
     def sample(self, step: int, index: int) -> EncodedClip:
-        """The video at place ``index`` of optimizer step ``step``; the same whenever asked."""
+        """The video at place ``index`` of optimizer step ``step``; the same at every call."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class Batch:
 
     Attributes:
         latents: [B, T, 4, h, w], scaled. condition: [B, Tc, 4, h', w'], raw.
-        no_condition: [B, 1, 4, h', w'], the grey image that stands for none.
+        no_condition: [B, 1, 4, h', w'], the grey image that stands for a missing one.
         image_token: [B, Tc, 1, D], CLIP's embedding of the images.
         fps: [B], frames per second of the clip as taken (strides included).
     """
@@ -55,8 +55,8 @@ class Batch:
         return Batch(*(t.to(device, non_blocking=True) for t in tensors))
 
     def drop_condition(self, dropped: Tensor) -> "Batch":
-        """With grey images and no embedding where ``dropped`` [B] says so: the unconditional
-        branch of classifier-free guidance, as the pipeline has it.
+        """The batch with grey images and no embedding where ``dropped`` [B] is true, which is the
+        unconditional branch of classifier-free guidance in the pipeline.
         """
         rows = dropped.view(-1, 1, 1, 1, 1)
         return replace(
@@ -67,7 +67,7 @@ class Batch:
 
 
 class Conditioner:
-    """Says what the network is told about a batch, the same way as the pipeline does.
+    """Makes the conditioning of a batch, in the same way as the pipeline.
 
     Args:
         prompts: image tokens [B, Tc, 1, D] → prompts [B, Tc, 77, D], zeros → the empty one:
@@ -79,33 +79,33 @@ class Conditioner:
     ) -> None:
         self.prompts, self.schedule, self.model = prompts, schedule, model
 
-    def __call__(self, batch: Batch, steps: Tensor) -> Conditioning:
-        """What the network is told at noise level ``steps`` [B]."""
+    def __call__(self, batch: Batch, timesteps: Tensor) -> Conditioning:
+        """The conditioning of a batch at noise levels ``timesteps`` [B]."""
         ids = batch.fps.new_tensor([self.model.motion_bucket, self.model.noise_augmentation])
-        ids = torch.cat([batch.fps[:, None] - 1.0, ids.expand(len(steps), 2)], dim=1)
+        ids = torch.cat([batch.fps[:, None] - 1.0, ids.expand(len(timesteps), 2)], dim=1)
         prompt = self.prompts(batch.image_token)
         return Conditioning(
             prompt=prompt[:, 0] if prompt.shape[1] == 1 else prompt,
             image_token=batch.image_token[:, 0],
-            c_noise=self.schedule.c_noise(steps),
+            c_noise=self.schedule.c_noise(timesteps),
             added_time_ids=ids,
         )
 
 
 @dataclass(frozen=True, eq=False)
 class NoisyBatch:
-    """A batch at its noise levels: the network's inputs and the v it should say."""
+    """A batch at its noise levels: the network's inputs and the v that it should predict."""
 
     latents: Tensor
     condition: Tensor
     velocity: Tensor
 
 
-def add_noise(batch: Batch, draws: StepNoise, schedule: NoiseSchedule) -> NoisyBatch:
-    """Noise a batch; image and condition of a video share its level, not their noise."""
-    steps = draws.steps
+def add_noise(batch: Batch, noise: StepNoise, schedule: NoiseSchedule) -> NoisyBatch:
+    """Noise a batch: clip and condition of a video share the level, each has its own noise."""
+    timesteps = noise.timesteps
     return NoisyBatch(
-        schedule.add_noise(batch.latents, draws.noise, steps),
-        schedule.add_noise(batch.condition, draws.condition_noise, steps),
-        schedule.velocity(batch.latents, draws.noise, steps),
+        schedule.add_noise(batch.latents, noise.latent_noise, timesteps),
+        schedule.add_noise(batch.condition, noise.condition_noise, timesteps),
+        schedule.velocity(batch.latents, noise.latent_noise, timesteps),
     )

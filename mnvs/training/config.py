@@ -1,4 +1,4 @@
-"""What a training run is told about its networks, its steps and its validation."""
+"""Options of a training run: its networks, its steps, its validation."""
 
 from dataclasses import dataclass
 
@@ -16,24 +16,24 @@ class ModelConfig:
         "", "Zero123++ checkpoint: a folder, or a name in the local Hugging Face cache"
     )
     temporal_source: str = option(
-        "", "where the temporal layers come from, likewise: SVD, or a MotionAdapter; empty = random"
+        "", "checkpoint of the temporal layers, likewise: SVD or a MotionAdapter; empty = random"
     )
     pipeline: str = option(
         "", "a pipeline saved by full training to start from, instead of the two above"
     )
-    temporal: str = option("svd", "whose temporal layers", choices=("svd", "animatediff"))
+    temporal: str = option("svd", "kind of temporal layers", choices=("svd", "animatediff"))
     temporal_start: str = option(
         "gated",
-        "gated = starts as Zero123++ with a live gradient, svd = with SVD's own mixing",
+        "gated = 1% temporal at first, svd = as the temporal checkpoint mixes",
         choices=("gated", "svd"),
     )
-    variant: str = option("", "of the files, such as fp16; empty = the plain ones")
-    motion_bucket: int = option(127, "SVD's motion bucket, 0 to 255, said in every step")
-    noise_augmentation: float = option(0.02, "SVD's noise augmentation, said in every step")
+    variant: str = option("", "variant of the weight files, such as fp16; empty = none")
+    motion_bucket: int = option(127, "SVD's motion bucket, 0 to 255, the same in every step")
+    noise_augmentation: float = option(0.02, "SVD's noise augmentation, the same in every step")
 
     def validate(self) -> None:
-        """Raises ValueError on two starts at once, on options that the start leaves without a
-        meaning, and on numbers outside SVD's ranges.
+        """Raises ValueError on two sources at once, on options that do not go with the source, and
+        on numbers outside SVD's ranges.
         """
         if self.pipeline and (self.zero123plus or self.temporal_source):
             raise ValueError("give pipeline, or zero123plus and temporal_source, not both")
@@ -52,10 +52,10 @@ class OptimizerConfig:
     rate: float = option(1e-4, "largest learning rate; full fine-tuning wants about 1e-5")
     betas: list[float] = option([0.9, 0.999], "decay of Adam's two averages")
     epsilon: float = option(1e-8, "added to the root in Adam's denominator")
-    weight_decay: float = option(1e-2, "pull of weights towards zero, per unit of rate (not adam)")
+    weight_decay: float = option(1e-2, "decoupled weight decay, per unit of rate (not with adam)")
     warmup: int = option(100, "steps over which the rate rises from zero")
-    final: float = option(0.1, "share of the rate left at the last step (cosine in between)")
-    clip: float = option(1.0, "largest gradient norm; 0 = no limit")
+    final: float = option(0.1, "fraction of the rate left at the last step (cosine in between)")
+    clip: float = option(1.0, "limit of the gradient norm; 0 = none")
 
     def validate(self) -> None:
         """Raises ValueError on negative numbers and betas outside [0, 1)."""
@@ -72,15 +72,15 @@ class StepsConfig:
         "lora", "lora = adapters on a frozen network, full = the network", choices=("lora", "full")
     )
     lora: LoraSettings = section(LoraSettings, "the adapters")
-    objective: ObjectiveConfig = section(ObjectiveConfig, "what is minimised, at which noise")
-    optimizer: OptimizerConfig = section(OptimizerConfig, "how weights move")
+    objective: ObjectiveConfig = section(ObjectiveConfig, "the loss and its noise levels")
+    optimizer: OptimizerConfig = section(OptimizerConfig, "the optimizer")
     steps: int = option(20000, "optimizer steps")
     batch: int = option(1, "videos per optimizer step, over all processes")
-    accumulate: int = option(1, "parts a process's share of the batch is worked off in")
+    accumulate: int = option(1, "parts into which each process divides its share of the batch")
     gradient_checkpointing: bool = option(
-        True, "recompute activations: less memory, a third slower"
+        True, "recompute activations in the backward pass: less memory, a third slower"
     )
-    ema: float = option(0.0, "decay of the averaged weights used for images; 0 = none")
+    ema: float = option(0.0, "decay of the averaged weights that validate and are saved; 0 = none")
 
     def validate(self) -> None:
         """Raises ValueError where batches do not divide."""
@@ -94,12 +94,12 @@ class StepsConfig:
 @dataclass
 class ValidationConfig:
     every: int = option(1000, "steps between validations, the first before any step; 0 = never")
-    paths: list[str] = option([], "six-view datasets to look at; empty = the training ones")
+    paths: list[str] = option([], "six-view datasets to generate; empty = the training ones")
     clips: int = option(2, "clips generated each time, from the start of as many datasets")
     steps: int = option(28, "denoising steps")
     guidance: float = option(4.0, "scale of classifier-free guidance")
     shared_noise: bool = option(False, "start all frames from the same noise")
-    seed: int = option(0, "of the start noise; the same every time")
+    seed: int = option(0, "seed of the start noise; the same in every validation")
 
     def validate(self) -> None:
         """Raises ValueError on counts below one."""

@@ -1,4 +1,4 @@
-"""How near a generated six-view video comes to the rendered one, in images and in motion."""
+"""Metrics of a generated six-view video against the rendered one: images and motion."""
 
 from torch import Tensor
 
@@ -7,15 +7,15 @@ from mnvs.data.tiles import VIEWS
 
 
 def motion_scores(generated: Tensor, truth: Tensor) -> dict[str, float]:
-    """How frames differ from the ones before, against how the truth's do.
+    """The differences between successive frames, compared with the truth's.
 
     Args:
         generated, truth: [T, ..., h, w] in [0, 1].
 
     Returns:
-        ``motion_ratio``: size of the generated differences over the truth's: 0 stands still, 1
-        moves as much. ``motion_correlation``: of the two fields of differences: 1 moves alike,
-        0 has nothing to do with it. Both are NaN where the truth stands still.
+        ``motion_ratio``: size of the generated differences over the truth's: 0 = no motion, 1
+        = as much. ``motion_correlation``: of the two fields of differences: 1 = the same
+        motion, 0 = unrelated. Both are NaN where the truth stands still.
     """
     ours, theirs = (x.double().diff(dim=0).flatten() for x in (generated, truth))
     if len(theirs) == 0 or not bool(theirs.any()):
@@ -29,8 +29,8 @@ def motion_scores(generated: Tensor, truth: Tensor) -> dict[str, float]:
 def video_scores(generated: Tensor, truth: Tensor) -> dict[str, float]:
     """All figures of a six-view video, each view as well: [T, 6, 3, h, w] twice, in [0, 1].
 
-    ``psnr_still`` is what the truth's own first frame, standing still, would score: a video that
-    does not beat it has learned no motion.
+    ``psnr_still`` is the PSNR of the truth's first frame repeated: a video that does not exceed it
+    has learned no motion.
     """
 
     def quality(video: Tensor, reference: Tensor) -> float:

@@ -1,4 +1,4 @@
-"""What a training run would take: parameters, memory per GPU, time. Works without any weights.
+"""Parameters, memory per GPU and time of a training run, estimated without any weights.
 
 Memory of activations was measured on the full-size network, operation by operation on the meta
 device; it is a constant plus so much per frame and latent pixel, within 3 % for 8, 14 and 25 frames
@@ -32,7 +32,7 @@ _PUBLISHED = {
     "attention_head_dim": (5, 10, 20, 20),
     "use_linear_projection": True,
 }
-# From here on the full-size figures say something about a network.
+# Parameters from which the figures measured at full size apply.
 _LARGE = 1e9
 
 
@@ -53,7 +53,7 @@ GPUS = (
     Gpu("H100 80 GB", 80, 300),
     Gpu("H200 141 GB", 141, 300),
 )
-# What one thread of a server CPU reaches on the tiny network, measured.
+# Speed of one thread of a server CPU on the tiny network, measured.
 CPU_TFLOPS = 0.06
 
 # Activations in GiB at 8 and at 14 frames of 120x80 latents, one video, adapters in float32.
@@ -96,7 +96,7 @@ class Estimate:
 def meta_unet(model: ModelConfig) -> tuple[VideoUNet, str]:
     """The network without its weights, and where its sizes come from.
 
-    Checkpoints on the hub that are not on this machine count as the published ones.
+    Names on the hub whose files are not on this machine stand for the published sizes.
 
     Raises:
         InputError: a folder that is not there, or no checkpoint of this kind.
@@ -174,7 +174,7 @@ def noise_levels(model: ModelConfig) -> int:
 
 
 def refuse_impossible(model: ModelConfig, data: DataConfig, validation: ValidationConfig) -> None:
-    """Clips that the networks cannot train on or generate, from checkpoints' settings alone.
+    """Refuse clips that the networks cannot train on or generate, by checkpoints' settings alone.
 
     Raises:
         ConfigError: naming the option. InputError: see ``meta_unet``.
@@ -227,7 +227,7 @@ def forward_operations(unet: VideoUNet, data: DataConfig, vae_factor: int) -> fl
 
 
 def describe(data: DataConfig, train: StepsConfig, e: Estimate) -> str:
-    """The plan as text: what trains, what it takes, on which device how long."""
+    """The estimate as text: trained parameters, memory, and time on each device."""
     what = (
         f"LoRA {train.lora.mode}, rank {train.lora.rank}: {e.modules} modules"
         if train.parameters == "lora"

@@ -1,4 +1,4 @@
-"""Which parameters of a UNet train."""
+"""The choice of trained parameters: adapters or the whole UNet."""
 
 import dataclasses
 import re
@@ -21,8 +21,9 @@ class Trainable:
 
     Args:
         config: adapters or the whole network; gradient checkpointing.
-        frozen_dtype: of the weights under adapters. What full training leaves alone (it has no
-            influence on the result) stays as exact as the rest, for both are saved together.
+        frozen_dtype: of the weights under adapters. In full training the frozen weights, which
+            have no influence on the result, stay in float32 as the others, beside which they are
+            saved.
     """
 
     def __init__(
@@ -53,12 +54,12 @@ class Trainable:
         unet.train()
 
     def parameters(self) -> dict[str, nn.Parameter]:
-        """What trains, by its name in the UNet."""
+        """The trained parameters, by name in the UNet."""
         return {n: p for n, p in self.unet.named_parameters() if p.requires_grad}
 
 
 def _mixing_is_saturated(unet: VideoUNet) -> bool:
-    """AnimateDiff's motion modules as they are: nothing of the input is mixed in, exactly, and the
-    factors that say so have no gradient.
+    """Whether the mix factors have no gradient: AnimateDiff's motion modules at the start `svd`,
+    which replace their input entirely.
     """
     return isinstance(unet, MNVSMotionUNet) and unet.config.temporal_start == "svd"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mnvs.diffusion.noise_schedule import NoiseSchedule
 from mnvs.diffusion.objectives import velocity_error, velocity_weight
-from mnvs.diffusion.training_noise import StepNoise, derive_seed, draw
+from mnvs.diffusion.training_noise import StepNoise, derive_seed, draw_noise
 from mnvs.networks.denoiser import Denoiser
 from mnvs.training.conditioner import Batch, Clips, Conditioner, add_noise
 from mnvs.training.config import StepsConfig
@@ -108,15 +108,15 @@ class Trainer:
         """
         device, objective = self.accelerator.device, self.config.objective
         batch = Batch.of([self.clips.sample(step, place) for place in places]).to(device)
-        draws = self._draw(step, places, batch.latents.shape[1:], batch.condition.shape[1:])
-        batch = batch.drop_condition(draws.dropped)
-        noised = add_noise(batch, draws, self.schedule)
-        conditioning = self.conditioner(batch, draws.steps)
-        prediction = self.denoiser(noised.latents, noised.condition, draws.steps, conditioning)
+        noise = self._draw(step, places, batch.latents.shape[1:], batch.condition.shape[1:])
+        batch = batch.drop_condition(noise.dropped)
+        noised = add_noise(batch, noise, self.schedule)
+        conditioning = self.conditioner(batch, noise.timesteps)
+        prediction = self.denoiser(noised.latents, noised.condition, noise.timesteps, conditioning)
         error = velocity_error(prediction, noised.velocity)
-        snr = self.schedule.snr(draws.steps)
+        snr = self.schedule.snr(noise.timesteps)
         weighted = error * velocity_weight(objective.target, snr, objective.gamma)
-        level = draws.steps / len(self.schedule)
+        level = noise.timesteps / len(self.schedule)
         return weighted.mean(), torch.stack([level, error.detach(), weighted.detach()], dim=1)
 
     def tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -165,7 +165,9 @@ class Trainer:
         self, step: int, places: list[int], shape: torch.Size, condition_shape: torch.Size
     ) -> StepNoise:
         objective = self.config.objective
-        drawn = draw(self.seed, step, places, shape, condition_shape, self.schedule, objective)
+        drawn = draw_noise(
+            self.seed, step, places, shape, condition_shape, self.schedule, objective
+        )
         return drawn.to(self.accelerator.device)
 
     @contextlib.contextmanager

@@ -109,15 +109,15 @@ def test_fractional_steps_against_numpy(schedule: NoiseSchedule) -> None:
     np.testing.assert_allclose(schedule.sigma(t).numpy(), expected, rtol=1e-12)
 
 
-def test_nearest_step_against_a_search_of_all(schedule: NoiseSchedule) -> None:
+def test_nearest_timestep_against_a_search_of_all(schedule: NoiseSchedule) -> None:
     generator = torch.Generator().manual_seed(2)
     sigma = (torch.randn(200, generator=generator, dtype=torch.float64) * 1.6 + 0.7).exp()
     levels = schedule.sigma(torch.arange(1000)).log()
     brute = (sigma.log()[:, None] - levels).abs().argmin(1)
-    assert torch.equal(schedule.nearest_step(sigma), brute)
-    assert torch.equal(schedule.nearest_step(schedule.sigma(STEPS)), STEPS)
+    assert torch.equal(schedule.nearest_timestep(sigma), brute)
+    assert torch.equal(schedule.nearest_timestep(schedule.sigma(STEPS)), STEPS)
     ends = torch.tensor([1e-9, 1e9])
-    assert schedule.nearest_step(ends).tolist() == [0, 999]
+    assert schedule.nearest_timestep(ends).tolist() == [0, 999]
 
 
 def test_half_precision_tensors_keep_their_dtype_and_single_rounding() -> None:

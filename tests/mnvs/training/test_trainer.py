@@ -11,7 +11,7 @@ from small_unet import schedule
 from torch import Tensor
 
 from mnvs.diffusion.objectives import ObjectiveConfig
-from mnvs.diffusion.training_noise import draw
+from mnvs.diffusion.training_noise import draw_noise
 from mnvs.training.conditioner import Batch, add_noise
 from mnvs.training.config import ModelConfig
 from training_core.checkpoint import Checkpoint
@@ -40,8 +40,8 @@ def test_loss_is_the_error_of_the_target_written_out(target: str, tmp_path: Path
     slow = []
     for place in range(3):
         clip = MadeUpClips().sample(4, place)
-        drawn = draw(0, 4, [place], *SHAPES, noise, config)
-        t, eps, x0 = drawn.steps, drawn.noise, clip.latents[None]
+        drawn = draw_noise(0, 4, [place], *SHAPES, noise, config)
+        t, eps, x0 = drawn.timesteps, drawn.latent_noise, clip.latents[None]
         x_t = noise.add_noise(x0, eps, t)
         condition = noise.add_noise(clip.condition[None], drawn.condition_noise, t)
         conditioning = conditioner()(Batch.of([clip]), t)
@@ -140,20 +140,23 @@ def test_steps_reduce_the_loss_on_one_clip(tmp_path: Path, kind: str) -> None:
 
 
 def test_one_level_per_video_and_other_noise_in_every_frame() -> None:
-    drawn = draw(3, 5, [0, 1], *SHAPES, schedule(), ObjectiveConfig())
-    assert drawn.steps.shape == (2,)
-    frames = drawn.noise.flatten(0, 1)
+    drawn = draw_noise(3, 5, [0, 1], *SHAPES, schedule(), ObjectiveConfig())
+    assert drawn.timesteps.shape == (2,)
+    frames = drawn.latent_noise.flatten(0, 1)
     for i in range(len(frames)):
         for j in range(i):
             assert not torch.equal(frames[i], frames[j])
-    again = draw(3, 5, [1], *SHAPES, schedule(), ObjectiveConfig())
-    assert torch.equal(again.noise[0], drawn.noise[1]) and again.steps[0] == drawn.steps[1]
+    again = draw_noise(3, 5, [1], *SHAPES, schedule(), ObjectiveConfig())
+    assert (
+        torch.equal(again.latent_noise[0], drawn.latent_noise[1])
+        and again.timesteps[0] == drawn.timesteps[1]
+    )
 
 
 def test_condition_dropout_shows_grey_and_the_empty_prompt(tmp_path: Path) -> None:
     config = ObjectiveConfig(drop_condition=0.25)
     flags = torch.cat(
-        [draw(0, step, [0, 1], *SHAPES, schedule(), config).dropped for step in range(400)]
+        [draw_noise(0, step, [0, 1], *SHAPES, schedule(), config).dropped for step in range(400)]
     )
     assert flags.float().mean().item() == pytest.approx(0.25, abs=0.05)
 
@@ -184,11 +187,11 @@ def test_condition_videos_have_a_prompt_per_frame(tmp_path: Path) -> None:
 
 def test_noising_uses_the_level_of_each_video() -> None:
     batch = Batch.of([MadeUpClips().sample(0, i) for i in range(2)])
-    drawn = draw(0, 0, [0, 1], *SHAPES, schedule(), ObjectiveConfig())
+    drawn = draw_noise(0, 0, [0, 1], *SHAPES, schedule(), ObjectiveConfig())
     noised = add_noise(batch, drawn, schedule())
     for i in range(2):
-        abar = schedule().alphas_cumprod[drawn.steps[i]]
-        expected = abar.sqrt() * batch.latents[i] + (1 - abar).sqrt() * drawn.noise[i]
+        abar = schedule().alphas_cumprod[drawn.timesteps[i]]
+        expected = abar.sqrt() * batch.latents[i] + (1 - abar).sqrt() * drawn.latent_noise[i]
         torch.testing.assert_close(noised.latents[i], expected, rtol=1e-4, atol=1e-5)
         expected = abar.sqrt() * batch.condition[i] + (1 - abar).sqrt() * drawn.condition_noise[i]
         torch.testing.assert_close(noised.condition[i], expected, rtol=1e-4, atol=1e-5)
