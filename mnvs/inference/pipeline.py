@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -236,26 +236,15 @@ class MNVSPipeline(DiffusionPipeline):
         generator = generator or torch.Generator().manual_seed(int(torch.randint(1 << 62, ())))
         device = self._execution_device
         shape = (frames, *self._latent_shape(view_size or self.default_view_size()))
-        sampling = Sampling(
-            num_inference_steps,
-            guidance_scale,
-            shared_noise,
-            shared_step_noise,
-            batched_guidance,
-            spatial_only,
-        )
+        sampling = Sampling(num_inference_steps, guidance_scale, shared_noise, shared_step_noise)
+        sampling = replace(sampling, batched=batched_guidance, spatial_only=spatial_only)
         ids = torch.tensor([[fps - 1.0, float(motion_bucket), noise_augmentation]], device=device)
         conditions = self.encode_conditions(condition[None], ids, generator)
         bar: Any = nullcontext() if on_step else self.progress_bar(total=num_inference_steps)
         with bar as shown:
+            report = on_step or (lambda done: shown.update())
             latents = sample_latents(
-                self.unet,
-                self.scheduler,
-                conditions,
-                shape,
-                sampling,
-                generator,
-                on_step or (lambda done: shown.update()),
+                self.unet, self.scheduler, conditions, shape, sampling, generator, report
             )[0]
         tiles = self.decode(latents, decode_chunk_size).float().cpu()
         self.maybe_free_model_hooks()
