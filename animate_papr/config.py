@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sjc_papr.config import LogConfig, RunConfig
+from sjc_papr.config import RunConfig
 from sjc_papr.training.config import (
     DensityConfig,
     LossConfig,
@@ -12,6 +12,7 @@ from sjc_papr.training.config import (
 )
 from training_core.checks import at_least, in_unit_interval, positive
 from training_core.config import option, section
+from training_core.run_config import ValidatedLogConfig
 
 
 @dataclass
@@ -99,4 +100,6 @@ class AnimateConfig(RunConfig):
     frames: list[str] = option([], "frame folders in order of time; [] = all of them")
     first: OptimizeConfig = section(OptimizeConfig, "how the first frame learns")
     next: NextFrameConfig = section(NextFrameConfig, "how each later frame learns")
-    log: LogConfig = section(LogConfig, "how often what is written", validate_every=0)
+    log: ValidatedLogConfig = section(
+        ValidatedLogConfig, "how often what is written", validate_every=0
+    )

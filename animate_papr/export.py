@@ -30,7 +30,7 @@ from training_core.cli import run_command
 from training_core.config import MISSING, option, section
 from training_core.devices import pick_device, prepare_cpu
 from training_core.files.atomic import write_bytes, write_json
-from training_core.metrics_log import progress
+from training_core.metrics_log import progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -155,7 +155,7 @@ def export(config: ExportConfig) -> None:
     same_count = len({len(f.positions) for f in frames}) == 1
     coloured = range(len(frames)) if config.colours.every_frame or not same_count else range(1)
     rgb, unseen = [], []
-    with progress(len(coloured), description="colours", unit="frame") as bar:
+    with progress_bar(len(coloured), description="colours", unit="frame") as bar:
         for index in coloured:
             colours, count = cloud_colours(sequence, index, cameras, config)
             rgb.append(colours)

@@ -24,7 +24,7 @@ from sjc_papr.networks.renderer import render
 from training_core.cli import run_command
 from training_core.config import MISSING, ConfigError, option, section
 from training_core.devices import pick_device, prepare_cpu
-from training_core.metrics_log import progress
+from training_core.metrics_log import progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def render_shots(
     pictures = []
     model, moment = None, None
     counts = set()
-    with progress(len(shots), description="rendering", unit="picture") as bar:
+    with progress_bar(len(shots), description="rendering", unit="picture") as bar:
         for camera, time in shots:
             if model is None or time != moment:
                 model, moment = sequence.model(time).to(device), time

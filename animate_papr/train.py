@@ -22,10 +22,9 @@ from animate_papr.run_files import read_json
 from animate_papr.sequence import frame_folder, frame_is_done
 from blender_render.dataset.readers import Views, list_frames
 from sjc_papr.data.loading import load_views
-from sjc_papr.evaluation.validation import Validation
+from sjc_papr.evaluation.validation import ViewValidation
 from sjc_papr.evaluation.view_metrics import evaluate_views, mean_view_metrics
 from sjc_papr.networks.model import Papr
-from sjc_papr.train import MAY_CHANGE
 from sjc_papr.training.checkpoints import model_from
 from sjc_papr.training.config import OptimizeConfig
 from sjc_papr.training.flops import describe_step
@@ -39,7 +38,7 @@ from training_core.cli import run_command
 from training_core.config import ConfigError, InputError
 from training_core.devices import peak_memory_bytes, pick_device, prepare_cpu
 from training_core.files import atomic
-from training_core.loop import fit
+from training_core.loop import TrainingLoop, Validation
 from training_core.metrics_log import write_final
 from training_core.run_folder import RunFolder
 from training_core.stopping import StopSignals
@@ -138,14 +137,11 @@ def train_frame(
     seed_everything(config.seed)
     model = start_model(config, task, before).to(device)
     trainer = make_trainer(config, task, model)
-    elapsed = fit(
-        trainer,
-        task.run,
-        config.log,
-        stop,
-        description=task.name,
-        validate=Validation.of(model, task.val, config.data.background, config.precision),
-    )
+    validate = ViewValidation.of(model, task.val, config.data.background, config.precision)
+    validation = Validation(validate, config.log.validate_every)
+    elapsed = TrainingLoop(
+        trainer, task.run, config.log, stop, task.name, validation=validation
+    ).fit()
     metrics = evaluate_views(
         model,
         task.test,
@@ -181,9 +177,7 @@ def run(config: AnimateConfig) -> None:
     dataset = Path(config.data.path)
     for name in names:
         load_views(config.data, dataset / name, "test")
-    folder = RunFolder.open(
-        Path(config.output_root), "animate_papr", config.name, config, config.resume, MAY_CHANGE
-    )
+    folder = config.open_run("animate_papr")
     atomic.write_json(folder.path / "frames.json", {"frames": names})
     before: Path | None = None
     with StopSignals() as stop:

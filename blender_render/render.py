@@ -7,6 +7,7 @@ by a signal; the same command then continues, as it does after a kill.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import logging
 import os
@@ -28,7 +29,7 @@ from blender_render.rendering.jobs import (
 )
 from training_core.cli import run_command
 from training_core.config import ConfigError
-from training_core.metrics_log import progress
+from training_core.metrics_log import Progress, progress_bar
 from training_core.stopping import StopSignals
 
 logger = logging.getLogger(__name__)
@@ -142,7 +143,8 @@ class _ProgressListener:
 
     def __init__(self, asset: Asset) -> None:
         self._name = asset.name
-        self._bar: Any = None
+        self._opened = contextlib.ExitStack()
+        self._bar: Progress | None = None
 
     def __call__(self, event: dict[str, Any]) -> None:
         if event["event"] == "plan":
@@ -157,8 +159,8 @@ class _ProgressListener:
                 kept,
             )
             total = frames * views
-            bar = progress(total, initial=done * views, description=self._name, unit="picture")
-            self._bar = bar.__enter__()
+            bar = progress_bar(total, initial=done * views, description=self._name, unit="picture")
+            self._bar = self._opened.enter_context(bar)
         elif event["event"] == "picture" and self._bar is not None:
             self._bar.update(1)
         elif event["event"] == "warning":
@@ -166,8 +168,7 @@ class _ProgressListener:
 
     def close(self) -> None:
         """End the bar, if there is one."""
-        if self._bar is not None:
-            self._bar.__exit__(None, None, None)
+        self._opened.close()
 
 
 def render_all(config: RenderConfig) -> list[str]:

@@ -1,37 +1,31 @@
 """The configuration of ``mnvs.train``, assembled from the sections of its parts."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from mnvs.data.dataset import DataConfig
 from mnvs.training.config import ModelConfig, StepsConfig, ValidationConfig
-from training_core.checks import at_least
 from training_core.config import option, section
+from training_core.run_config import CommandConfig, LogConfig
 
 
 @dataclass
-class LogConfig:
+class AveragedLogConfig(LogConfig):
     every: int = option(20, "steps between log lines; figures are means since the last one")
     checkpoint_every: int = option(500, "steps between checkpoints")
-    keep_last: int = option(2, "checkpoints kept besides the best")
-
-    def validate(self) -> None:
-        """Raises ValueError on intervals below one."""
-        at_least(1, every=self.every, checkpoint_every=self.checkpoint_every)
-        at_least(1, keep_last=self.keep_last)
 
 
 @dataclass
-class TrainConfig:
+class TrainConfig(CommandConfig):
     """A run of ``mnvs.train``."""
 
-    name: str = option("mnvs", "name of the run's folder")
-    output_root: str = option("runs", "where run folders are made")
-    resume: str = option(
-        "auto", "auto = continue a run of this name, never = new folder", choices=("auto", "never")
+    may_change: ClassVar[tuple[str, ...]] = (
+        *CommandConfig.may_change,
+        "validation",
+        "data.cache",
     )
-    seed: int = option(0, "seed of everything random")
-    device: str = option("auto", "auto, cpu or cuda", choices=("auto", "cpu", "cuda"))
-    threads: int = option(0, "CPU threads; 0 = leave to PyTorch")
+
+    name: str = option("mnvs", "name of the run's folder")
     precision: str = option(
         "auto",
         "number format of matrix products: auto = bf16 on GPUs that have it, fp16 on other GPUs, "
@@ -42,7 +36,7 @@ class TrainConfig:
     data: DataConfig = section(DataConfig, "the clips")
     train: StepsConfig = section(StepsConfig, "the training steps")
     validation: ValidationConfig = section(ValidationConfig, "clips generated during training")
-    log: LogConfig = section(LogConfig, "intervals of logs and checkpoints")
+    log: AveragedLogConfig = section(AveragedLogConfig, "intervals of logs and checkpoints")
 
     def validate(self) -> None:
         """Raises ValueError on a rig beside a pipeline, which has its own."""

@@ -38,7 +38,7 @@ from training_core.cli import run_command
 from training_core.config import ConfigError, InputError, load_config, to_plain
 from training_core.devices import pick_device, prepare_cpu
 from training_core.files import atomic
-from training_core.metrics_log import progress
+from training_core.metrics_log import progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -160,7 +160,7 @@ def generate(
 ) -> MNVSOutput:
     """Run the pipeline with a progress bar."""
     clip, sampling = config.clip, config.sampling
-    with progress(sampling.steps, description="generate") as bar:
+    with progress_bar(sampling.steps, description="generate") as bar:
         return pipeline(
             footage.images,
             (clip.frames or source.frames) if len(footage.images) == 1 else None,

@@ -22,26 +22,23 @@ from mnvs.data.latent_cache import EncodedDataset
 from mnvs.diffusion.noise_schedule import NoiseSchedule
 from mnvs.inference.pipeline import DEFAULT_RIG, MNVSPipeline
 from mnvs.training.conditioner import Conditioner
-from mnvs.training.devices import frozen_dtype, make_accelerator
-from mnvs.training.fit import Fit
+from mnvs.training.devices import AcceleratorProcesses, frozen_dtype, make_accelerator
 from mnvs.training.optimizers import make_optimizer
 from mnvs.training.resources import describe, estimate, refuse_impossible
 from mnvs.training.trainable import Trainable
 from mnvs.training.trainer import Trainer, check_batch
-from mnvs.training.validation import Validation
+from mnvs.training.validation import ClipValidation
 from training_core.checkpoint import seed_everything
 from training_core.cli import run_command
 from training_core.config import ConfigError
 from training_core.devices import peak_memory_bytes, prepare_cpu
+from training_core.loop import TrainingLoop, Validation
 from training_core.metrics_log import write_final
 from training_core.run_folder import RunFolder
 from training_core.stopping import StopSignals
 
 logger = logging.getLogger(__name__)
 
-# What may differ between the start of a run and its continuation. Another device or number of
-# threads changes the last bits of the result, nothing else here does.
-MAY_CHANGE = ("log", "validation", "data.cache", "threads", "device", "resume", "output_root")
 PIPELINE_FOLDER = "pipeline"
 
 
@@ -112,14 +109,14 @@ def make_trainer(
 
 def make_validation(
     config: TrainConfig, pipeline: MNVSPipeline, trainer: Trainer
-) -> Validation | None:
+) -> ClipValidation | None:
     """The first clip of as many datasets as are asked for; None where it is switched off."""
     if not config.validation.every:
         return None
     paths = config.validation.paths or config.data.paths
     chosen = paths[: config.validation.clips]
     dataset = make_dataset(config.data, chosen, 1, config.seed)
-    return Validation(
+    return ClipValidation(
         pipeline,
         [dataset.whole(number) for number in range(len(chosen))],
         config.validation,
@@ -145,14 +142,16 @@ def run(config: TrainConfig) -> None:
     trainer = make_trainer(config, accelerator, pipeline, folder.path)
     validation = make_validation(config, pipeline, trainer)
     with StopSignals() as stop:
-        elapsed = Fit(
+        elapsed = TrainingLoop(
             trainer,
             folder,
             config.log,
             stop,
-            validate=validation,
-            validate_every=config.validation.every,
-        )(f"train {config.name}")
+            f"train {config.name}",
+            validation=Validation(validation, config.validation.every, at_start=True),
+            processes=AcceleratorProcesses(accelerator),
+            average=True,
+        ).fit()
     if accelerator.is_main_process:
         scores = validation.final(folder.images, config.train.steps) if validation else {}
         result = export(config, trainer, pipeline, folder.path)
@@ -186,9 +185,7 @@ def open_run(config: TrainConfig, accelerator: Accelerator) -> RunFolder:
     answer: list[object] = [None]
     if accelerator.is_main_process:
         try:
-            answer[0] = RunFolder.open(
-                Path(config.output_root), "mnvs", config.name, config, config.resume, MAY_CHANGE
-            )
+            answer[0] = config.open_run("mnvs")
         except ConfigError as error:
             answer[0] = error
     broadcast_object_list(answer)

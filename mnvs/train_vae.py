@@ -8,35 +8,30 @@ puts it into a checkpoint.
 
 import dataclasses
 import logging
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from diffusers import AutoencoderKL
-
 from mnvs.checkpoints.tiny_checkpoint import new_vae
-from mnvs.data.vae_dataset import CropSampler, ImageSource, read_source, to_unit
+from mnvs.data.vae_dataset import CropSampler, ImageSource, read_source
 from mnvs.training.vae_trainer import (
     VaeTrainer,
+    VaeValidation,
     latent_moments,
     mean_psnr,
-    reconstruct,
     reconstruction_psnr,
     standardise,
 )
-from training_core.checkpoint import CheckpointStore, seed_everything
+from training_core.checkpoint import seed_everything
 from training_core.checks import at_least, positive
 from training_core.cli import run_command
 from training_core.config import ConfigError, option, section
 from training_core.devices import pick_device, prepare_cpu
-from training_core.metrics_log import MetricsLog, progress, write_final
-from training_core.run_folder import RunFolder
+from training_core.loop import TrainingLoop, Validation
+from training_core.metrics_log import write_final
+from training_core.run_config import CommandConfig, ValidatedLogConfig
 from training_core.stopping import StopSignals
 
 logger = logging.getLogger(__name__)
-
-MAY_CHANGE = ("log", "threads", "device", "resume", "output_root")
 
 
 @dataclasses.dataclass
@@ -87,31 +82,19 @@ class VaeOptimizeConfig:
 
 
 @dataclasses.dataclass
-class VaeLogConfig:
+class VaeLogConfig(ValidatedLogConfig):
     every: int = option(50, "steps between log lines")
-    validate_every: int = option(250, "steps between validations; 0 = only at the end")
     checkpoint_every: int = option(250, "steps between checkpoints")
     keep_last: int = option(2, "checkpoints kept")
-
-    def validate(self) -> None:
-        """Raises ValueError on intervals below one."""
-        at_least(1, every=self.every, checkpoint_every=self.checkpoint_every)
-        at_least(1, keep_last=self.keep_last)
-        at_least(0, validate_every=self.validate_every)
+    validate_every: int = option(250, "steps between validations; 0 = only at the end")
 
 
 @dataclasses.dataclass
-class TrainVaeConfig:
+class TrainVaeConfig(CommandConfig):
     """A run of ``mnvs.train_vae``."""
 
     name: str = option("tiny_vae", "name of the run's folder")
-    output_root: str = option("runs", "where run folders are made")
-    resume: str = option(
-        "auto", "auto = continue a run of this name, never = new folder", choices=("auto", "never")
-    )
     seed: int = option(0, "seed of weights and data order")
-    device: str = option("auto", "auto, cpu or cuda", choices=("auto", "cpu", "cuda"))
-    threads: int = option(0, "CPU threads; 0 = leave to PyTorch")
     data: VaeDataConfig = section(VaeDataConfig, "the pictures")
     vae: VaeConfig = section(VaeConfig, "the network")
     optimize: VaeOptimizeConfig = section(VaeOptimizeConfig, "how it learns")
@@ -130,9 +113,7 @@ def run(config: TrainVaeConfig) -> None:
     sources = _read(config)
     prepare_cpu(config.threads)
     device = pick_device(config.device)
-    folder = RunFolder.open(
-        Path(config.output_root), "mnvs", config.name, config, config.resume, MAY_CHANGE
-    )
+    folder = config.open_run("mnvs")
     seed_everything(config.seed)
     vae = new_vae(config.vae.channels, config.data.view_size, config.vae.layers).to(device)
     optimize = config.optimize
@@ -146,7 +127,15 @@ def run(config: TrainVaeConfig) -> None:
         fault_folder=folder.path,
     )
     with StopSignals() as stop:
-        seconds = _fit(trainer, sources, folder, config.log, stop)
+        validate = VaeValidation(vae, sources)
+        elapsed = TrainingLoop(
+            trainer,
+            folder,
+            config.log,
+            stop,
+            "fit the VAE",
+            validation=Validation(validate, config.log.validate_every, at_end=True),
+        ).fit()
     vae.eval()
     standardise(vae, sources)
     scores = reconstruction_psnr(vae, sources)
@@ -163,58 +152,10 @@ def run(config: TrainVaeConfig) -> None:
             "factor": config.vae.factor,
             "parameters": sum(p.numel() for p in vae.parameters()),
             "steps": optimize.steps,
-            "cpu_seconds": seconds,
+            "cpu_seconds": elapsed.cpu_seconds,
         },
     )
     logger.info("held-out PSNR %.2f dB: %s", mean_psnr(scores), folder.path / "vae")
-
-
-def _fit(
-    trainer: VaeTrainer,
-    sources: Sequence[ImageSource],
-    folder: RunFolder,
-    log: VaeLogConfig,
-    stop: StopSignals,
-) -> float:
-    """Train to the end from the latest checkpoint; CPU seconds spent, earlier starts included."""
-    store = CheckpointStore(folder.checkpoints, keep_last=log.keep_last)
-    saved = store.load()
-    first, earlier = 0, 0.0
-    if saved is not None:
-        trainer.restore(saved)
-        first, earlier = saved.step, saved.state["seconds"]
-    begin = time.process_time()
-    with (
-        MetricsLog(folder, first) as metrics,
-        progress(trainer.steps, initial=first, description="fit the VAE") as bar,
-    ):
-        for step in range(first, trainer.steps):
-            values = trainer.step(step)
-            done = step + 1
-            last = done == trainer.steps
-            if done % log.every == 0 or last:
-                metrics.log(done, {k: float(v) for k, v in values.items()})
-                bar.set_postfix(mse=float(values["loss/mse"]))
-            if last or (log.validate_every and done % log.validate_every == 0):
-                _validate(trainer.vae, sources, metrics, done)
-            if last or done % log.checkpoint_every == 0 or stop.requested:
-                tensors, state = trainer.tensors()
-                seconds = earlier + time.process_time() - begin
-                store.save(done, tensors, state | {"seconds": seconds})
-                stop.raise_if_requested()
-            bar.update()
-    return earlier + time.process_time() - begin
-
-
-def _validate(
-    vae: AutoencoderKL, sources: Sequence[ImageSource], metrics: MetricsLog, step: int
-) -> None:
-    scores = reconstruction_psnr(vae, sources)
-    named = {f"val/psnr_{name}": score for name, score in scores.items()}
-    metrics.log(step, {"val/psnr": mean_psnr(scores), **named})
-    truth = to_unit(sources[0].held_out[:1])
-    pair = torch.cat([truth[0], reconstruct(vae, truth)[0]], dim=-1)
-    metrics.image("val/truth_reconstruction", pair.permute(1, 2, 0), step)
 
 
 def plan(config: TrainVaeConfig) -> str:

@@ -39,7 +39,7 @@ from training_core.cli import run_command
 from training_core.config import ConfigError, option
 from training_core.devices import peak_memory_bytes, pick_device, prepare_cpu
 from training_core.files import atomic
-from training_core.metrics_log import progress
+from training_core.metrics_log import progress_bar
 from training_core.run_folder import describe_environment
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -223,7 +223,7 @@ def run(config: BenchConfig) -> None:
     output, results = Path(config.output), []
     output.parent.mkdir(parents=True, exist_ok=True)
     todo = cases(config)
-    with progress(len(todo), description="bench", unit="case") as bar:
+    with progress_bar(len(todo), description="bench", unit="case") as bar:
         for case in todo:
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as alone:
                 results.append(alone.submit(measure, case, config).result())

@@ -12,7 +12,7 @@ from blender_render.dataset.readers import Views
 from sjc_papr.config import TrainConfig
 from sjc_papr.data.loading import load_views
 from sjc_papr.data.sparse_views import sparse_views
-from sjc_papr.evaluation.validation import Validation
+from sjc_papr.evaluation.validation import ViewValidation
 from sjc_papr.evaluation.view_metrics import evaluate_views, mean_view_metrics
 from sjc_papr.networks.model import Papr
 from sjc_papr.novel_view.checks import check_novel, describe_novel
@@ -30,16 +30,11 @@ from training_core.checkpoint import seed_everything
 from training_core.cli import run_command
 from training_core.config import ConfigError
 from training_core.devices import peak_memory_bytes, pick_device, prepare_cpu
-from training_core.loop import fit
+from training_core.loop import TrainingLoop, Validation
 from training_core.metrics_log import write_final
-from training_core.run_folder import RunFolder
 from training_core.stopping import StopSignals
 
 logger = logging.getLogger(__name__)
-
-# What may differ between the start of a run and its continuation. Another device or number of
-# threads changes the last bits of the result, nothing else here does.
-MAY_CHANGE = ("log", "threads", "device", "resume", "output_root", "model.search_pairs")
 
 
 def make_model(config: TrainConfig, views: Views) -> Papr:
@@ -108,23 +103,22 @@ def run(config: TrainConfig) -> None:
     """Train, then evaluate on the test split and write the final figures."""
     prepare_cpu(config.threads)
     device, (train, test, val) = pick_device(config.device), read_inputs(config)
-    folder = RunFolder.open(
-        Path(config.output_root), "sjc_papr", config.name, config, config.resume, MAY_CHANGE
-    )
+    folder = config.open_run("sjc_papr")
     model = make_model(config, train).to(device)
     novel = make_novel(config, model, train)
     trainer = make_trainer(config, model, train, folder.path, novel)
-    validation = Validation.of(model, val, config.data.background, config.precision)
+    validate = ViewValidation.of(model, val, config.data.background, config.precision)
     with StopSignals() as stop:
-        elapsed = fit(
+        elapsed = TrainingLoop(
             trainer,
             folder,
             config.log,
             stop,
-            description=f"train {config.name}",
-            validate=validation,
-            look=NovelViewImages(trainer, novel) if novel else None,
-        )
+            f"train {config.name}",
+            validation=Validation(validate, config.log.validate_every),
+            log_images=NovelViewImages(trainer, novel) if novel else None,
+            recover=trainer.start_over if trainer.divergence else None,
+        ).fit()
     metrics = evaluate_views(
         model,
         test,

@@ -33,15 +33,13 @@ from training_core.cli import run_command
 from training_core.config import ConfigError
 from training_core.devices import pick_device, prepare_cpu
 from training_core.guards import check_finite
-from training_core.loop import fit
+from training_core.loop import TrainingLoop, Validation
 from training_core.metrics_log import MetricsLog, write_final
-from training_core.run_folder import RunFolder
 from training_core.schedules import warmup_cosine
 from training_core.stopping import StopSignals
 
 logger = logging.getLogger(__name__)
 
-MAY_CHANGE = ("log", "threads", "device", "resume", "output_root")
 # Noise levels at which validation looks: much, half, little.
 _VALIDATION_STEPS = (950, 600, 250)
 _VALIDATION_PAIRS = 32
@@ -120,8 +118,8 @@ class PriorTrainer:
         for name, value in self.network.state_dict().items():
             self.average[name].lerp_(value, 1.0 - decay)
 
-    def facts(self) -> dict[str, float]:
-        """What is logged beside the losses."""
+    def extra_metrics(self) -> dict[str, float]:
+        """The learning rate."""
         return {"rate": self.optimizer.param_groups[0]["lr"]}
 
     def tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -206,10 +204,10 @@ def make_trainer(config: TrainPriorConfig, moments: list[FrameViews], folder: Pa
     return PriorTrainer(config, sampler, folder)
 
 
-def validation(
+def make_validation(
     config: TrainPriorConfig, trainer: PriorTrainer, moments: list[FrameViews] | None
 ) -> PriorValidation | None:
-    """Pairs of validation views, the same at every look; None where there are none."""
+    """Pairs of validation views, the same every time; None where there are none."""
     if moments is None:
         return None
     sampler = PairSampler(moments, config.data, config.network, config.seed + 1)
@@ -221,15 +219,18 @@ def run(config: TrainPriorConfig) -> None:
     prepare_cpu(config.threads)
     pick_device(config.device)
     train, val = read_inputs(config)
-    folder = RunFolder.open(
-        Path(config.output_root), "train_prior", config.name, config, config.resume, MAY_CHANGE
-    )
+    folder = config.open_run("train_prior")
     trainer = make_trainer(config, train, folder.path)
-    look = validation(config, trainer, val)
+    validate = make_validation(config, trainer, val)
     with StopSignals() as stop:
-        elapsed = fit(
-            trainer, folder, config.log, stop, description=f"prior {config.name}", validate=look
-        )
+        elapsed = TrainingLoop(
+            trainer,
+            folder,
+            config.log,
+            stop,
+            f"prior {config.name}",
+            validation=Validation(validate, config.log.validate_every),
+        ).fit()
     facts = {
         "frames": [str(path) for path in frame_folders(config.data)],
         "steps": trainer.steps,

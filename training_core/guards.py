@@ -15,6 +15,10 @@ class TrainingFault(RuntimeError):  # noqa: N818 (read as a noun in messages)
     """Training has gone wrong and cannot continue; the message is one line."""
 
 
+class Diverged(TrainingFault):
+    """Training diverged; the last checkpoint can be restored and training tried again."""
+
+
 def check_finite(
     step: int,
     values: "Mapping[str, Tensor | float]",

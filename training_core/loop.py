@@ -1,32 +1,35 @@
-"""The loop around a step: logging, validation, checkpoints, stopping, and starting over from the
-last good state.
-"""
+"""The training loop that all trainers share: it logs, validates, saves, stops and continues."""
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
-from sjc_papr.config import LogConfig
 from training_core.checkpoint import Checkpoint, CheckpointStore
-from training_core.guards import TrainingFault
-from training_core.metrics_log import MetricsLog, progress
+from training_core.guards import Diverged
+from training_core.metrics_log import Averages, MetricsLog, Progress, progress_bar
+from training_core.processes import OneProcess, Processes
+from training_core.run_config import LogConfig
 from training_core.run_folder import RunFolder
-from training_core.stopping import StopSignals
+from training_core.stopping import Stopped, StopSignals
 
 logger = logging.getLogger(__name__)
 
-Validate = Callable[[MetricsLog, int], float]
-Look = Callable[[MetricsLog, int], None]
+# Shows images of the training itself, after so many steps.
+ImageLogger = Callable[[MetricsLog, int], None]
+# Measures and logs quality after so many steps; the best checkpoint is the one where it is highest
+# (None: no best is kept).
+Validate = Callable[[MetricsLog, int], float | None]
+# Restores the checkpoint so that training can be tried again after it diverged, or raises the
+# fault again when it should not be.
+Recover = Callable[[Diverged, Checkpoint], None]
 
 
-class Diverged(TrainingFault):
-    """A step found that training has left the road; the state of before may be tried again."""
-
-
-class Steps(Protocol):
+class Trainer(Protocol):
     """Something that is trained a step at a time."""
 
     @property
@@ -35,15 +38,22 @@ class Steps(Protocol):
         ...
 
     def step(self, step: int, *, measure: bool = False) -> Mapping[str, Tensor]:
-        """Run a step; its values hold ``loss/total``. ``measure``: this step's are logged."""
+        """Run step number ``step`` (from 0).
+
+        Args:
+            measure: this step is logged, so measure also what takes time to find out.
+
+        Returns:
+            Scalars to log; the first is the loss that is shown beside the progress.
+        """
         ...
 
-    def facts(self) -> Mapping[str, float]:
-        """What is logged beside the losses."""
+    def extra_metrics(self) -> Mapping[str, float]:
+        """What is logged besides the values of a step, as it is now."""
         ...
 
     def tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Everything a checkpoint holds."""
+        """Everything that a checkpoint holds: tensors by name, and a JSON value."""
         ...
 
     def restore(self, saved: Checkpoint) -> None:
@@ -51,135 +61,187 @@ class Steps(Protocol):
         ...
 
 
-@runtime_checkable
-class Restarts(Protocol):
-    """Something that can be tried again, more carefully, after it diverged."""
+class Validation(NamedTuple):
+    """What validates a run and when: after every ``every`` steps (0 = never), and, where asked
+    for, before the first step of a new run and after the last.
+    """
 
-    @property
-    def may_diverge(self) -> bool:
-        """Whether a step can raise Diverged, so that there must be a checkpoint to go back to."""
-        ...
+    validate: Validate | None = None
+    every: int = 0
+    at_start: bool = False
+    at_end: bool = False
 
-    def start_over(self, fault: Diverged, saved: Checkpoint) -> None:
-        """Restore ``saved`` and be more careful from there; raises ``fault`` when that was tried
-        often enough.
-        """
-        ...
+    def due(self, done: int, total: int) -> bool:
+        """Whether it is time after ``done`` of ``total`` steps."""
+        if done == 0:
+            return self.at_start and self.every > 0
+        return (self.every > 0 and done % self.every == 0) or (self.at_end and done == total)
 
 
 class TrainingTime(NamedTuple):
-    """Time spent training, restarts included: on the clock, and of all CPU threads together."""
+    """Time spent training, in seconds, interruptions left out: on the clock, and of this process's
+    CPU threads together.
+    """
 
-    seconds: float
-    cpu_seconds: float
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
 
     @staticmethod
     def now() -> "TrainingTime":
+        """Both clocks; only differences mean something."""
         return TrainingTime(time.monotonic(), time.process_time())
 
     def since(self, begin: "TrainingTime", earlier: "TrainingTime") -> "TrainingTime":
-        """What lies between ``begin`` and here, plus ``earlier``."""
+        """From ``begin`` until this time, plus ``earlier``."""
         return TrainingTime(*(a - b + c for a, b, c in zip(self, begin, earlier, strict=True)))
 
 
-def fit(
-    trainer: Steps,
-    run: RunFolder,
-    log: LogConfig,
-    stop: StopSignals,
-    *,
-    description: str,
-    validate: Validate | None = None,
-    look: Look | None = None,
-) -> TrainingTime:
-    """Train to the end, from the run's latest checkpoint if it has one.
+@dataclass
+class TrainingLoop:
+    """Trains to the end, from the run's latest checkpoint if it has one.
 
     Args:
-        trainer: where it is ``Restarts`` too, a step that diverged leads back to the latest
-            checkpoint instead of ending the run.
-        validate: called every ``log.validate_every`` steps; returns the PSNR by which the best is
-            kept.
-        look: shows pictures at the same steps, at every checkpoint where nothing is validated.
-
-    Returns:
-        Time spent training, that before a restart included.
-
-    Raises:
-        Stopped: a signal came; everything is saved. TrainingFault: see the trainer's ``step``.
+        trainer: does the steps.
+        description: shown beside the progress.
+        validation: a validated state is saved as well, since the best must be what was measured.
+        log_images: called as often as validation, or at every checkpoint of a run without it.
+        recover: called when a step raises ``Diverged``, with the latest checkpoint; training goes
+            on from there. Without it, the fault ends the run.
+        processes: of a run in several.
+        average: log means over the steps since the last line, and the time of a step, instead of
+            the values of the logged step. Needs the values of every step, so it waits for the
+            device each time.
     """
-    store = CheckpointStore(run.checkpoints, keep_last=log.keep_last)
-    total, (step, earlier) = trainer.steps, _resume(trainer, store)
-    begin = TrainingTime.now()
 
-    def save(done: int, quality: float | None) -> None:
-        tensors, state = trainer.tensors()
-        elapsed = TrainingTime.now().since(begin, earlier)
-        store.save(done, tensors, state | {"elapsed": elapsed._asdict()}, quality)
+    trainer: Trainer
+    run: RunFolder
+    log: LogConfig
+    stop: StopSignals
+    description: str
+    _: KW_ONLY
+    validation: Validation = field(default_factory=Validation)
+    log_images: ImageLogger | None = None
+    recover: Recover | None = None
+    processes: Processes = field(default_factory=OneProcess)
+    average: bool = False
 
-    if not step and isinstance(trainer, Restarts) and trainer.may_diverge:
-        save(0, None)  # somewhere to go back to
-    with (
-        MetricsLog(run, step) as metrics,
-        progress(total, initial=step, description=description) as bar,
-    ):
-        while step < total:
-            done = step + 1
-            logged = done % log.every == 0 or done == total
-            try:
-                values = trainer.step(step, measure=logged)
-            except Diverged as fault:
-                begun, step = step, _start_over(trainer, store, fault, metrics)
-                bar.update(step - begun)
-                continue
-            if logged:
-                bar.set_postfix(loss=_log(trainer, metrics, done, values))
-            quality = _inspect(log, metrics, done, look, validate)
-            due = done % log.checkpoint_every == 0 or done == total or stop.requested
-            # A validated state is saved as well: the best must be the one that was measured.
-            if due or quality is not None:
-                save(done, quality)
-                stop.raise_if_requested()
-            bar.update()
-            step = done
-    return TrainingTime.now().since(begin, earlier)
+    def __post_init__(self) -> None:
+        self._store = CheckpointStore(self.run.checkpoints, keep_last=self.log.keep_last)
+        self._averages = Averages() if self.average else None
 
+    def fit(self) -> TrainingTime:
+        """Train; returns the time it took, that before an interruption included.
 
-def _resume(trainer: Steps, store: CheckpointStore) -> tuple[int, TrainingTime]:
-    """Take up the latest checkpoint; returns its step and the time spent until then."""
-    saved = store.load()
-    if saved is None:
-        return 0, TrainingTime(0.0, 0.0)
-    trainer.restore(saved)
-    return saved.step, TrainingTime(**saved.state["elapsed"])
+        Raises:
+            Stopped: a signal came to some process; everything is saved.
+            TrainingFault: see the trainer's ``step``.
+        """
+        total, (step, self._earlier) = self.trainer.steps, self._resume()
+        # The main process writes from here on; the others must have read by then.
+        self.processes.wait()
+        self._begin = TrainingTime.now()
+        if step == 0 and self.recover and self.processes.is_main:
+            self._save(0, None)  # the state to start over from
+        with contextlib.ExitStack() as opened:
+            metrics = bar = None
+            if self.processes.is_main:
+                metrics = opened.enter_context(MetricsLog(self.run, step))
+            if step == 0:
+                self._validate(metrics, 0)
+            if self.processes.is_main:
+                # A bar prints a line when it is made, so only one process may make one.
+                made = progress_bar(total, initial=step, description=self.description)
+                bar = opened.enter_context(made)
+            while step < total:
+                try:
+                    loss = self._step(step, metrics)
+                except Diverged as fault:
+                    step = self._start_over(fault, step, metrics, bar)
+                    continue
+                step += 1
+                self._save_where_due(step, self._validate(metrics, step))
+                if bar:
+                    if loss is not None:
+                        bar.set_postfix(loss=loss)
+                    bar.update()
+        return self._elapsed()
 
+    def _resume(self) -> tuple[int, TrainingTime]:
+        """Restore the latest checkpoint; returns its step and the time spent until then."""
+        saved = self._store.load()
+        if saved is None:
+            return 0, TrainingTime()
+        self.trainer.restore(saved)
+        if self._averages:
+            self._averages = Averages(saved.state["averages"])
+        if "elapsed" not in saved.state:  # mnvs.train_vae used to save CPU seconds alone
+            return saved.step, TrainingTime(cpu_seconds=saved.state["seconds"])
+        return saved.step, TrainingTime(**saved.state["elapsed"])
 
-def _log(trainer: Steps, metrics: MetricsLog, done: int, values: Mapping[str, Tensor]) -> float:
-    """Write a step's figures; returns its loss."""
-    numbers = {name: float(value) for name, value in values.items()}
-    metrics.log(done, numbers | dict(trainer.facts()))
-    return numbers["loss/total"]
+    def _step(self, step: int, metrics: MetricsLog | None) -> float | None:
+        """Run a step and log it where that is due; returns its loss, None where nobody has waited
+        for the device.
+        """
+        done, started = step + 1, time.monotonic()
+        logged = done % self.log.every == 0 or done == self.trainer.steps
+        values = self.trainer.step(step, measure=logged)
+        if not logged and self._averages is None:
+            return None
+        numbers = {name: float(value) for name, value in values.items()}
+        loss = next(iter(numbers.values()))
+        if self._averages:
+            self._averages.add(numbers | {"seconds_per_step": time.monotonic() - started})
+        if logged:
+            shown = self._averages.take() if self._averages else numbers
+            if metrics:
+                metrics.log(done, shown | dict(self.trainer.extra_metrics()))
+        return loss
 
+    def _validate(self, metrics: MetricsLog | None, done: int) -> float | None:
+        """Show images and validate where that is due; returns the quality, None without."""
+        images_every = self.validation.every or self.log.checkpoint_every
+        if metrics and self.log_images and done and done % images_every == 0:
+            self.log_images(metrics, done)
+        if not self.validation.validate or not self.validation.due(done, self.trainer.steps):
+            return None
+        quality = self.validation.validate(metrics, done) if metrics else None
+        self.processes.wait()
+        return quality
 
-def _inspect(
-    log: LogConfig, metrics: MetricsLog, done: int, look: Look | None, validate: Validate | None
-) -> float | None:
-    """Show pictures and validate where it is time; returns the PSNR, None without validation."""
-    look_every = log.validate_every or log.checkpoint_every
-    if look and done % look_every == 0:
-        look(metrics, done)
-    if validate and log.validate_every and done % log.validate_every == 0:
-        return validate(metrics, done)
-    return None
+    def _save_where_due(self, done: int, quality: float | None) -> None:
+        """Save where that is due, and end here if a signal came to any process."""
+        stopping = self.processes.any_process(self.stop.requested)
+        last = done == self.trainer.steps
+        due = stopping or last or done % self.log.checkpoint_every == 0
+        if self.processes.is_main and (due or quality is not None):
+            self._save(done, quality)
+        if stopping:
+            self.processes.wait()
+            self.stop.raise_if_requested()
+            raise Stopped("another process of this run was stopped")
 
+    def _save(self, done: int, quality: float | None) -> None:
+        tensors, state = self.trainer.tensors()
+        state = state | {"elapsed": self._elapsed()._asdict()}
+        if self._averages:
+            state["averages"] = self._averages.state()
+        self._store.save(done, tensors, state, quality)
 
-def _start_over(
-    trainer: Steps, store: CheckpointStore, fault: Diverged, metrics: MetricsLog
-) -> int:
-    """Back to the latest checkpoint; returns its step."""
-    saved = store.load()
-    if saved is None or not isinstance(trainer, Restarts):
-        raise fault
-    logger.warning("%s; back to step %d", fault, saved.step)
-    trainer.start_over(fault, saved)
-    metrics.rewind(saved.step)
-    return saved.step
+    def _start_over(
+        self, fault: Diverged, step: int, metrics: MetricsLog | None, bar: Progress | None
+    ) -> int:
+        """Go back to the latest checkpoint; returns its step."""
+        saved = self._store.load() if self.recover else None
+        if saved is None or self.recover is None:
+            raise fault
+        logger.warning("%s; back to step %d", fault, saved.step)
+        self.recover(fault, saved)
+        if self._averages:
+            self._averages = Averages(saved.state["averages"])
+        if metrics and bar:
+            metrics.rewind(saved.step)
+            bar.update(saved.step - step)
+        return saved.step
+
+    def _elapsed(self) -> TrainingTime:
+        return TrainingTime.now().since(self._begin, self._earlier)

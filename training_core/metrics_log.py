@@ -1,4 +1,4 @@
-"""Numbers, pictures and progress of a run: metrics.jsonl, TensorBoard and a progress bar."""
+"""Numbers, images and progress of a run: metrics.jsonl, TensorBoard and a progress bar."""
 
 import json
 import logging
@@ -51,7 +51,7 @@ class MetricsLog:
                 self._board.add_scalar(name, value, step)
 
     def image(self, tag: str, array: Any, step: int) -> None:
-        """Show a picture, [H, W, C] floats in [0, 1] (array or CPU tensor), in TensorBoard."""
+        """Show an image, [H, W, C] floats in [0, 1] (array or CPU tensor), in TensorBoard."""
         pixels = np.asarray(array, dtype=np.float32).clip(0.0, 1.0)
         with atomic.naming(self._path):
             self._board.add_image(tag, pixels, step, dataformats="HWC")
@@ -95,8 +95,35 @@ def write_final(run: RunFolder, values: Mapping[str, Any]) -> None:
     atomic.write_json(run.path / "metrics.json", dict(values))
 
 
+class Averages:
+    """Means of named numbers since the last `take`; a number may be absent in some steps.
+
+    Args:
+        state: what `state` of another one returned, to count on from there.
+    """
+
+    def __init__(self, state: Mapping[str, tuple[float, int]] | None = None) -> None:
+        self._sums = {name: (total, count) for name, (total, count) in (state or {}).items()}
+
+    def add(self, values: Mapping[str, float]) -> None:
+        """Count the numbers of one step."""
+        for name, value in values.items():
+            total, count = self._sums.get(name, (0.0, 0))
+            self._sums[name] = (total + float(value), count + 1)
+
+    def take(self) -> dict[str, float]:
+        """The means; counting starts anew."""
+        means = {name: total / count for name, (total, count) in self._sums.items()}
+        self._sums = {}
+        return means
+
+    def state(self) -> dict[str, tuple[float, int]]:
+        """Sum and count of each number, as a JSON value."""
+        return dict(self._sums)
+
+
 class Progress(Protocol):
-    """What `progress` returns; also a context manager."""
+    """What `progress_bar` returns; also a context manager."""
 
     def update(self, n: int = 1) -> Any:
         """Count `n` more steps."""
@@ -109,7 +136,7 @@ class Progress(Protocol):
     def __exit__(self, *details: Any) -> Any: ...
 
 
-def progress(total: int, *, initial: int = 0, description: str, unit: str = "step") -> Progress:
+def progress_bar(total: int, *, initial: int = 0, description: str, unit: str = "step") -> Progress:
     """Progress with time left: a bar on a terminal, else a log line every 15 s at most."""
     if sys.stderr.isatty():
         return _Bar(total=total, initial=initial, desc=description, unit=unit, dynamic_ncols=True)

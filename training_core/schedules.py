@@ -1,21 +1,14 @@
 """Schedules as pure functions: no state to save, nothing to replay after a resume.
 
-`progress` is the fraction of the work done; values outside [0, 1] act like the nearer end.
+`progress` is the fraction of the work that is done; outside [0, 1] it counts as the nearer end.
 """
 
-import itertools
 import math
-from collections.abc import Sequence
 
 
-def progress_of(step: int, total: int) -> float:
+def fraction(step: int, total: int) -> float:
     """Fraction of `total` steps done, in [0, 1]; 1 when there is nothing to do."""
     return 1.0 if total <= 0 else _clamp(step / total)
-
-
-def constant(progress: float, value: float) -> float:
-    """`value`, whatever the progress."""
-    return value
 
 
 def linear(progress: float, start: float, end: float) -> float:
@@ -46,25 +39,7 @@ def warmup_cosine(
     """Linear rise from `start` to `peak` over `warmup` steps, then a cosine fall to `end`."""
     if step < warmup:
         return linear(step / warmup, start, peak)
-    return cosine(progress_of(step - warmup, total - warmup), peak, end)
-
-
-def piecewise(progress: float, knots: Sequence[tuple[float, float]]) -> float:
-    """Straight lines through `knots` of (progress, value), constant before and after them.
-
-    Two knots at one place make a jump: the second value holds from there on.
-
-    Raises:
-        ValueError: when there is no knot or they are not in order.
-    """
-    if not knots or any(a[0] > b[0] for a, b in itertools.pairwise(knots)):
-        raise ValueError("piecewise schedule needs at least one knot, in order of progress")
-    if progress < knots[0][0]:
-        return knots[0][1]
-    for (x0, y0), (x1, y1) in itertools.pairwise(knots):
-        if x0 <= progress < x1:
-            return linear((progress - x0) / (x1 - x0), y0, y1)
-    return knots[-1][1]
+    return cosine(fraction(step - warmup, total - warmup), peak, end)
 
 
 def _clamp(value: float) -> float:

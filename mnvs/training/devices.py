@@ -17,14 +17,14 @@ def make_accelerator(device: str = "auto", precision: str = "auto") -> Accelerat
         ConfigError: CUDA is asked for and absent, or fp16 on a CPU.
     """
     cpu = pick_device(device).type == "cpu"
-    chosen = resolve(precision, cpu)
+    chosen = resolve_dtype(precision, cpu)
     # accelerate keeps one state per process for ever; a second run may want another precision.
     if is_initialized() and not AcceleratorState().use_distributed:
         AcceleratorState._reset_state(reset_partial_state=True)
     return Accelerator(cpu=cpu, mixed_precision="no" if chosen == "fp32" else chosen)
 
 
-def resolve(precision: str, cpu: bool) -> str:
+def resolve_dtype(precision: str, cpu: bool) -> str:
     """fp32, bf16 or fp16: what ``auto`` stands for here.
 
     Raises:
@@ -38,6 +38,25 @@ def resolve(precision: str, cpu: bool) -> str:
     if precision == "fp16" and cpu:
         raise ConfigError("precision=fp16 needs a CUDA device; on a CPU use bf16 or fp32")
     return precision
+
+
+class AcceleratorProcesses:
+    """accelerate's processes, as the training loop asks for them (``training_core.processes``)."""
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self.accelerator = accelerator
+
+    @property
+    def is_main(self) -> bool:
+        return self.accelerator.is_main_process
+
+    def wait(self) -> None:
+        self.accelerator.wait_for_everyone()
+
+    def any_process(self, flag: bool) -> bool:
+        if flag:
+            self.accelerator.set_trigger()
+        return self.accelerator.check_trigger()
 
 
 def frozen_dtype(accelerator: Accelerator) -> torch.dtype:

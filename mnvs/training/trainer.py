@@ -26,6 +26,7 @@ from training_core.checkpoint import (
     restore_rng,
 )
 from training_core.config import ConfigError, InputError
+from training_core.devices import peak_memory_bytes
 from training_core.guards import TrainingFault, check_finite
 
 # In fp16 a step is skipped when a gradient overflows, and the loss is scaled down; that the first
@@ -72,8 +73,13 @@ class Trainer:
         self.ema = Ema(self.parameters, config.ema) if config.ema else None
         self.skipped = 0
 
-    def step(self, step: int) -> dict[str, Tensor]:
-        """Run optimizer step number ``step`` (from 0); returns what is worth logging.
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return self.config.steps
+
+    def step(self, step: int, *, measure: bool = False) -> dict[str, Tensor]:
+        """Run optimizer step number ``step`` (from 0); returns scalars to log.
 
         Raises:
             TrainingFault: the loss or a gradient is not finite.
@@ -118,6 +124,10 @@ class Trainer:
         weighted = error * velocity_weight(objective.target, snr, objective.gamma)
         level = noise.timesteps / len(self.schedule)
         return weighted.mean(), torch.stack([level, error.detach(), weighted.detach()], dim=1)
+
+    def extra_metrics(self) -> dict[str, float]:
+        """Most memory held so far."""
+        return {"peak_memory_bytes": peak_memory_bytes(self.accelerator.device)}
 
     def tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything needed to continue: tensors by name, and a JSON value."""

@@ -21,6 +21,7 @@ from mnvs.encoders.vae_scaling import (
 )
 from training_core.checkpoint import Checkpoint, capture_optimizer, restore_optimizer
 from training_core.guards import check_finite
+from training_core.metrics_log import MetricsLog
 from training_core.schedules import warmup_cosine
 
 
@@ -48,8 +49,8 @@ class VaeTrainer:
         self.lambda_kl, self.fault_folder = lambda_kl, fault_folder
         self.optimizer = torch.optim.Adam(vae.parameters(), lr=0.0, betas=(0.9, 0.99))
 
-    def step(self, step: int) -> dict[str, Tensor]:
-        """Run step number ``step`` (from 0); what is worth logging."""
+    def step(self, step: int, *, measure: bool = False) -> dict[str, Tensor]:
+        """Run step number ``step`` (from 0); returns scalars to log."""
         generator = self.sampler.generator(step)
         target = scale_image(self.sampler.sample(generator)).to(self.vae.device)
         posterior = self.vae.encode(target).latent_dist
@@ -67,6 +68,10 @@ class VaeTrainer:
         check_finite(step, {"loss": loss, "gradient": norm}, self.fault_folder, self.vae.state_dict)
         self.optimizer.step()
         return {"loss/mse": mse.detach(), "loss/kl": kl.detach(), "gradient_norm": norm}
+
+    def extra_metrics(self) -> dict[str, float]:
+        """Nothing."""
+        return {}
 
     def tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything a checkpoint holds; no random state, because steps seed themselves."""
@@ -136,6 +141,24 @@ def reconstruction_psnr(vae: AutoencoderKL, sources: Sequence[ImageSource]) -> M
         scores[source.name] = statistics.fmean(each)
     vae.train()
     return scores
+
+
+class VaeValidation:
+    """PSNR of held-out images, with one of them shown; called by the training loop."""
+
+    def __init__(self, vae: AutoencoderKL, sources: Sequence[ImageSource]) -> None:
+        self.vae, self.sources = vae, sources
+
+    def __call__(self, log: MetricsLog, step: int) -> None:
+        """Log the PSNR in dB of each source and their mean; the last checkpoint is the one used, so
+        there is no quality to return.
+        """
+        scores = reconstruction_psnr(self.vae, self.sources)
+        named = {f"val/psnr_{name}": score for name, score in scores.items()}
+        log.log(step, {"val/psnr": mean_psnr(scores), **named})
+        truth = to_unit(self.sources[0].held_out[:1])
+        pair = torch.cat([truth[0], reconstruct(self.vae, truth)[0]], dim=-1)
+        log.image("val/truth_reconstruction", pair.permute(1, 2, 0), step)
 
 
 def mean_psnr(scores: Mapping[str, float]) -> float:

@@ -1,4 +1,4 @@
-"""A look at generated videos during training: the same clips and the same noise every time."""
+"""Validation by generated videos: the same clips and the same noise every time."""
 
 import contextlib
 import math
@@ -22,8 +22,9 @@ from training_core.metrics_log import MetricsLog
 _SHOWN_FRAMES = 4
 
 
-class Validation:
-    """Generates clips with the pipeline that users get, and scores them; called by ``Fit``.
+class ClipValidation:
+    """Generates clips with the pipeline that users get, and measures them; the training loop calls
+    it.
 
     Args:
         pipeline: around the network that trains.

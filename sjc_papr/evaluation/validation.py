@@ -11,8 +11,8 @@ from training_core.metrics_log import MetricsLog
 _MOST_VIEWS = 4
 
 
-class Validation:
-    """PSNR on a few views, with pictures for TensorBoard; called by ``training_core.loop.fit``.
+class ViewValidation:
+    """PSNR on a few views, with pictures for TensorBoard; called by the training loop.
 
     Args:
         views: the validation split; at most four of them, evenly spread, are looked at.
@@ -27,9 +27,9 @@ class Validation:
     @staticmethod
     def of(
         model: Papr, views: Views | None, background: float, precision: str
-    ) -> "Validation | None":
+    ) -> "ViewValidation | None":
         """None where there are no views, because validation is switched off."""
-        return None if views is None else Validation(model, views, background, precision)
+        return None if views is None else ViewValidation(model, views, background, precision)
 
     @torch.inference_mode()
     def __call__(self, log: MetricsLog, step: int) -> float:

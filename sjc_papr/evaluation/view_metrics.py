@@ -15,7 +15,7 @@ from blender_render.imaging.metrics import lpips_network, mean_metrics, psnr, ss
 from sjc_papr.networks.model import Papr
 from sjc_papr.networks.renderer import render_cameras
 from training_core.files import atomic
-from training_core.metrics_log import progress
+from training_core.metrics_log import progress_bar
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def evaluate_views(
     outputs = render_cameras(
         model, views.cameras, background=background, precision=precision, max_rays=max_rays
     )
-    with progress(len(views), description=description, unit="view") as bar:
+    with progress_bar(len(views), description=description, unit="view") as bar:
         for i, (output, truth) in enumerate(zip(outputs, truths, strict=True)):
             rgb, truth = output.rgb.clamp(0.0, 1.0), truth[None].to(device)
             depth = None if views.depth is None else views.depth[i].to(device)

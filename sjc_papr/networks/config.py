@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from training_core.checks import at_least, positive
 from training_core.config import option, section
+from training_core.run_config import CommandConfig
 
 
 @dataclass
@@ -82,3 +83,15 @@ class ModelConfig:
         """Raises ValueError on sizes that make no model."""
         at_least(1, neighbours=self.neighbours, unet_base=self.unet_base)
         at_least(1, point_features=self.point_features, search_pairs=self.search_pairs)
+
+
+@dataclass
+class PaprCommandConfig(CommandConfig):
+    """What every training of this phase and the next can be told, whatever it trains."""
+
+    name: str = option("papr", "name of the run's folder")
+    precision: str = option(
+        "auto",
+        "auto = bfloat16 where the hardware has it",
+        choices=("auto", "float32", "bfloat16"),
+    )

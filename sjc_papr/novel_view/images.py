@@ -9,7 +9,7 @@ from training_core.metrics_log import MetricsLog
 
 
 class NovelViewImages:
-    """Logs the latest novel view; called by ``training_core.loop.fit``."""
+    """Logs the latest novel view; called by the training loop."""
 
     def __init__(self, trainer: Trainer, novel: NovelViews) -> None:
         self.trainer, self.novel = trainer, novel

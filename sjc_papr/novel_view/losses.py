@@ -33,7 +33,7 @@ from sjc_papr.novel_view.sjc import Sjc
 from sjc_papr.novel_view.target_cameras import TargetCameras, nearest_views
 from sjc_papr.score_models.base import ScoreModel
 from sjc_papr.training.auxiliary import AuxiliaryResult
-from training_core.schedules import progress_of
+from training_core.schedules import fraction
 
 Leaves = tuple[Tensor, Tensor, Tensor]
 
@@ -123,7 +123,7 @@ class NovelViews:
         if photometric_norm is not None:
             self.balance.update("photometric", photometric_norm)
         generator = torch.Generator().manual_seed(self.seed * 1_000_033 + step)
-        progress, sums = progress_of(step, self.steps), LossAccumulator(self.model, measure)
+        progress, sums = fraction(step, self.steps), LossAccumulator(self.model, measure)
         base = self._render(self._target(progress, generator))
         images = {"depth": base.view.depth.detach(), "alpha": base.view.alpha.detach()}
         terms, logged = {}, {}
@@ -211,7 +211,7 @@ class NovelViews:
 
     def _sjc_due(self, step: int) -> bool:
         config = self.config.sjc
-        begun = progress_of(step, self.steps) >= config.from_share
+        begun = fraction(step, self.steps) >= config.from_share
         return (
             self.sjc is not None and begun and (step + 1) // self.config.every % config.every == 0
         )

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
-from sjc_papr.config import CommandConfig, LogConfig
+from sjc_papr.networks.config import PaprCommandConfig
 from sjc_papr.prior.network import PriorNetworkConfig
 from training_core.checks import at_least, in_unit_interval, positive
 from training_core.config import option, section
+from training_core.run_config import ValidatedLogConfig
 
 
 @dataclass
@@ -46,7 +47,7 @@ class PriorOptimizeConfig:
 
 
 @dataclass
-class TrainPriorConfig(CommandConfig):
+class TrainPriorConfig(PaprCommandConfig):
     """A run of ``sjc_papr.train_prior``."""
 
     name: str = option("prior", "name of the run's folder")
@@ -54,4 +55,4 @@ class TrainPriorConfig(CommandConfig):
     start_from: str = option("", "folder of a prior, of the same network, to start from")
     network: PriorNetworkConfig = section(PriorNetworkConfig, "the denoiser")
     optimize: PriorOptimizeConfig = section(PriorOptimizeConfig, "how it learns")
-    log: LogConfig = section(LogConfig, "how often what is written")
+    log: ValidatedLogConfig = section(ValidatedLogConfig, "how often what is written")

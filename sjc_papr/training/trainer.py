@@ -27,8 +27,7 @@ from training_core.checkpoint import (
     restore_optimizer,
     restore_rng,
 )
-from training_core.guards import TrainingFault, check_finite
-from training_core.loop import Diverged
+from training_core.guards import Diverged, TrainingFault, check_finite
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +52,7 @@ class Trainer:
         model_terms: further losses by name, on the model itself.
         fault_folder: where the state is written should a loss stop being finite.
         auxiliary: a further loss that renders for itself.
-        divergence: detects divergence; ``training_core.loop.fit`` then restarts from a checkpoint.
+        divergence: detects divergence; the training loop then calls ``start_over``.
 
     Attributes:
         images: the latest of each image that the auxiliary loss rendered, by name.
@@ -221,8 +220,8 @@ class Trainer:
         """Optimizer steps of the whole run."""
         return self.config.steps
 
-    def facts(self) -> dict[str, float]:
-        """What is logged beside the losses: learning rates and the number of points."""
+    def extra_metrics(self) -> dict[str, float]:
+        """Learning rates and the number of points."""
         rates = {f"rate/{g['name']}": g["lr"] for g in self.optimizer.param_groups}
         return rates | {"points": float(len(self.model.points))}
 
@@ -239,11 +238,6 @@ class Trainer:
             self.divergence.load_state_dict(state["watch"])
             if self.auxiliary:
                 self.auxiliary.scale = self.divergence.scale
-
-    @property
-    def may_diverge(self) -> bool:
-        """Whether a step can raise Diverged."""
-        return self.divergence is not None
 
     def start_over(self, fault: Diverged, saved: Checkpoint) -> None:
         """Restore a checkpoint and reduce the auxiliary loss. Raises ``fault`` where the restarts

@@ -150,10 +150,10 @@ def test_killed_and_continued_is_the_same(
     assert main(arguments(dots, tmp_path / "whole")) == 0
     real = VaeTrainer.step
 
-    def dies(self: VaeTrainer, step: int) -> Any:
+    def dies(self: VaeTrainer, step: int, **more: Any) -> Any:
         if step == 3:
             raise KeyboardInterrupt
-        return real(self, step)
+        return real(self, step, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr(VaeTrainer, "step", dies)

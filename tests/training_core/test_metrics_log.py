@@ -13,7 +13,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from training_core import metrics_log
-from training_core.metrics_log import MetricsLog, progress, write_final
+from training_core.metrics_log import MetricsLog, progress_bar, write_final
 from training_core.run_folder import RunFolder
 
 
@@ -97,7 +97,7 @@ def test_progress_without_a_terminal_logs_now_and_then(
     monkeypatch.setattr(metrics_log.time, "monotonic", lambda: now)
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     caplog.set_level(logging.INFO)
-    with progress(100, initial=40, description="training") as bar:
+    with progress_bar(100, initial=40, description="training") as bar:
         for step in range(41, 71):
             now += 1.0
             bar.set_postfix(loss=0.123456, points=step)
@@ -110,7 +110,7 @@ def test_progress_without_a_terminal_logs_now_and_then(
 
 def test_progress_of_nothing(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    with progress(0, description="frames", unit="frame"):
+    with progress_bar(0, description="frames", unit="frame"):
         pass
     assert caplog.messages == ["frames: 0/0 frames (0 %) after 00:00, ? left"]
 
@@ -121,7 +121,7 @@ def test_progress_on_a_terminal_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> Non
             return True
 
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
-    with progress(3, description="training") as bar:
+    with progress_bar(3, description="training") as bar:
         for _ in range(3):
             bar.set_postfix(loss=0.5)
             bar.update()

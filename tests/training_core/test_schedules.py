@@ -22,7 +22,6 @@ def test_ends_middle_and_beyond(schedule, middle: float) -> None:
 def test_ends_are_exact() -> None:
     assert schedules.linear(1.0, 0.3, 0.1) == 0.1
     assert schedules.cosine(1.0, 0.3, 0.1) == 0.1
-    assert schedules.constant(0.7, 0.3) == 0.3
 
 
 def test_cosine_is_flat_at_both_ends() -> None:
@@ -51,18 +50,6 @@ def test_warmup_of_any_length_stays_within_its_values(total: int, warmup: int) -
     assert all(0.0 <= v <= 1.0 and math.isfinite(v) for v in values)
 
 
-def test_piecewise() -> None:
-    knots = [(0.2, 1.0), (0.4, 3.0), (0.4, 10.0), (0.8, 0.0)]
-    values = [schedules.piecewise(t, knots) for t in (0.0, 0.2, 0.3, 0.4, 0.6, 0.8, 1.5)]
-    assert values == pytest.approx([1.0, 1.0, 2.0, 10.0, 5.0, 0.0, 0.0])
-
-
-@pytest.mark.parametrize("knots", [[], [(0.5, 1.0), (0.4, 1.0)]])
-def test_piecewise_refuses_what_is_no_curve(knots: list[tuple[float, float]]) -> None:
-    with pytest.raises(ValueError, match="at least one knot, in order"):
-        schedules.piecewise(0.1, knots)
-
-
-def test_progress_of() -> None:
-    assert [schedules.progress_of(s, 4) for s in (-1, 0, 1, 4, 9)] == [0.0, 0.0, 0.25, 1.0, 1.0]
-    assert schedules.progress_of(0, 0) == 1.0
+def test_fraction() -> None:
+    assert [schedules.fraction(s, 4) for s in (-1, 0, 1, 4, 9)] == [0.0, 0.0, 0.25, 1.0, 1.0]
+    assert schedules.fraction(0, 0) == 1.0

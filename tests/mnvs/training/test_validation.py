@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mnvs.data.dataset import Clip
 from mnvs.training.config import ModelConfig, ValidationConfig
 from mnvs.training.ema import Ema
-from mnvs.training.validation import Validation, contact_sheet
+from mnvs.training.validation import ClipValidation, contact_sheet
 
 
 class Log:
@@ -60,10 +60,10 @@ def clips() -> list[Clip]:
     return [clip("a", 6.0), clip("b", 9.0)]
 
 
-def make(clips: list[Clip], ema: Ema | None = None) -> tuple[Validation, Any]:
+def make(clips: list[Clip], ema: Ema | None = None) -> tuple[ClipValidation, Any]:
     pipeline: Any = Pipeline(clips)
     config = ValidationConfig(steps=5, guidance=2.0, seed=3)
-    return Validation(pipeline, clips, config, ModelConfig(), view_size=16, ema=ema), pipeline
+    return ClipValidation(pipeline, clips, config, ModelConfig(), view_size=16, ema=ema), pipeline
 
 
 def test_scores_and_pictures_of_every_clip(clips: list[Clip]) -> None:

@@ -14,14 +14,14 @@ from tiny_novel import WATCH, make_trainer, novel_config
 from torch import Tensor
 
 from blender_render.dataset.readers import Views
-from sjc_papr.config import LogConfig, TrainConfig
+from sjc_papr.config import TrainConfig
 from sjc_papr.training.auxiliary import AuxiliaryResult
 from sjc_papr.training.config import DensityConfig
 from sjc_papr.training.trainer import Trainer
 from training_core.checkpoint import CheckpointStore
-from training_core.guards import TrainingFault
-from training_core.loop import Diverged, fit
-from training_core.metrics_log import progress
+from training_core.guards import Diverged, TrainingFault
+from training_core.loop import TrainingLoop
+from training_core.run_config import LogConfig
 from training_core.run_folder import RunFolder
 from training_core.stopping import Stopped, StopSignals
 
@@ -56,9 +56,9 @@ def start(views: Views, folder: Path, allowed: float = 0.3, seed: int = 0) -> Tr
 def fitted(trainer: Trainer, folder: Path, **log: int) -> Path:
     """Fit in a run folder; its path."""
     run = RunFolder.open(folder, "sjc_papr", "run", TrainConfig())
-    values = {"every": 1, "validate_every": 0, "checkpoint_every": 7, **log}
+    config = LogConfig(**{"every": 1, "checkpoint_every": 7, **log})
     with StopSignals() as stop:
-        fit(trainer, run, LogConfig(**values), stop, description="test")
+        TrainingLoop(trainer, run, config, stop, "test", recover=trainer.start_over).fit()
     return run.path
 
 
@@ -131,40 +131,6 @@ def test_without_sjc_the_same_steps_are_not_tried_again(views: Views, tmp_path: 
     with pytest.raises(TrainingFault, match="step 10: gradient norm"):
         fitted(trainer, tmp_path)
     assert trainer.divergence.restarts == 0
-
-
-def test_pictures_are_shown_at_checkpoints_where_nothing_is_validated(
-    views: Views, tmp_path: Path
-) -> None:
-    shown: dict[str, list[int]] = {}
-    for name, validate_every in (("without", 0), ("with", 4)):
-        steps = shown.setdefault(name, [])
-        values = LogConfig(every=1, validate_every=validate_every, checkpoint_every=7)
-        run = RunFolder.open(tmp_path, "sjc_papr", name, TrainConfig())
-        with StopSignals() as stop:
-            fit(
-                start(views, tmp_path, allowed=2.0),
-                run,
-                values,
-                stop,
-                description="test",
-                look=lambda _, step, steps=steps: steps.append(step),
-            )
-    assert shown == {"without": [7, 14], "with": [4, 8, 12, 16]}
-
-
-def test_progress_goes_back_too(
-    views: Views, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bars: list[Any] = []
-
-    def kept(*args: Any, **settings: Any) -> Any:
-        bars.append(progress(*args, **settings))
-        return bars[-1]
-
-    monkeypatch.setattr("training_core.loop.progress", kept)
-    fitted(start(views, tmp_path), tmp_path)
-    assert getattr(bars[0], "_done", getattr(bars[0], "n", None)) == STEPS
 
 
 def test_nothing_is_changed_by_the_step_that_diverges(views: Views, tmp_path: Path) -> None:

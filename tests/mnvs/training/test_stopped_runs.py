@@ -1,4 +1,4 @@
-"""The training loop: stopped and continued runs, checkpoints, log lines, validation."""
+"""A run of the video UNet that is stopped and continued ends with the same bits."""
 
 import json
 from pathlib import Path
@@ -9,11 +9,11 @@ import torch
 from small_training import make_trainer
 from torch import Tensor
 
-from mnvs.config import LogConfig
-from mnvs.training.fit import Averages, Fit
+from mnvs.training.devices import AcceleratorProcesses
 from training_core.checkpoint import CheckpointStore
 from training_core.config import InputError
-from training_core.metrics_log import MetricsLog, Progress, progress
+from training_core.loop import TrainingLoop
+from training_core.run_config import LogConfig
 from training_core.run_folder import RunFolder
 from training_core.stopping import Stopped, StopSignals
 
@@ -50,11 +50,20 @@ def train(root: Path, stop_after: int = 0, **values: Any) -> dict[str, Tensor]:
     log = LogConfig(every=1, checkpoint_every=4, keep_last=2)
     trainer = make_trainer(root, steps=STEPS, **values)
     stop = StopAfter(run, stop_after) if stop_after else StopSignals()
+    loop = TrainingLoop(
+        trainer,
+        run,
+        log,
+        stop,
+        "test",
+        processes=AcceleratorProcesses(trainer.accelerator),
+        average=True,
+    )
     if stop_after:
         with pytest.raises(Stopped):
-            Fit(trainer, run, log, stop)("test")
+            loop.fit()
     else:
-        Fit(trainer, run, log, stop)("test")
+        loop.fit()
     saved = CheckpointStore(run.checkpoints).load()
     assert saved is not None
     return saved.tensors
@@ -88,6 +97,8 @@ def test_a_run_stopped_twice_ends_with_the_same_bits(tmp_path: Path, values: Any
         [json.loads(line) for line in (tmp_path / run / "run/metrics.jsonl").open()]
         for run in ("a", "b")
     ]
+    wanted = {"loss/total", "loss/v", "gradient_norm", "rate", "seconds_per_step"}
+    assert wanted | {"peak_memory_bytes"} <= lines[0][0].keys()
     for a, b in zip(*lines, strict=True):
         assert a["loss/total"] == b["loss/total"] and a["step"] == b["step"]
 
@@ -98,57 +109,7 @@ def test_another_seed_is_another_run(tmp_path: Path) -> None:
     assert losses[0] != losses[1]
 
 
-def test_validation_comes_first_and_keeps_the_best(tmp_path: Path) -> None:
-    run, seen = open_run(tmp_path), []
-    qualities = {0: 1.0, 2: 5.0, 4: 3.0, 6: 2.0}
-
-    def validate(log: MetricsLog, step: int) -> float:
-        seen.append(step)
-        return qualities[step]
-
-    trainer = make_trainer(tmp_path, steps=STEPS)
-    log = LogConfig(every=3, checkpoint_every=100, keep_last=1)
-    Fit(trainer, run, log, StopSignals(), validate=validate, validate_every=2)("test")
-    assert seen == [0, 2, 4, 6]
-    best = CheckpointStore(run.checkpoints).best()
-    assert best is not None and best.name == "step_00000002"
-    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").open()]
-    assert [line["step"] for line in lines] == [3, 6]
-    wanted = {"loss/total", "loss/v", "gradient_norm", "rate", "seconds_per_step"}
-    assert wanted | {"peak_memory_bytes"} <= lines[0].keys()
-    assert lines[0]["peak_memory_bytes"] > 1 << 20
-
-
-@pytest.mark.parametrize("main", [True, False])
-def test_one_process_alone_shows_progress(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, main: bool
-) -> None:
-    """tqdm prints a bar as soon as it is made."""
-    made: list[str] = []
-
-    def counted(*arguments: Any, **more: Any) -> Progress:
-        made.append(more["description"])
-        return progress(*arguments, **more)
-
-    monkeypatch.setattr("mnvs.training.fit.progress", counted)
-    trainer = make_trainer(tmp_path, steps=1)
-    monkeypatch.setattr(type(trainer.accelerator), "is_main_process", main)
-    Fit(trainer, open_run(tmp_path), LogConfig(every=1), StopSignals())("shown")
-    assert made == ["shown"] * main
-
-
 def test_a_checkpoint_of_other_parameters_is_refused(tmp_path: Path) -> None:
     train(tmp_path)
     with pytest.raises(InputError, match="checkpoint of step 6 does not fit"):
         train(tmp_path, lora__mode="kq")
-
-
-def test_averages_survive_being_saved() -> None:
-    straight, saved = Averages(), Averages()
-    for averages in (straight, saved):
-        averages.add({"a": 1.0, "b": torch.tensor(4.0)})
-    saved = Averages(json.loads(json.dumps(saved.state())))
-    for averages in (straight, saved):
-        averages.add({"a": 3.0})
-    assert straight.take() == saved.take() == {"a": 2.0, "b": 4.0}
-    assert straight.take() == {}
