@@ -4,7 +4,7 @@
 model.run=runs/mnvs/NAME``
 
 Writes ``OUTPUT/sixview``, a six-view dataset with the rig's cameras, ``OUTPUT/tiles.mp4`` and
-``OUTPUT/view_{0..5}.mp4``, and ``OUTPUT/generate.json`` with what was asked and how long it took.
+``OUTPUT/view_{0..5}.mp4``, and ``OUTPUT/generate.json`` with the options and the time taken.
 """
 
 import dataclasses

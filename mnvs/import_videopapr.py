@@ -122,7 +122,7 @@ def matte_from_white(images: Tensor) -> Tensor:
     # Mixtures are at most two pixels thick: the images were resized once, by an unknown filter.
     inner = -F.max_pool2d(-F.pad(covered, (2, 2, 2, 2), value=1.0), 5, 1)
     beside, known = _mean_beside(flat, inner, 7)
-    # Thin parts consist of outline alone; they take the colour of a larger surrounding.
+    # Thin parts have no inner pixels near; they take the mean colour of a larger square.
     farther, found = _mean_beside(flat, inner, 25)
     beside, known = torch.where(known, beside, farther), known | found
     known &= (inner == 0) & (covered > 0)

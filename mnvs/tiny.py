@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 def run(config: TinyConfig) -> None:
-    """Write the checkpoint and say where."""
+    """Write the checkpoint and log its folders."""
     made = build(config)
     logger.info("wrote %s, %s and %s", made.zero123plus, made.svd, made.animatediff)
 

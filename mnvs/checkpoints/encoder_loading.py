@@ -61,8 +61,8 @@ def load_encoders(
         raise InputError(f"{folder}: {str(error).splitlines()[0]}") from error
     prompt = load_empty_prompt(folder, dtype, variant)
     for network in (vae, vision, prompt):
-        # safetensors before 0.8 hands out tensors that lie in the file as it is: it may be
-        # written again, and where they lie in memory decides how sums are rounded.
+        # safetensors before 0.8 returns memory-mapped tensors: the file may be written again, and
+        # their alignment in memory changes the rounding of sums.
         for tensor in (*network.parameters(), *network.buffers()):
             tensor.data = tensor.data.clone()
     return Encoders(

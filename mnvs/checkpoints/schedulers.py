@@ -14,8 +14,8 @@ def load_scheduler(folder: str | Path, trailing: bool = True) -> SchedulerMixin:
     """The diffusers scheduler that `scheduler_config.json` names.
 
     Args:
-        trailing: sample from the last training step on. Zero123++'s file says "linspace", and
-            every example of its authors replaces that by "trailing".
+        trailing: sample from the last timestep on. Zero123++'s file has "linspace", which every
+            example of its authors replaces by "trailing".
 
     Raises:
         InputError: the file is missing or damaged, or names no scheduler of diffusers.

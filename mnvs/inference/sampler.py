@@ -1,8 +1,8 @@
 """The sampler: from noise to latents of T frames, with classifier-free guidance.
 
-Guidance is that of Zero123++: the unconditional branch gets the empty prompt, no
-image token, and the latents of a grey image, which it reads by reference attention as the other
-branch reads the input (source: its pipeline; issue 66 for the raw condition latents).
+Guidance is that of Zero123++: the unconditional branch gets the empty prompt, no image token, and
+the latents of a grey image, which it reads by reference attention as the other branch reads the
+input (source: its pipeline; issue 66 for the raw condition latents).
 """
 
 import copy
@@ -114,8 +114,8 @@ def sample_latents(
             schedule.add_noise(branch.condition, draw(branch.condition.shape), times).to(unet.dtype)
             for branch in branches
         ]
-        clock = schedule.c_noise(times)
-        conditionings = [b.conditioning(clock).to(device, unet.dtype) for b in branches]
+        time_code = schedule.c_noise(times)
+        conditionings = [b.conditioning(time_code).to(device, unet.dtype) for b in branches]
         outputs = _evaluate(unet, noisy, times, conditionings, noised, sampling)
         velocity = outputs[-1]
         if len(outputs) == 2:

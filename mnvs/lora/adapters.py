@@ -111,10 +111,10 @@ class Lora:
         file = Path(folder) / WEIGHTS_FILE
         try:
             with safe_open(file, "pt") as content:
-                said = json.loads((content.metadata() or {})["mnvs"])
+                stored = json.loads((content.metadata() or {})["mnvs"])
                 # Without one of these three the adapter cannot be rebuilt.
-                required = (said.pop("mode"), said.pop("rank"), said.pop("alpha"))
-                settings = LoraSettings(*required, **said)
+                required = (stored.pop("mode"), stored.pop("rank"), stored.pop("alpha"))
+                settings = LoraSettings(*required, **stored)
                 saved = {n.removeprefix(_PREFIX): content.get_tensor(n) for n in content.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
             raise InputError(f"{file} cannot be read: {error}") from error

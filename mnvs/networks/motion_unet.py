@@ -2,8 +2,7 @@
 
 AnimateDiff (arXiv:2307.04725) attends over the frames alone, at each position, with the block's
 own channels; those are the same in Stable Diffusion 1.5, for which it was trained, and 2.1, from
-which Zero123++ comes. The report's attempt failed because it loaded the *spatial* layers of
-1.5 as well.
+which Zero123++ comes. The report failed by loading the *spatial* layers of 1.5 too.
 
 Interface and reference attention are MNVSUNet's. Of the conditioning only the prompt is read.
 """

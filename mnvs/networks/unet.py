@@ -102,7 +102,7 @@ class MNVSUNet(PeftAdapterMixin, VideoUNetMixin, UNetSpatioTemporalConditionMode
         self.reset_mix_factors()
 
     def reset_mix_factors(self) -> None:
-        """With `gated`, every blender goes to 99% spatial; otherwise SVD's own stay."""
+        """With `gated`, set every blender to 99% spatial; otherwise keep SVD's mix factors."""
         if self.config.temporal_start == "gated":
             set_mix_factors(self, GATED_MIX_FACTOR)
 
@@ -120,11 +120,13 @@ class MNVSUNet(PeftAdapterMixin, VideoUNetMixin, UNetSpatioTemporalConditionMode
 
     def _temporal_time_embedding(self, conditioning: Conditioning, sample: Tensor) -> Tensor:
         """[B, 4 * width]: SVD's embedding of 0.25 ln sigma and of its micro-conditioning."""
-        clock = self.temporal_time_embedding(self.time_proj(conditioning.c_noise).to(sample.dtype))
+        time_code = self.temporal_time_embedding(
+            self.time_proj(conditioning.c_noise).to(sample.dtype)
+        )
         ids = self.add_time_proj(conditioning.added_time_ids.flatten())
         ids = ids.unflatten(0, (len(sample), -1)).flatten(1).to(sample.dtype)
         micro: Tensor = self.add_embedding(ids)
-        return clock + micro
+        return time_code + micro
 
     def _set_norm_eps(self, eps: float) -> None:
         for module in self.modules():

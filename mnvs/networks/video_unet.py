@@ -106,7 +106,7 @@ class VideoUNetMixin:
     def arguments_of(
         self, block: nn.Module, arguments: dict[str, Any], context: FrameContext
     ) -> dict[str, Any]:
-        """Those of `block_arguments` that one block takes, with the context where it attends."""
+        """Arguments of one block: `block_arguments`, and the context if the block has attention."""
         attends = getattr(block, "has_cross_attention", False)
         return {**arguments, "encoder_hidden_states": context} if attends else arguments
 

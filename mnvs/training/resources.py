@@ -70,7 +70,7 @@ _RECOMPUTED = 0.83
 class Estimate:
     """Sizes of a run; memory in GiB on each GPU, ``operations`` per optimizer step in TFLOP.
 
-    ``source`` says where the sizes come from, ``videos`` how many are worked on at once.
+    ``source`` is the origin of the sizes, ``videos`` the number of videos in memory at once.
     """
 
     source: str
@@ -94,7 +94,7 @@ class Estimate:
 
 
 def meta_unet(model: ModelConfig) -> tuple[VideoUNet, str]:
-    """The network without its weights, and where its sizes come from.
+    """The network without its weights, and the origin of its sizes.
 
     Names on the hub whose files are not on this machine stand for the published sizes.
 

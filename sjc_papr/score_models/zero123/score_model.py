@@ -20,9 +20,6 @@ from sjc_papr.score_models.zero123.loading import Zero123Networks, load_networks
 
 logger = logging.getLogger(__name__)
 
-_CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-_CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-
 
 class Zero123:
     """See ``contract.ScoreModel``. The networks are frozen; only ``encode`` passes gradients on.
@@ -211,10 +208,13 @@ class Zero123:
         Resized as in training (ldm/modules/encoders/modules.py): corners on corners, without
         smoothing, and not clipped; CLIP's own processor does neither.
         """
+        from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+
         vision = self.networks.vision
         size = vision.config.image_size
         resized = F.interpolate(picture[None], (size, size), mode="bicubic", align_corners=True)
-        mean, std = (resized.new_tensor(v).view(3, 1, 1) for v in (_CLIP_MEAN, _CLIP_STD))
+        values = OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+        mean, std = (resized.new_tensor(v).view(3, 1, 1) for v in values)
         with self._own_precision():
             embeds: Tensor = vision(((resized - mean) / std).to(vision.dtype)).image_embeds
         return embeds[0].float()
