@@ -41,6 +41,7 @@ from training_core.files import atomic
 from training_core.loop import TrainingLoop, Validation
 from training_core.metrics_log import write_final
 from training_core.run_folder import RunFolder
+from training_core.seeds import Stream, stream_seed
 from training_core.stopping import StopSignals
 
 logger = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ def next_frame_rates(config: NextFrameConfig) -> LRSchedule:
 def make_trainer(config: AnimateConfig, task: FrameTask, model: Papr) -> Trainer:
     """The trainer of a frame: everything in the first, ``config.next`` in the others."""
     # Every frame draws its own patches, the same ones whether or not the run was interrupted.
-    seed = config.seed * 10_007 + task.index
+    seed = stream_seed(Stream.FRAME, config.seed, task.index)
     if task.index == 0:
         optimize = config.first
         rates, terms = single_stage(optimize.rates, optimize.steps), {}
@@ -123,7 +124,7 @@ def start_model(config: AnimateConfig, task: FrameTask, before: Path | None) -> 
         raise InputError(f"{before}: the frame before has no checkpoint")
     model = model_from(config.model, saved)
     if not config.next.freeze.positions:
-        seed = config.seed * 10_007 + task.index
+        seed = stream_seed(Stream.FRAME, config.seed, task.index)
         moved = align_to_hull(model.points.positions.detach(), task.train, config.next.align, seed)
         model.points.positions.data = moved
     return model

@@ -166,7 +166,7 @@ def run(config: TrainConfig) -> None:
 def export(config: TrainConfig, trainer: Trainer, pipeline: MNVSPipeline, folder: Path) -> Path:
     """Write the adapter, or of full training the whole pipeline; averaged weights where kept."""
     if trainer.ema:
-        trainer.ema.adopt()
+        trainer.ema.copy_to_parameters()
     if trainer.trainable.lora:
         path = folder / "lora"
         trainer.trainable.lora.save(path)

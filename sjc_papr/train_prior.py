@@ -32,10 +32,12 @@ from training_core.checkpoint import (
 from training_core.cli import run_command
 from training_core.config import ConfigError
 from training_core.devices import pick_device, prepare_cpu
+from training_core.ema import Ema
 from training_core.guards import check_finite
 from training_core.loop import TrainingLoop, Validation
 from training_core.metrics_log import MetricsLog, write_final
 from training_core.schedules import warmup_cosine
+from training_core.seeds import Stream, step_generator
 from training_core.stopping import StopSignals
 
 logger = logging.getLogger(__name__)
@@ -58,7 +60,8 @@ class PriorTrainer:
             self.network.load_state_dict(read_network(config.start_from).state_dict())
         self.network.to(self.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+        named = self.network.state_dict(keep_vars=True)
+        self.ema = Ema(named, config.optimize.ema_decay)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=0.0, weight_decay=config.optimize.weight_decay, fused=True
         )
@@ -85,7 +88,7 @@ class PriorTrainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         batch = self.sampler.sample(step, optimize.batch)
-        generator = torch.Generator().manual_seed(self.config.seed * 7_000_003 + step)
+        generator = step_generator(Stream.DIFFUSION, self.config.seed, step)
         t = torch.randint(len(self.levels), (optimize.batch,), generator=generator)
         given = (torch.rand(optimize.batch, generator=generator) >= optimize.drop_condition).float()
         noise = torch.randn(batch.target.shape, generator=generator)
@@ -98,7 +101,7 @@ class PriorTrainer:
         checked = {"loss": loss.detach(), "gradient": norm}
         check_finite(step, checked, self.folder, self.network.state_dict)
         self.optimizer.step()
-        self._average(step)
+        self.ema.update(step)
         return {"loss/total": loss.detach(), "gradient_norm": norm}
 
     def _loss(self, batch: PriorBatch, t: Tensor, noise: Tensor, given: Tensor) -> Tensor:
@@ -111,13 +114,6 @@ class PriorTrainer:
         truth = abar.sqrt() * noise - (1.0 - abar).sqrt() * batch.target
         return F.mse_loss(v.float(), truth)
 
-    @torch.no_grad()
-    def _average(self, step: int) -> None:
-        # Early on the average follows quickly, or it would remember the random start for long.
-        decay = min(self.config.optimize.ema_decay, (1.0 + step) / (10.0 + step))
-        for name, value in self.network.state_dict().items():
-            self.average[name].lerp_(value, 1.0 - decay)
-
     def extra_metrics(self) -> dict[str, float]:
         """The learning rate."""
         return {"rate": self.optimizer.param_groups[0]["lr"]}
@@ -125,7 +121,7 @@ class PriorTrainer:
     def tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything a checkpoint holds."""
         tensors = {f"model.{k}": v for k, v in self.network.state_dict().items()}
-        tensors |= {f"ema.{k}": v for k, v in self.average.items()}
+        tensors |= {f"ema.{k}": v for k, v in self.ema.averages.items()}
         optimizer, optimizer_state = capture_optimizer(self.optimizer, "optimizer")
         rng, rng_state = capture_rng()
         return tensors | optimizer | rng, {"optimizer": optimizer_state, "rng": rng_state}
@@ -138,7 +134,7 @@ class PriorTrainer:
         }
         self.network.load_state_dict(parts["model."])
         for name, value in parts["ema."].items():
-            self.average[name].copy_(value)
+            self.ema.averages[name].copy_(value)
         restore_optimizer(self.optimizer, "optimizer", saved.tensors, saved.state["optimizer"])
         restore_rng(saved.tensors, saved.state["rng"])
 
@@ -153,15 +149,13 @@ class PriorValidation:
     def __call__(self, log: MetricsLog, step: int) -> float:
         """Log PSNR of the one-step denoised pictures, and show them; returns that at most noise."""
         trainer, pairs = self.trainer, self.pairs
-        now = {k: v.clone() for k, v in trainer.network.state_dict().items()}
-        trainer.network.load_state_dict(trainer.average)
         columns, scores = [pairs.picture, pairs.target], {}
-        for t in _VALIDATION_STEPS:
-            clean = self._denoised(t)
-            quality = psnr(clean, pairs.target, peak=2.0, per_image=True)
-            scores[f"val/psnr_t{t}"] = float(quality.mean())
-            columns.append(clean)
-        trainer.network.load_state_dict(now)
+        with trainer.ema.in_use():
+            for t in _VALIDATION_STEPS:
+                clean = self._denoised(t)
+                quality = psnr(clean, pairs.target, peak=2.0, per_image=True)
+                scores[f"val/psnr_t{t}"] = float(quality.mean())
+                columns.append(clean)
         log.log(step, scores)
         rows = [torch.cat(list(row), dim=2) for row in zip(*(c[:8] for c in columns), strict=True)]
         picture = torch.cat(rows, dim=1).permute(1, 2, 0) * 0.5 + 0.5
@@ -236,7 +230,7 @@ def run(config: TrainPriorConfig) -> None:
         "steps": trainer.steps,
         **elapsed._asdict(),
     }
-    save_prior(folder.path / "prior", trainer.network, trainer.average, facts)
+    save_prior(folder.path / "prior", trainer.network, trainer.ema.averages, facts)
     write_final(folder, facts | {"parameters": count_parameters(trainer.network)})
     logger.info("prior: %s", folder.path / "prior")
 

@@ -24,6 +24,7 @@ __all__ = [
     "MISSING",
     "ConfigError",
     "InputError",
+    "config_from_mapping",
     "describe_options",
     "load_config",
     "option",
@@ -76,6 +77,22 @@ def load_config(schema: type[T], path: Path | None, overrides: Sequence[str]) ->
             _assign(config, schema, values, _Origin(source, lines, _all_keys(schema)))
     for override in overrides:
         _assign(config, schema, _parse(override), _Origin("", {}, _all_keys(schema)))
+    return _checked(config, schema)
+
+
+def config_from_mapping(schema: type[T], values: Mapping[str, Any]) -> T:
+    """Fill `schema` from nested mappings, as `to_plain` makes them and JSON keeps them.
+
+    Raises:
+        ConfigError: whatever is wrong, in one line, as of `load_config`.
+    """
+    config = OmegaConf.structured(schema)
+    _assign(config, schema, values, _Origin("", {}, _all_keys(schema)))
+    return _checked(config, schema)
+
+
+def _checked(config: DictConfig, schema: type[T]) -> T:
+    """The object of a filled schema, refused where a value is missing or a check fails."""
     _refuse_missing(config, schema)
     try:
         result = typing.cast(T, OmegaConf.to_object(config))

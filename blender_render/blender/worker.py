@@ -36,9 +36,10 @@ from blender_render.geometry.cameras import SIXVIEW_RIGS
 from blender_render.imaging.depth import depth_scale_for, encode_depth
 from blender_render.imaging.images import encode_png
 from blender_render.rendering.asset_failures import AssetFailure
-from blender_render.rendering.config import RenderConfig, effective, from_dict
+from blender_render.rendering.config import RenderConfig, effective
 from blender_render.rendering.frames import playback_fps, sample_times
 from blender_render.rendering.rigs import View, clipped_views, fitting_distance, views_of
+from training_core.config import config_from_mapping
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class AssetRun:
 
     def __init__(self, job: dict[str, Any], events: Events) -> None:
         self.job = job
-        self.config: RenderConfig = from_dict(job["config"])
+        self.config: RenderConfig = config_from_mapping(RenderConfig, job["config"])
         self.work = Path(job["work"])
         self.events = events
 

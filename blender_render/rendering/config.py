@@ -179,14 +179,3 @@ def effective(config: RenderConfig) -> dict[str, Any]:
     content = {k: v for k, v in asdict(config).items() if k not in NOT_IN_HASH}
     content["engine"] = {k: v for k, v in content["engine"].items() if k != "threads"}
     return {"recipe_version": RECIPE_VERSION, **content}
-
-
-def from_dict(content: dict[str, Any]) -> RenderConfig:
-    """A config from ``dataclasses.asdict`` of one; for the worker process."""
-    sections = {
-        "frames": FramesConfig,
-        "rig": RigConfig,
-        "light": LightConfig,
-        "engine": EngineConfig,
-    }
-    return RenderConfig(**{k: sections[k](**v) if k in sections else v for k, v in content.items()})

@@ -14,6 +14,7 @@ from blender_render.imaging.images import to_uint8
 from mnvs.data.tiles import pack_tile
 from mnvs.encoders.vae_scaling import on_grey
 from training_core.config import InputError
+from training_core.seeds import Stream, step_generator
 
 # One frame in this many is held out for evaluation: the middle one of each group.
 HOLD_OUT_EVERY = 8
@@ -91,7 +92,7 @@ class CropSampler:
 
     def generator(self, step: int) -> torch.Generator:
         """The random numbers of one step."""
-        return torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        return step_generator(Stream.DATA, self.seed, step)
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """[B, 3, crop, crop] in [0, 1]."""

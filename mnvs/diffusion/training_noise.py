@@ -8,12 +8,12 @@ among processes without changing them.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from mnvs.diffusion.noise_schedule import NoiseSchedule
 from mnvs.diffusion.objectives import ObjectiveConfig, sample_timesteps
+from training_core.seeds import derive_seed
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +70,3 @@ def draw_noise(
         torch.stack(condition_noise),
         torch.cat(dropped),
     )
-
-
-def derive_seed(*parts: int) -> int:
-    """A seed from several numbers; numbers that differ by one give unrelated seeds."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -11,11 +11,10 @@ from torch import Tensor
 
 from mnvs.diffusion.noise_schedule import NoiseSchedule
 from mnvs.diffusion.objectives import velocity_error, velocity_weight
-from mnvs.diffusion.training_noise import StepNoise, derive_seed, draw_noise
+from mnvs.diffusion.training_noise import StepNoise, draw_noise
 from mnvs.networks.denoiser import Denoiser
 from mnvs.training.conditioner import Batch, Clips, Conditioner, add_noise
 from mnvs.training.config import StepsConfig
-from mnvs.training.ema import Ema
 from mnvs.training.optimizers import make_optimizer, rate_at
 from mnvs.training.trainable import Trainable
 from training_core.checkpoint import (
@@ -27,7 +26,9 @@ from training_core.checkpoint import (
 )
 from training_core.config import ConfigError, InputError
 from training_core.devices import peak_memory_bytes
+from training_core.ema import Ema
 from training_core.guards import TrainingFault, check_finite
+from training_core.seeds import derive_seed
 
 # In fp16 a step is skipped when a gradient overflows, and the loss is scaled down; that the first
 # few are is normal, this many in a row are not.

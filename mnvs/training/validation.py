@@ -15,8 +15,8 @@ from mnvs.data.dataset import Clip
 from mnvs.data.tiles import unpack_tile
 from mnvs.inference.pipeline import MNVSPipeline
 from mnvs.training.config import ModelConfig, ValidationConfig
-from mnvs.training.ema import Ema
 from mnvs.training.metrics import video_scores
+from training_core.ema import Ema
 from training_core.metrics_log import MetricsLog
 
 _SHOWN_FRAMES = 4

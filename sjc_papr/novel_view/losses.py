@@ -34,6 +34,7 @@ from sjc_papr.novel_view.target_cameras import TargetCameras, nearest_views
 from sjc_papr.score_models.base import ScoreModel
 from sjc_papr.training.auxiliary import AuxiliaryResult
 from training_core.schedules import fraction
+from training_core.seeds import Stream, step_generator
 
 Leaves = tuple[Tensor, Tensor, Tensor]
 
@@ -122,7 +123,7 @@ class NovelViews:
         """
         if photometric_norm is not None:
             self.balance.update("photometric", photometric_norm)
-        generator = torch.Generator().manual_seed(self.seed * 1_000_033 + step)
+        generator = step_generator(Stream.NOVEL_VIEWS, self.seed, step)
         progress, sums = fraction(step, self.steps), LossAccumulator(self.model, measure)
         base = self._render(self._target(progress, generator))
         images = {"depth": base.view.depth.detach(), "alpha": base.view.alpha.detach()}

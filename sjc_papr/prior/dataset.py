@@ -16,6 +16,7 @@ from sjc_papr.prior.network import PriorNetworkConfig
 from sjc_papr.prior.score_model import prior_rays
 from sjc_papr.score_models.framing import square_view
 from training_core.config import ConfigError
+from training_core.seeds import Stream, step_generator
 
 
 class PriorBatch(NamedTuple):
@@ -99,7 +100,7 @@ class PairSampler:
 
     def sample(self, step: int, batch: int) -> PriorBatch:
         """``batch`` pairs of step number ``step``."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        generator = step_generator(Stream.DATA, self.seed, step)
         pairs = [self._pair(generator) for _ in range(batch)]
         return PriorBatch(*map(torch.stack, zip(*pairs, strict=True)))
 

@@ -21,7 +21,7 @@ from sjc_papr.networks.rays import camera_rays
 from sjc_papr.prior.network import PriorNetwork, PriorNetworkConfig
 from sjc_papr.score_models.base import Condition, NoiseLevels
 from sjc_papr.score_models.framing import square_view
-from training_core.config import ConfigError, InputError, load_config, to_plain
+from training_core.config import ConfigError, InputError, config_from_mapping, to_plain
 from training_core.files import atomic
 from training_core.files.json_files import read_json
 
@@ -186,6 +186,6 @@ def read_network_config(folder: str | Path) -> PriorNetworkConfig:
     if not isinstance(network, dict):
         raise InputError(f"{path}: key 'network' is missing")
     try:
-        return load_config(PriorNetworkConfig, None, [f"{k}={v}" for k, v in network.items()])
+        return config_from_mapping(PriorNetworkConfig, network)
     except ConfigError as error:
         raise InputError(f"{path}: {error}") from None

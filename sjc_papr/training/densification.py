@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from sjc_papr.networks.point_cloud import PointCloud, PointRows, append_points, keep_points
 from sjc_papr.training.config import DensityConfig
+from training_core.seeds import Stream, step_generator
 
 _SPARSITY_NEIGHBOURS = 10
 _BLENDED_NEIGHBOURS = 3
@@ -58,7 +59,7 @@ def change_density(
     if step in grows:
         room = min(config.grow_count, config.max_points - len(cloud), len(cloud))
         if room > 0:
-            generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+            generator = step_generator(Stream.DATA, seed, step)
             append_points(cloud, grown_points(cloud.rows(), room, generator), optimizer)
             grown = room
     return DensityChange(pruned, grown)

@@ -11,6 +11,7 @@ from torch import Tensor
 from blender_render.dataset.readers import Views
 from sjc_papr.networks.rays import RayBundle, Window, camera_rays
 from sjc_papr.training.config import PatchConfig
+from training_core.seeds import Stream, step_generator
 
 
 class PatchSampler:
@@ -34,7 +35,7 @@ class PatchSampler:
 
     def sample(self, step: int) -> Iterator[tuple[RayBundle, Tensor]]:
         """Rays [B, h, w] and colours [B, h, w, 3] of this step's patches, batch after batch."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        generator = step_generator(Stream.DATA, self.seed, step)
         order = torch.randperm(len(self.cameras), generator=generator).tolist()
         views = itertools.cycle(order)
         for _ in range(self.config.accumulate):

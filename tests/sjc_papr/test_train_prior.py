@@ -114,7 +114,7 @@ def test_n_steps_equal_k_steps_a_checkpoint_and_the_rest(
     assert saved is not None
     fresh = make_trainer(dataset, tmp_path)
     torch.nn.init.ones_(fresh.network.stem.weight)
-    fresh.average["stem.weight"].zero_()
+    fresh.ema.averages["stem.weight"].zero_()
     fresh.restore(saved)
     resumed = finish(fresh, k)
     assert resumed.keys() == straight.keys()
@@ -171,7 +171,7 @@ def test_the_average_is_a_running_mean(dataset: Path, tmp_path: Path) -> None:
         trainer.step(step)
         decay = min(0.3, (1.0 + step) / (10.0 + step))
         expected = decay * expected + (1.0 - decay) * trainer.network.stem.bias.detach()
-    assert torch.allclose(trainer.average["stem.bias"], expected, atol=1e-6)
+    assert torch.allclose(trainer.ema.averages["stem.bias"], expected, atol=1e-6)
 
 
 def test_dropped_conditions_train_the_unconditional_side(dataset: Path, tmp_path: Path) -> None:
@@ -198,12 +198,12 @@ def test_loss_is_zero_for_the_true_v(dataset: Path, tmp_path: Path) -> None:
 def test_bad_numbers_stop_before_they_reach_a_weight(dataset: Path, tmp_path: Path) -> None:
     trainer = make_trainer(dataset, tmp_path)
     trainer.step(0)
-    before = {name: tensor.clone() for name, tensor in trainer.average.items()}
+    before = {name: tensor.clone() for name, tensor in trainer.ema.averages.items()}
     with torch.no_grad():
         trainer.network.out[-1].bias[0] = float("nan")
     with pytest.raises(TrainingFault, match="step 1: loss is NaN"):
         trainer.step(1)
-    assert all(torch.equal(before[name], tensor) for name, tensor in trainer.average.items())
+    assert all(torch.equal(before[name], tensor) for name, tensor in trainer.ema.averages.items())
 
 
 def test_dry_run_reads_the_data_and_writes_nothing(

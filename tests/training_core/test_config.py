@@ -10,10 +10,12 @@ from training_core.config import (
     MISSING,
     ConfigError,
     InputError,
+    config_from_mapping,
     describe_options,
     load_config,
     option,
     section,
+    to_plain,
     to_yaml,
 )
 
@@ -189,3 +191,12 @@ def test_help_explains_every_key_within_the_terminal(monkeypatch: pytest.MonkeyP
     assert text.index("long") < text.index("inner: Inner values.") < text.index("inner.steps")
     assert max(map(len, text.splitlines())) <= 60
     assert "(str, required)" in describe_options(Schema)
+
+
+def test_a_config_from_plain_values_is_as_strict_as_from_a_file() -> None:
+    config = load_config(Schema, None, ["data=x", "train.steps=9"])
+    assert config_from_mapping(Schema, to_plain(config)) == config
+    with pytest.raises(ConfigError, match=r"train.steps: expected int, got 'many'"):
+        config_from_mapping(Schema, {"train": {"steps": "many"}})
+    with pytest.raises(ConfigError, match="stepz: unknown key; did you mean"):
+        config_from_mapping(Schema, {"train": {"stepz": 5}})

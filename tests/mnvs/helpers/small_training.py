@@ -8,13 +8,13 @@ from small_unet import WIDTH, schedule, small_unet
 from torch import Tensor
 
 from mnvs.data.latent_cache import EncodedClip
-from mnvs.diffusion.training_noise import derive_seed
 from mnvs.training.conditioner import Conditioner
 from mnvs.training.config import ModelConfig, StepsConfig
 from mnvs.training.devices import frozen_dtype, make_accelerator
 from mnvs.training.trainable import Trainable
 from mnvs.training.trainer import Trainer
 from training_core.config import load_config
+from training_core.seeds import derive_seed
 
 TOKENS = 5
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from mnvs.data.dataset import Clip
 from mnvs.training.config import ModelConfig, ValidationConfig
-from mnvs.training.ema import Ema
 from mnvs.training.validation import ClipValidation, contact_sheet
+from training_core.ema import Ema
 
 
 class Log:

@@ -4,18 +4,21 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 class Ema:
-    """Averages in float32 of ``parameters`` (by name).
+    """Averages in float32 of ``parameters`` (by name), which are changed in place only.
+
+    Ours, because diffusers' EMAModel starts at decay 0 and knows no names, and torch's
+    AveragedModel copies the whole network and starts after the first step: other bits.
 
     Args:
-        decay: share of the average kept per step, once it is warm: after n steps at most
-            (1 + n) / (10 + n), or the random start would be remembered for long.
+        decay: fraction of the average kept per step; in step n at most (1 + n) / (10 + n), so that
+            the random start is soon forgotten.
     """
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float) -> None:
+    def __init__(self, parameters: Mapping[str, Tensor], decay: float) -> None:
         self.parameters, self.decay = parameters, decay
         self.averages = {name: p.detach().float().clone() for name, p in parameters.items()}
 
@@ -37,7 +40,7 @@ class Ema:
         finally:
             self._assign(kept)
 
-    def adopt(self) -> None:
+    def copy_to_parameters(self) -> None:
         """Give the network the averaged weights for good."""
         self._assign(self.averages)
 
