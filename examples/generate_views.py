@@ -2,7 +2,7 @@
 
     .venv/bin/python examples/generate_views.py [FOLDER]
 
-Takes CPUTIME s of CPU time. FOLDER is outputs/examples unless you name another. At this size and
+Takes 55 s of CPU time. FOLDER is outputs/examples unless you name another. At this size and
 after so few steps the result is a blur; README.md has the commands of a run that overfits a clip,
 and of the full size with published weights.
 """
