@@ -14,7 +14,7 @@ from PIL import Image
 from animate_papr.camera_paths import PathConfig
 from blender_render.dataset.archive import open_tree
 from blender_render.dataset.format import camera_from_dict
-from blender_render.dataset.readers import list_frames, picture_file, read_split
+from blender_render.dataset.readers import list_frames, picture_file, read_transforms
 from training_core.config import ConfigError, InputError
 
 
@@ -70,7 +70,7 @@ def usual_view(run: Path) -> UsualView:
         raise InputError(f"{run}: its dataset is not on this machine")
     data = run_config(run).get("data") or {}
     with open_tree(dataset / list_frames(dataset)[0]) as tree:
-        meta, frames = read_split(tree, "test")
+        meta, frames = read_transforms(tree, "test")
         where = tree.label("transforms_test.json")
         size = None
         if "w" not in meta or "h" not in meta:  # NeRF-synthetic: the pictures say it

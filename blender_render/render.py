@@ -182,9 +182,11 @@ def render_all(config: RenderConfig) -> list[str]:
         Path(config.output).mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise ConfigError(f"output: {config.output} is in the way: not a folder") from None
-    threads, crew = threads_per_worker(config), WorkerPool()
-    with StopSignals() as signals, ThreadPoolExecutor(config.workers) as pool:
-        futures = [pool.submit(_render_one, config, asset, threads, crew) for asset in assets]
+    threads, worker_pool = threads_per_worker(config), WorkerPool()
+    with StopSignals() as signals, ThreadPoolExecutor(config.workers) as executor:
+        futures = [
+            executor.submit(_render_one, config, asset, threads, worker_pool) for asset in assets
+        ]
         try:
             waiting = set(futures)
             while waiting:
@@ -195,19 +197,19 @@ def render_all(config: RenderConfig) -> list[str]:
                     future.result()  # an error that concerns every asset ends the start at once
         finally:
             if waiting:
-                crew.stop()
-                pool.shutdown(cancel_futures=True)
+                worker_pool.stop()
+                executor.shutdown(cancel_futures=True)
         signals.raise_if_requested()
     failed = [future.result() for future in futures]
     return [asset.name for asset, bad in zip(assets, failed, strict=True) if bad]
 
 
-def _render_one(config: RenderConfig, asset: Asset, threads: int, crew: WorkerPool) -> bool:
+def _render_one(config: RenderConfig, asset: Asset, threads: int, worker_pool: WorkerPool) -> bool:
     """Render one asset and keep the books; returns whether it failed."""
     output = Path(config.output)
     follower = _ProgressListener(asset)
     try:
-        fresh = render_asset(config, asset, threads, follower, crew)
+        fresh = render_asset(config, asset, threads, follower, worker_pool)
     except AssetFailure as failure:
         logger.error("%s failed: %s", asset.name, failure)
         details = {"source": asset.source, "reason": failure.reason, "detail": failure.detail}

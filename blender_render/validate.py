@@ -22,7 +22,7 @@ from blender_render.dataset import checks
 from blender_render.dataset import format as fmt
 from blender_render.dataset.archive import Tree, ZipTree, open_tree
 from blender_render.dataset.checks import FrameObservations
-from blender_render.dataset.readers import list_frames, picture_file, read_split
+from blender_render.dataset.readers import list_frames, picture_file, read_transforms
 from blender_render.geometry.cameras import Camera
 from training_core.cli import EXIT_OK, EXIT_USAGE, set_up_logging
 from training_core.config import InputError
@@ -95,7 +95,7 @@ def _check_frame(folder: Tree, ours: bool, problems: list[str]) -> FrameObservat
         problems.append(f"{folder.label()}: {fmt.transforms_file('train')} is missing")
     for split in found:
         try:
-            meta, frames = read_split(folder, split)
+            meta, frames = read_transforms(folder, split)
         except InputError as error:
             problems.append(str(error))
             continue

@@ -34,6 +34,9 @@ BLENDER_LIBRARIES = {
     "libEGL.so.1": "libegl1",
 }
 
+# As in blender_render.imaging.metrics, which cannot be imported where something is missing.
+LPIPS_BACKBONE = "vgg16-397923af.pth"
+
 Check = tuple[str, str, str]  # "ok", "note" or "FAIL"; what; details
 
 
@@ -154,8 +157,8 @@ def check_weights() -> Iterator[Check]:
     lacking = [n for n in ("torchvision", "lpips") if importlib.util.find_spec(n) is None]
     cache = Path.home() / ".cache"
     torch_home = Path(os.environ.get("TORCH_HOME", cache / "torch"))
-    if not lacking and not list(torch_home.glob("hub/checkpoints/alexnet-*.pth")):
-        lacking = [f"AlexNet weights in {torch_home}/hub/checkpoints"]
+    if not lacking and not list(torch_home.glob(f"hub/checkpoints/{LPIPS_BACKBONE}")):
+        lacking = [f"VGG16 weights, {torch_home}/hub/checkpoints/{LPIPS_BACKBONE}"]
     if lacking:
         yield "note", "lpips", f"lacks {', '.join(lacking)}; reported as null"
     else:

@@ -26,7 +26,7 @@ STILL_TOLERANCE = 1e-3  # of the size of the object; less is no motion
 
 
 @dataclass
-class Clip:
+class AnimationClip:
     """One animation; times are Blender frames. ``parts`` is None for the scene as it was stored."""
 
     name: str
@@ -44,7 +44,7 @@ class ClipPlayer:
         self._rest = _rest_pose()
         self.clips = self._find()
 
-    def play(self, clip: Clip) -> None:
+    def play(self, clip: AnimationClip) -> None:
         """Make ``clip`` the only thing that moves, starting from the pose as imported."""
         for owner, (action, slot, mutes) in zip(self._owners, self._stored, strict=True):
             data = owner.animation_data
@@ -59,7 +59,7 @@ class ClipPlayer:
             data.action_influence, data.action_blend_type = 1.0, "REPLACE"
             compat.assign_action(data, action, slot)
 
-    def choose(self, wanted: str, rendered: set[str]) -> Clip:
+    def choose(self, wanted: str, rendered: set[str]) -> AnimationClip:
         """The clip of that name or index; for "" the one with the most motion. It then plays.
 
         Motion is the way the average visible vertex travels, in sizes of the object.
@@ -71,7 +71,7 @@ class ClipPlayer:
             if wanted:
                 raise AssetFailure("no_action", f"action {wanted!r} asked for, the asset has none")
             frame = float(bpy.context.scene.frame_current)
-            return Clip(AS_STORED, frame, frame, None)
+            return AnimationClip(AS_STORED, frame, frame, None)
         if wanted:
             clip = _named(self.clips, wanted)
         elif len(self.clips) == 1:
@@ -81,13 +81,13 @@ class ClipPlayer:
         self.play(clip)
         return clip
 
-    def _motion(self, clip: Clip, rendered: set[str]) -> float:
+    def _motion(self, clip: AnimationClip, rendered: set[str]) -> float:
         self.play(clip)
         times = np.linspace(clip.start, clip.end, MOTION_SAMPLES)
         steps = _steps([pose(t, rendered) for t in times])
         return float(steps.sum(axis=0).mean())
 
-    def _find(self) -> list[Clip]:
+    def _find(self) -> list[AnimationClip]:
         groups: dict[str, list[tuple[Any, Any, Any]]] = {}
         for owner in self._owners:
             # The glTF importer puts the file's first animation on the last track.
@@ -122,27 +122,27 @@ class ClipPlayer:
             owners = [(armatures[0], None)]
         return owners
 
-    def _as_stored(self, groups: dict[str, list[tuple[Any, Any, Any]]]) -> Clip | None:
+    def _as_stored(self, groups: dict[str, list[tuple[Any, Any, Any]]]) -> AnimationClip | None:
         """The scene as it plays on opening, where no single clip says the same."""
         active = [action for action, _, _ in self._stored if action is not None]
         playing = any(not all(mutes) for _, _, mutes in self._stored)
         scene = bpy.context.scene
         if playing:
-            return Clip(AS_STORED, scene.frame_start, scene.frame_end, None)
+            return AnimationClip(AS_STORED, scene.frame_start, scene.frame_end, None)
         alone = any({p[1] for p in parts} >= set(active) for parts in groups.values())
         if not active or alone:
             return None
         ranges = [action.frame_range for action in active]
-        return Clip(AS_STORED, min(r[0] for r in ranges), max(r[1] for r in ranges), None)
+        return AnimationClip(AS_STORED, min(r[0] for r in ranges), max(r[1] for r in ranges), None)
 
 
-def _clip(name: str, parts: list[tuple[Any, Any, Any]]) -> Clip:
+def _clip(name: str, parts: list[tuple[Any, Any, Any]]) -> AnimationClip:
     ranges = [part[1].frame_range for part in parts]
     start, end = min(float(r[0]) for r in ranges), max(float(r[1]) for r in ranges)
-    return Clip(name, start, end, parts)
+    return AnimationClip(name, start, end, parts)
 
 
-def _named(clips: list[Clip], wanted: str) -> Clip:
+def _named(clips: list[AnimationClip], wanted: str) -> AnimationClip:
     for clip in clips:
         if clip.name == wanted:
             return clip

@@ -21,7 +21,7 @@ import bpy
 import numpy as np
 
 from blender_render.blender import compat, importing
-from blender_render.blender.clips import STILL_TOLERANCE, Clip, ClipPlayer, is_loop, motion
+from blender_render.blender.clips import STILL_TOLERANCE, AnimationClip, ClipPlayer, is_loop, motion
 from blender_render.blender.geometry import (
     Normalisation,
     bounding_boxes,
@@ -30,7 +30,7 @@ from blender_render.blender.geometry import (
     remove_cameras_and_lights,
     show_what_renders,
 )
-from blender_render.blender.studio import NoDevice, SceneRenderer
+from blender_render.blender.scene_renderer import NoDevice, SceneRenderer
 from blender_render.dataset import format as fmt
 from blender_render.geometry.cameras import SIXVIEW_RIGS
 from blender_render.imaging.depth import depth_scale_for, encode_depth
@@ -38,7 +38,7 @@ from blender_render.imaging.images import encode_png
 from blender_render.rendering.asset_failures import AssetFailure
 from blender_render.rendering.config import RenderConfig, effective
 from blender_render.rendering.frames import playback_fps, sample_times
-from blender_render.rendering.rigs import View, clipped_views, fitting_distance, views_of
+from blender_render.rendering.rigs import RigCamera, clipped_views, fitting_distance, rig_cameras
 from training_core.config import config_from_mapping
 
 logger = logging.getLogger(__name__)
@@ -80,20 +80,20 @@ class AssetRun:
         self._require_motion(clip, rendered)
         normalisation, points = normalise(times, rendered, boxes)
         views = self._plan_views(points)
-        studio = SceneRenderer(
+        renderer = SceneRenderer(
             self.config.engine, self.config.light, self.job["threads"], self.work / ".shot"
         )
         (self.work / DONE_FOLDER).mkdir(parents=True, exist_ok=True)
         done = {int(p.name) for p in (self.work / DONE_FOLDER).iterdir()}
         self.events.send(
-            "plan", frames=len(times), views=len(views), done=len(done), device=studio.device
+            "plan", frames=len(times), views=len(views), done=len(done), device=renderer.device
         )
         for index, time in enumerate(times):
             if index not in done:
-                self._render_frame(studio, index, time, views)
-        self._describe(clip, times, loop, normalisation, views, studio)
+                self._render_frame(renderer, index, time, views)
+        self._describe(clip, times, loop, normalisation, views, renderer)
 
-    def _plan_frames(self, rendered: set[str]) -> tuple[Clip, list[float], bool]:
+    def _plan_frames(self, rendered: set[str]) -> tuple[AnimationClip, list[float], bool]:
         config = self.config.frames
         clip = ClipPlayer().choose(self.config.action, rendered)
         start = clip.start if config.start is None else config.start
@@ -106,19 +106,19 @@ class AssetRun:
         logger.info("action %r, loop %s, frames %s", clip.name, loop, times)
         return clip, times, loop
 
-    def _require_motion(self, clip: Clip, rendered: set[str]) -> None:
+    def _require_motion(self, clip: AnimationClip, rendered: set[str]) -> None:
         if self.config.require_motion:
             moved = motion(clip.start, clip.end, rendered)
             if moved < STILL_TOLERANCE:
                 where = f"{clip.name!r} from frame {clip.start:g} to {clip.end:g}"
                 raise AssetFailure("no_motion", f"{where} moves {moved:.2g} of the object's size")
 
-    def _plan_views(self, points: np.ndarray) -> tuple[View, ...]:
+    def _plan_views(self, points: np.ndarray) -> tuple[RigCamera, ...]:
         rig = self.config.rig
         distance = rig.distance
         if not distance:
-            distance = fitting_distance(views_of(self.config, 1.0), points, rig.margin)
-        views = views_of(self.config, distance)
+            distance = fitting_distance(rig_cameras(self.config, 1.0), points, rig.margin)
+        views = rig_cameras(self.config, distance)
         clipped = clipped_views(views, points)
         if clipped:
             message = f"distance {distance:g} clips the object in {', '.join(clipped)}"
@@ -126,7 +126,7 @@ class AssetRun:
         return views
 
     def _render_frame(
-        self, studio: SceneRenderer, index: int, time: float, views: tuple[View, ...]
+        self, renderer: SceneRenderer, index: int, time: float, views: tuple[RigCamera, ...]
     ) -> None:
         go_to(time)
         paths = self._paths(index, views)
@@ -134,7 +134,7 @@ class AssetRun:
         last = len(views) - 1
         deep = [i for i, view in enumerate(views) if view.depth]
         for i, (view, path) in enumerate(zip(views, paths, strict=True)):
-            pixels = studio.picture(view.camera, last=i == last and not deep)
+            pixels = renderer.picture(view.camera, last=i == last and not deep)
             if not pixels[..., 3].any():
                 raise AssetFailure("blank_picture", f"frame {time:g}: {path.name} in {view.group}")
             brightest = max(brightest, int(pixels[..., :3][pixels[..., 3] > 0].max()))
@@ -144,13 +144,13 @@ class AssetRun:
         if not brightest:
             raise AssetFailure("blank_picture", f"frame {time:g} is black in every view")
         for i in deep:
-            depth = studio.depth(views[i].camera, last=i == deep[-1])
+            depth = renderer.depth(views[i].camera, last=i == deep[-1])
             target = paths[i].with_name(f"{paths[i].stem}_depth.png")
             _write(target, encode_depth(depth, self._depth_scale(views)))
         self._write_frame_files(index, views, paths)
         (self.work / DONE_FOLDER / str(index)).touch()
 
-    def _paths(self, index: int, views: tuple[View, ...]) -> list[Path]:
+    def _paths(self, index: int, views: tuple[RigCamera, ...]) -> list[Path]:
         """Where the pictures of a frame go; numbered by view, or by frame in a six-view video."""
         if self.config.rig.kind == "sixview":
             name = f"{fmt.picture_name(index)}.png"
@@ -159,19 +159,21 @@ class AssetRun:
         paths = []
         for view in views:
             number = counts[view.group] = counts.get(view.group, -1) + 1
-            folder = self.work / fmt.frame_folder(index) / view.group
+            folder = self.work / fmt.frame_name(index) / view.group
             paths.append(folder / f"{fmt.picture_name(number)}.png")
         return paths
 
-    def _depth_scale(self, views: tuple[View, ...]) -> float:
+    def _depth_scale(self, views: tuple[RigCamera, ...]) -> float:
         # The farthest a point of the unit cube can be from a camera.
         reach = max(float(np.linalg.norm(v.camera.position)) for v in views) + np.sqrt(3.0) / 2.0
         return depth_scale_for(float(reach))
 
-    def _write_frame_files(self, index: int, views: tuple[View, ...], paths: list[Path]) -> None:
+    def _write_frame_files(
+        self, index: int, views: tuple[RigCamera, ...], paths: list[Path]
+    ) -> None:
         if self.config.rig.kind == "sixview":
             return
-        folder = self.work / fmt.frame_folder(index)
+        folder = self.work / fmt.frame_name(index)
         for split in fmt.SPLITS:
             mine = [(v, p) for v, p in zip(views, paths, strict=True) if v.group == split]
             names = [f"{split}/{p.stem}" for _, p in mine]
@@ -187,12 +189,12 @@ class AssetRun:
 
     def _describe(
         self,
-        clip: Clip,
+        clip: AnimationClip,
         times: list[float],
         loop: bool,
         normalisation: Normalisation,
-        views: tuple[View, ...],
-        studio: SceneRenderer,
+        views: tuple[RigCamera, ...],
+        renderer: SceneRenderer,
     ) -> None:
         rig = self.config.rig
         info = {
@@ -214,7 +216,7 @@ class AssetRun:
             },
             "camera": "camera-to-world, OpenGL axes: +X right, +Y up, looks along -Z",
             "color_management": "sRGB, view transform Standard; 8-bit RGBA, straight alpha",
-            "device": studio.device,
+            "device": renderer.device,
             "config": effective(self.config),
             "software": {"blender": bpy.app.version_string, "numpy": np.__version__},
         }
@@ -225,7 +227,7 @@ class AssetRun:
                 self.work, {**info, **self._six_views(views, len(times)), "rig": rig.version}
             )
 
-    def _six_views(self, views: tuple[View, ...], frames: int) -> dict[str, Any]:
+    def _six_views(self, views: tuple[RigCamera, ...], frames: int) -> dict[str, Any]:
         rig = SIXVIEW_RIGS[self.config.rig.version]
         angles = zip(rig.azimuths_deg, rig.elevations_deg, strict=True)
         depth = {"depth_scale": self._depth_scale(views)} if views[0].depth else {}

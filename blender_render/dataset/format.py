@@ -43,8 +43,8 @@ SAMPLE_KEYS = ("schema_version", "kind", "rig", "num_frames", "input", "views")
 INTRINSICS = ("w", "h", "fl_x", "fl_y", "cx", "cy")
 
 
-def frame_folder(frame: int) -> str:
-    """Folder name of a frame: ``frame_005``."""
+def frame_name(frame: int) -> str:
+    """Name of a frame and of its folder: ``frame_005``."""
     return f"frame_{frame:03d}"
 
 

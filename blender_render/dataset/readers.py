@@ -75,7 +75,7 @@ def read_views(
     """
     with open_tree(path) as tree:
         _refuse_unfinished(Path(path))
-        meta, frames = read_split(tree, split)
+        meta, frames = read_transforms(tree, split)
         where = tree.label(fmt.transforms_file(split))
         images: Tensor | None = None
         depth: Tensor | None = None
@@ -113,7 +113,7 @@ def read_views(
     return Views(images, tuple(cameras), depth, names)
 
 
-def read_split(tree: Tree, split: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def read_transforms(tree: Tree, split: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """What ``transforms_{split}.json`` says: (keys shared by all frames, the frames).
 
     Raises:

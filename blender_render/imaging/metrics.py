@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 Value = TypeVar("Value", float, float | None)
 
 # torchvision's VGG16, which LPIPS compares images with.
-_LPIPS_BACKBONE = "vgg16-397923af.pth"
+LPIPS_BACKBONE = "vgg16-397923af.pth"
 
 
 def psnr(
@@ -90,7 +90,7 @@ def lpips_network() -> Lpips | None:
 
     Never replaced by something else: a figure that is called LPIPS is LPIPS.
     """
-    backbone = Path(torch.hub.get_dir()) / "checkpoints" / _LPIPS_BACKBONE
+    backbone = Path(torch.hub.get_dir()) / "checkpoints" / LPIPS_BACKBONE
     if importlib.util.find_spec("lpips") is None:
         logger.info("LPIPS is reported as null: the extra 'metrics' is not installed")
         return None

@@ -115,14 +115,14 @@ def dataset_hash(config: RenderConfig, asset_sha256: str) -> str:
 
 
 def render_asset(
-    config: RenderConfig, asset: Asset, threads: int, listener: Listener, crew: WorkerPool
+    config: RenderConfig, asset: Asset, threads: int, listener: Listener, worker_pool: WorkerPool
 ) -> bool:
     """Render one asset unless it is complete; returns whether anything had to be done.
 
     Raises:
         AssetFailure: this asset cannot be rendered.
         InputError: nothing can be rendered (no device, no room, a folder that is in the way).
-        Stopped: ``crew.stop`` was called.
+        Stopped: ``worker_pool.stop`` was called.
     """
     output, target = Path(config.output), target_of(config, asset)
     sha256 = asset.sha256()
@@ -147,7 +147,7 @@ def render_asset(
         }
         _prepare(work, job)
         log = output / "logs" / f"{asset.name}.log"
-        _run_worker(work, log, config.timeout_s, listener, crew)
+        _run_worker(work, log, config.timeout_s, listener, worker_pool)
         _publish(work, target, wanted)
         return True
 
@@ -188,7 +188,7 @@ def pack(folder: Path, archive: Path) -> None:
 
 
 def _run_worker(
-    work: Path, log: Path, timeout_s: float, listener: Listener, crew: WorkerPool
+    work: Path, log: Path, timeout_s: float, listener: Listener, worker_pool: WorkerPool
 ) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     read_end, write_end = os.pipe()
@@ -196,7 +196,7 @@ def _run_worker(
     environment = {**os.environ, "PYTHONPATH": _python_path()}
     with log.open("w", encoding="utf-8") as out, os.fdopen(read_end, encoding="utf-8") as events:
         try:
-            process = crew.start(
+            process = worker_pool.start(
                 [*command, str(work / JOB_FILE), str(write_end)],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -210,7 +210,7 @@ def _run_worker(
 
         def give_up() -> None:
             late.set()
-            crew.end(process)
+            worker_pool.end(process)
 
         timer = threading.Timer(timeout_s, give_up)
         timer.start()
@@ -219,13 +219,13 @@ def _run_worker(
             code = process.wait()
         finally:
             timer.cancel()
-            crew.end(process)
+            worker_pool.end(process)
     if ending.get("event") == "failed":
         raise AssetFailure(ending["reason"], ending["detail"])
     if ending.get("event") == "fatal":
         raise InputError(ending["detail"])
     if ending.get("event") != "done":
-        if crew.stopped:
+        if worker_pool.stopped:
             raise Stopped("stopped")
         if late.is_set():
             raise AssetFailure("timeout", f"not finished after {timeout_s:g} s")

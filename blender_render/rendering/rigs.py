@@ -24,7 +24,7 @@ Points = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class View:
+class RigCamera:
     """One camera of a rig: ``group`` is the folder of its pictures (train, input, view_0, …)."""
 
     group: str
@@ -32,7 +32,7 @@ class View:
     depth: bool
 
 
-def views_of(config: RenderConfig, distance: float) -> tuple[View, ...]:
+def rig_cameras(config: RenderConfig, distance: float) -> tuple[RigCamera, ...]:
     """All cameras of the rig at ``distance`` scene units from the origin, in writing order."""
     rig = config.rig
     if rig.kind == "sixview":
@@ -50,7 +50,7 @@ def views_of(config: RenderConfig, distance: float) -> tuple[View, ...]:
             cameras = _multiview(rig, count, distance, rig.seed * len(SPLITS) + offset)
             named += [(split, camera) for camera in cameras]
     deep = {"none": (), "test": ("test",), "all": None}[config.depth]
-    return tuple(View(g, camera, deep is None or g in deep) for g, camera in named)
+    return tuple(RigCamera(g, camera, deep is None or g in deep) for g, camera in named)
 
 
 def _multiview(rig: RigConfig, count: int, distance: float, seed: int) -> tuple[Camera, ...]:
@@ -84,7 +84,7 @@ def fibonacci_band(
     return fibonacci_sphere(total, turn_rad)[first : first + count]
 
 
-def fitting_distance(views: tuple[View, ...], points: Points, margin: float) -> float:
+def fitting_distance(views: tuple[RigCamera, ...], points: Points, margin: float) -> float:
     """Least distance from the origin at which every view shows every point unclipped.
 
     A camera in direction d sees p at depth D − p·d, so |x| ≤ tan(fov / 2) (D − p·d) bounds D from
@@ -115,7 +115,7 @@ def outermost(points: Points, directions: int = 256) -> Points:
     return points[np.unique(winners)]
 
 
-def clipped_views(views: tuple[View, ...], points: Points) -> list[str]:
+def clipped_views(views: tuple[RigCamera, ...], points: Points) -> list[str]:
     """Names of the groups in which a point [N, 3] falls outside a picture or behind a camera."""
     found: dict[str, Any] = {}
     for view in views:

@@ -19,11 +19,12 @@ import torch
 from torch import Tensor
 
 from mnvs.checkpoints.unet_settings import animatediff_settings, spatial_settings, svd_settings
-from mnvs.checkpoints.weights import CONFIG, WeightFile, find_folder, read_config
+from mnvs.checkpoints.weights import CONFIG, find_folder, open_weights, read_config
 from mnvs.networks.denoiser import VideoUNet
 from mnvs.networks.motion_unet import MNVSMotionUNet
 from mnvs.networks.unet import MNVSUNet
 from training_core.config import InputError
+from training_core.files.weight_file import WeightFile
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +120,7 @@ def load_unet(
     device = "cpu" if temporal is None else "meta"
     unet = unet_of_sources(zero123plus, temporal, kind, temporal_start, device)
     place = placement(unet)
-    state = _read(WeightFile(folder, variant), place.zero123plus, unet, dtype)
+    state = _read(open_weights(folder, variant), place.zero123plus, unet, dtype)
     if temporal is None:
         logger.warning("no temporal checkpoint given: the temporal layers start at random")
         random = {name: _cast(name, tensor, dtype) for name, tensor in unet.state_dict().items()}
@@ -127,7 +128,7 @@ def load_unet(
     else:
         # SVD's own spatial layers stay unused; a motion adapter holds nothing but motion modules.
         unused = place.zero123plus.values() if kind == "svd" else ()
-        file = WeightFile(find_folder(temporal), variant)
+        file = open_weights(find_folder(temporal), variant)
         state |= _read(file, place.temporal, unet, dtype, unused)
         state |= {name: torch.zeros(1) for name in place.ours_alone}
     unet.load_state_dict(state, strict=True, assign=True)
@@ -184,7 +185,7 @@ def load_saved_unet(
     """
     unet = saved_unet_on_meta(folder)
     same = {name: name for name in unet.state_dict()}
-    state = _read(WeightFile(find_folder(folder), variant), same, unet, dtype)
+    state = _read(open_weights(find_folder(folder), variant), same, unet, dtype)
     unet.load_state_dict(state, strict=True, assign=True)
     return unet.eval()
 
@@ -198,7 +199,8 @@ def _read(
 ) -> dict[str, Tensor]:
     """Our name -> tensor, of all `names` (theirs -> ours) of a file that fits."""
     shapes = {name: tensor.shape for name, tensor in unet.state_dict().items()}
-    file.require({theirs: shapes[ours] for theirs, ours in names.items()}, tolerated)
+    file.require({theirs: shapes[ours] for theirs, ours in names.items()})
+    file.refuse_others({*names, *tolerated})
     state = {ours: _cast(ours, file.read(theirs), dtype) for theirs, ours in names.items()}
     logger.info(
         "%s: placed %d tensors with %d parameters, left %d unused",

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mnvs.checkpoints.schedulers import load_scheduler
 from mnvs.checkpoints.unet_loading import new_unet, saved_unet_on_meta
-from mnvs.checkpoints.weights import checkpoint_folder, find_folder, is_hub_name, read_config
+from mnvs.checkpoints.weights import checkpoint_folder, find_folder, read_config
 from mnvs.data.dataset import DataConfig
 from mnvs.networks.conditioning import Conditioning
 from mnvs.networks.denoiser import Denoiser, VideoUNet
@@ -23,6 +23,7 @@ from mnvs.networks.motion_unet import MNVSMotionUNet
 from mnvs.training.config import ModelConfig, StepsConfig, ValidationConfig
 from mnvs.training.trainable import Trainable
 from training_core.config import ConfigError, InputError
+from training_core.files.weight_file import is_hub_name
 
 _GIB = 2.0**30
 _TOKENS, _LEVELS = 77, 1000

@@ -73,7 +73,7 @@ def test_points_of_the_scene_land_where_the_pictures_show_them(converted: Path) 
     for number in FRAMES:
         balls = in_source_units(posed(number))
         for split in ("train", "val", "test"):
-            views = read_views(converted / dataset_format.frame_folder(number), split)
+            views = read_views(converted / dataset_format.frame_name(number), split)
             for camera, image in zip(views.cameras, views.images, strict=True):
                 scaled = [
                     (tuple(to_world(np.array(c), info)), r / info["world_to_asset"]["scale"], rgb)

@@ -174,7 +174,7 @@ def test_a_folder_that_is_no_dataset_is_not_overwritten(tmp_path: Path) -> None:
 
 
 def test_a_stopped_crew_starts_nothing() -> None:
-    crew = WorkerPool()
-    crew.stop()
+    worker_pool = WorkerPool()
+    worker_pool.stop()
     with pytest.raises(Stopped):
-        crew.start(["true"])
+        worker_pool.start(["true"])

@@ -9,6 +9,8 @@ from types import ModuleType
 
 import pytest
 
+from blender_render.imaging import metrics
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -50,6 +52,21 @@ def test_versions_out_of_range_fail_and_other_versions_are_noted(
     assert states["pillow"] == ("ok", "13.0.0")
     assert states["omegaconf"] == ("FAIL", "not installed")
     assert states["lpips [metrics]"] == ("note", "not installed")
+
+
+def test_lpips_needs_the_weights_that_are_loaded(
+    doctor: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert doctor.LPIPS_BACKBONE == metrics.LPIPS_BACKBONE
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / "alexnet-owt-7be5be79.pth").touch()
+    states = {name: (state, text) for state, name, text in doctor.check_weights()}
+    assert states["lpips"][0] == "note" and metrics.LPIPS_BACKBONE in states["lpips"][1]
+    (folder / metrics.LPIPS_BACKBONE).touch()
+    assert ("ok", "lpips", "available") in list(doctor.check_weights())
 
 
 def test_missing_libraries_are_named_as_packages(

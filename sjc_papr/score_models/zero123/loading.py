@@ -10,6 +10,7 @@ Three layouts are read:
 
 import logging
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,9 @@ from torch import nn
 from sjc_papr.score_models.base import NoiseLevels
 from sjc_papr.score_models.zero123 import original
 from sjc_papr.score_models.zero123.config import Zero123Config
-from sjc_papr.score_models.zero123.files import WeightFile
 from sjc_papr.score_models.zero123.names import (
     IGNORED,
-    Source,
+    TensorLocation,
     projection_sources,
     unet_sources,
     vae_sources,
@@ -31,6 +31,7 @@ from sjc_papr.score_models.zero123.names import (
 )
 from training_core.config import ConfigError, InputError
 from training_core.files.json_files import read_json
+from training_core.files.weight_file import WeightFile, hub_snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +144,7 @@ def _find(path: str) -> Path:
         raise ConfigError("zero123.path: give the folder, file or hub name of the weights")
     found = Path(path).expanduser()
     if not found.exists():
-        found = _in_hub_cache(path)
+        found = hub_snapshot(path)
     if found.is_dir() and not (found / "unet").is_dir():
         checkpoints = sorted(found.glob("*.ckpt"))
         if len(checkpoints) == 1:
@@ -152,20 +153,6 @@ def _find(path: str) -> Path:
         there = f"several checkpoints ({names}): name one" if checkpoints else "no unet/, no .ckpt"
         raise InputError(f"{found}: {there}")
     return found
-
-
-def _in_hub_cache(name: str) -> Path:
-    repository, _, revision = name.partition("@")
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", repository):
-        raise InputError(f"{name}: no such file or folder")
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(repository, revision=revision or None, local_files_only=True))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{name}: neither here nor in the hub's cache; fetch it first: hf download {repository}"
-        ) from error
 
 
 def _from_folder(
@@ -182,14 +169,14 @@ def _from_folder(
         ("image_encoder", vision, dtype),
     ):
         file = _weights(folder / part, config.variant)
-        file.place(network, _same_names(network, file), kind, device)
-        file.refuse_rest(_NOT_WEIGHTS)
+        place(file, network, _same_names(network, file), kind, device)
+        file.refuse_unread(_NOT_WEIGHTS)
     name = next((n for n in _PROJECTIONS if (folder / n).is_dir()), None)
     if name is None:
         raise InputError(f"{folder}: neither {' nor '.join(_PROJECTIONS)} is there")
     file = _weights(folder / name, config.variant)
-    file.place(projection, projection_sources(_PROJECTIONS[name]), dtype, device)
-    file.refuse_rest(_NOT_WEIGHTS)
+    place(file, projection, projection_sources(_PROJECTIONS[name]), dtype, device)
+    file.refuse_unread(_NOT_WEIGHTS)
     return _finish(unet, vae, vision, projection, levels, device)
 
 
@@ -206,15 +193,15 @@ def _from_original(
     use_average = any(source.name in file.shapes for source in averaged.values())
     logger.info("%s: taking the %s UNet", path, "averaged" if use_average else "last")
     dtype = config.compute_dtype(device)
-    file.place(unet, averaged if use_average else plain, dtype, device)
+    place(file, unet, averaged if use_average else plain, dtype, device)
     levels_of_vae = len(settings["vae"]["block_out_channels"])
     sources = vae_sources(vae.state_dict(), levels_of_vae)
-    file.place(vae, sources, config.picture_dtype(), device)
-    file.place(vision, vision_sources(vision.state_dict()), dtype, device)
-    file.place(projection, projection_sources(), dtype, device)
+    place(file, vae, sources, config.picture_dtype(), device)
+    place(file, vision, vision_sources(vision.state_dict()), dtype, device)
+    place(file, projection, projection_sources(), dtype, device)
     # The UNet of the last step beside the average is the one thing left on purpose.
     spare = [re.escape(source.name) for source in plain.values()] if use_average else []
-    file.refuse_rest(re.compile("|".join((IGNORED.pattern, *(f"^{n}$" for n in spare)))))
+    file.refuse_unread(re.compile("|".join((IGNORED.pattern, *(f"^{n}$" for n in spare)))))
     return _finish(unet, vae, vision, projection, levels, device)
 
 
@@ -240,14 +227,44 @@ def _finish(
     return networks
 
 
-def _same_names(network: nn.Module, file: WeightFile) -> dict[str, Source]:
+def place(
+    file: WeightFile,
+    network: nn.Module,
+    sources: Mapping[str, TensorLocation],
+    dtype: torch.dtype,
+    device: torch.device,
+) -> None:
+    """Give every tensor of a network, built on the meta device, its values out of a file.
+
+    Args:
+        sources: where each tensor of its state dict is.
+
+    Raises:
+        InputError: tensors are missing or of another shape; the message names them.
+    """
+    tensors = network.state_dict()
+    file.require({sources[n].name: sources[n].stored_shape(t.shape) for n, t in tensors.items()})
+    # A copy, because a tensor from a file lies in that file, which may be written again; in
+    # plain order, because the order of values in memory decides how sums are rounded.
+    state = {
+        name: sources[name]
+        .take(file.read(sources[name].name))
+        .to(device, dtype, copy=True, memory_format=torch.contiguous_format)
+        for name in tensors
+    }
+    network.load_state_dict(state, strict=True, assign=True)
+
+
+def _same_names(network: nn.Module, file: WeightFile) -> dict[str, TensorLocation]:
     """Every tensor under its own name, or under that of an older diffusers."""
     sources = {}
     for name in network.state_dict():
         old = name
         for new, former in _OLD_ATTENTION.items():
             old = old.replace(f".attentions.0.{new}.", f".attentions.0.{former}.")
-        sources[name] = Source(old if name not in file.shapes and old in file.shapes else name)
+        sources[name] = TensorLocation(
+            old if name not in file.shapes and old in file.shapes else name
+        )
     return sources
 
 

@@ -64,8 +64,8 @@ IGNORED = re.compile(
 )
 
 
-class Source(NamedTuple):
-    """Where a tensor comes from.
+class TensorLocation(NamedTuple):
+    """Where a tensor of a network lies in a file.
 
     Attributes:
         name: in the file.
@@ -96,7 +96,7 @@ class Source(NamedTuple):
         return stored.T if self.transposed else stored
 
 
-def unet_sources(names: Iterable[str], layers: int, *, averaged: bool) -> dict[str, Source]:
+def unet_sources(names: Iterable[str], layers: int, *, averaged: bool) -> dict[str, TensorLocation]:
     """Where each tensor of a UNet2DConditionModel lies.
 
     Args:
@@ -110,7 +110,7 @@ def unet_sources(names: Iterable[str], layers: int, *, averaged: bool) -> dict[s
     for name in names:
         original = _unet_name(name, layers, attending)
         flat = f"{EMA}diffusion_model{original.replace('.', '')}"
-        sources[name] = Source(flat if averaged else UNET + original)
+        sources[name] = TensorLocation(flat if averaged else UNET + original)
     return sources
 
 
@@ -133,11 +133,11 @@ def _unet_name(name: str, layers: int, attending: set[str]) -> str:
     return f"{start}.{rest if kind == 'attentions' else _renamed(rest, _RESNET)}"
 
 
-def vae_sources(names: Iterable[str], levels: int) -> dict[str, Source]:
+def vae_sources(names: Iterable[str], levels: int) -> dict[str, TensorLocation]:
     """Where each tensor of an AutoencoderKL with that many levels lies."""
     matrix = re.compile(r"\.attentions\.\d+\.to_.*weight$")
     return {
-        name: Source(VAE + _vae_name(name, levels), kernel=bool(matrix.search(name)))
+        name: TensorLocation(VAE + _vae_name(name, levels), kernel=bool(matrix.search(name)))
         for name in names
     }
 
@@ -164,29 +164,29 @@ def _vae_name(name: str, levels: int) -> str:
     return f"{start}.{_renamed(rest, {'conv_shortcut': 'nin_shortcut'})}"
 
 
-def vision_sources(names: Iterable[str]) -> dict[str, Source]:
+def vision_sources(names: Iterable[str]) -> dict[str, TensorLocation]:
     """Where each tensor of a CLIPVisionModelWithProjection lies."""
     return {name: _vision_source(name) for name in names}
 
 
-def _vision_source(name: str) -> Source:
+def _vision_source(name: str) -> TensorLocation:
     if name == "visual_projection.weight":
-        return Source(f"{CLIP}visual.proj", transposed=True)
+        return TensorLocation(f"{CLIP}visual.proj", transposed=True)
     inner = name.removeprefix("vision_model.")
     if (end := _swap_start(inner, _VISION_ENDS)) is not None:
-        return Source(f"{CLIP}visual.{end}")
+        return TensorLocation(f"{CLIP}visual.{end}")
     match = re.fullmatch(r"encoder\.layers\.(\d+)\.(.+)", inner)
     if match is None:
         raise ValueError(f"{name}: no tensor of a CLIP vision encoder")
     block, rest = f"{CLIP}visual.transformer.resblocks.{match[1]}", match[2]
     if joint := re.fullmatch(r"self_attn\.([qkv])_proj\.(weight|bias)", rest):
-        return Source(f"{block}.attn.in_proj_{joint[2]}", "qkv".index(joint[1]))
-    return Source(f"{block}.{_renamed(rest, _VISION_LAYER)}")
+        return TensorLocation(f"{block}.attn.in_proj_{joint[2]}", "qkv".index(joint[1]))
+    return TensorLocation(f"{block}.{_renamed(rest, _VISION_LAYER)}")
 
 
-def projection_sources(prefix: str = PROJECTION) -> dict[str, Source]:
+def projection_sources(prefix: str = PROJECTION) -> dict[str, TensorLocation]:
     """Where the weight and bias of the projection of embedding and camera lie."""
-    return {name: Source(prefix + name) for name in ("weight", "bias")}
+    return {name: TensorLocation(prefix + name) for name in ("weight", "bias")}
 
 
 _PLACE = re.compile(

@@ -16,9 +16,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from sjc_papr.score_models.base import NoiseLevels
-from sjc_papr.score_models.zero123.files import WeightFile
 from sjc_papr.score_models.zero123.names import CLIP
 from training_core.config import InputError
+from training_core.files.weight_file import WeightFile
 
 PUBLISHED: dict[str, Any] = {
     "linear_start": 0.00085,

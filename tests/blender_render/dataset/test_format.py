@@ -12,7 +12,7 @@ from ball_scene import pack, ring_of_cameras, write_dataset
 
 from blender_render.dataset import format as fmt
 from blender_render.dataset.archive import ZipTree, open_tree
-from blender_render.dataset.readers import read_dataset_info, read_split
+from blender_render.dataset.readers import read_dataset_info, read_transforms
 from blender_render.geometry.cameras import Camera
 from blender_render.imaging.depth import decode_depth, depth_scale_for, encode_depth
 from blender_render.imaging.images import decode_rgba, encode_png
@@ -27,7 +27,7 @@ def test_transforms_round_trip(tmp_path: Path) -> None:
     depths = [f"{n}_depth.png" for n in names]
     fmt.write_transforms(tmp_path, "train", cameras, names, depths, 0.25)
     with open_tree(tmp_path) as tree:
-        meta, frames = read_split(tree, "train")
+        meta, frames = read_transforms(tree, "train")
     assert meta["depth_scale"] == 0.25
     assert [f["file_path"] for f in frames] == [f"./{n}" for n in names]
     assert [f["depth_path"] for f in frames] == [f"./{n}" for n in depths]
@@ -99,7 +99,7 @@ def test_config_hash_sees_values_not_order() -> None:
 
 
 def test_frame_names() -> None:
-    assert [fmt.frame_folder(n) for n in (0, 25, 1234)] == ["frame_000", "frame_025", "frame_1234"]
+    assert [fmt.frame_name(n) for n in (0, 25, 1234)] == ["frame_000", "frame_025", "frame_1234"]
     assert fmt.frame_number("frame_1234") == 1234
     assert fmt.frame_number("frame_") is None
     assert fmt.frame_number("depth_frame_000") is None

@@ -100,7 +100,7 @@ def write_frame(
 def write_dataset(folder: Path, frames: int = 2, change: Change = lambda camera: camera) -> Path:
     """A complete multi-view dataset of moving balls."""
     for time in range(frames):
-        write_frame(folder / fmt.frame_folder(time), posed(time), change=change)
+        write_frame(folder / fmt.frame_name(time), posed(time), change=change)
     fmt.write_dataset_info(
         folder,
         {

@@ -11,7 +11,7 @@ from blender_render.rendering.rigs import (
     fibonacci_band,
     fitting_distance,
     outermost,
-    views_of,
+    rig_cameras,
 )
 
 
@@ -27,21 +27,21 @@ def box_points(seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("rig", [{}, {"kind": "sixview"}, {"kind": "sixview", "version": "v1.2"}])
 def test_fitting_distance_is_the_nearest_that_clips_nothing(rig: dict[str, str]) -> None:
     points, asked = box_points(), config(**rig)
-    distance = fitting_distance(views_of(asked, 1.0), points, margin=1.0)
-    assert clipped_views(views_of(asked, distance * 1.0001), points) == []
-    assert clipped_views(views_of(asked, distance * 0.999), points) != []
+    distance = fitting_distance(rig_cameras(asked, 1.0), points, margin=1.0)
+    assert clipped_views(rig_cameras(asked, distance * 1.0001), points) == []
+    assert clipped_views(rig_cameras(asked, distance * 0.999), points) != []
 
 
 def test_margin_is_the_share_of_the_picture_left_free() -> None:
     points, asked = box_points(), config()
-    views = views_of(asked, fitting_distance(views_of(asked, 1.0), points, margin=1.25))
+    views = rig_cameras(asked, fitting_distance(rig_cameras(asked, 1.0), points, margin=1.25))
     centre = asked.rig.resolution / 2
     reach = max(np.abs(v.camera.project(points)[0] - centre).max() for v in views)
     assert reach / centre == pytest.approx(1 / 1.25)
 
 
 def test_outermost_points_are_enough_to_fit_a_camera() -> None:
-    points, views = box_points(1), views_of(config(), 1.0)
+    points, views = box_points(1), rig_cameras(config(), 1.0)
     few = outermost(points)
     assert len(few) <= 256
     exact = fitting_distance(views, points, 1.0)
@@ -49,7 +49,7 @@ def test_outermost_points_are_enough_to_fit_a_camera() -> None:
 
 
 def test_splits_have_their_counts_and_differ() -> None:
-    views = views_of(config(train=20, val=3, test=5), 2.0)
+    views = rig_cameras(config(train=20, val=3, test=5), 2.0)
     counts = {split: sum(v.group == split for v in views) for split in ("train", "val", "test")}
     assert counts == {"train": 20, "val": 3, "test": 5}
     places = np.stack([v.camera.position for v in views])
@@ -71,7 +71,7 @@ def test_whole_band_is_the_whole_sphere() -> None:
 
 
 def test_sixview_angles_follow_the_rig() -> None:
-    views = views_of(config("sixview", version="v1.2"), 3.0)
+    views = rig_cameras(config("sixview", version="v1.2"), 3.0)
     assert [v.group for v in views] == ["input", *(f"view_{i}" for i in range(6))]
     first = views[1].camera.position / 3.0
     assert math.degrees(math.asin(first[2])) == pytest.approx(20)

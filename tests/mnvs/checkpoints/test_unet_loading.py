@@ -127,7 +127,7 @@ def test_half_precision_variants_and_the_hubs_cache(
         assert torch.equal(tensor, expected)
     with pytest.raises(InputError, match=r"model\.safetensors: missing; there is .*\.fp16\."):
         load_unet(*sources)
-    with pytest.raises(InputError, match=r"someone/else: neither a folder nor .* hf download"):
+    with pytest.raises(InputError, match=r"someone/else: neither here nor .* hf download"):
         load_unet("someone/else", None)
     with pytest.raises(InputError, match="no such folder"):
         load_unet(tmp_path / "nothing", None)

@@ -7,13 +7,13 @@ import torch
 from safetensors.torch import save_file
 
 from mnvs.checkpoints.weights import (
-    WeightFile,
     checkpoint_folder,
     find_folder,
-    is_hub_name,
+    open_weights,
     variant_in,
 )
 from training_core.config import InputError
+from training_core.files.weight_file import is_hub_name
 
 NAME = "diffusion_pytorch_model"
 
@@ -25,11 +25,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_names_shapes_and_tensors(folder: Path) -> None:
-    file = WeightFile(folder)
+    file = open_weights(folder)
     assert file.shapes == {"a": (2, 3), "b": (4,)}
     assert torch.equal(file.read("b"), torch.ones(4))
     file.require({"a": torch.Size([2, 3]), "b": torch.Size([4])})
-    file.require({"a": torch.Size([2, 3])}, tolerated=["b", "not there"])
+    file.refuse_others(["a", "b", "not there"])
 
 
 @pytest.mark.parametrize(
@@ -42,29 +42,31 @@ def test_names_shapes_and_tensors(folder: Path) -> None:
     ],
 )
 def test_other_tensors_are_refused(folder: Path, wanted: dict[str, list], message: str) -> None:
+    file = open_weights(folder)
     with pytest.raises(InputError, match=message):
-        WeightFile(folder).require({n: torch.Size(shape) for n, shape in wanted.items()})
+        file.require(wanted)
+        file.refuse_others(wanted)
 
 
 def test_a_variant_is_used_where_there_is_one(folder: Path) -> None:
     assert variant_in(folder, "fp16") is None and variant_in(folder, None) is None
     save_file({"half": torch.zeros(1)}, folder / f"{NAME}.fp16.safetensors")
     assert variant_in(folder, "fp16") == "fp16"
-    assert list(WeightFile(folder, "fp16").shapes) == ["half"]
-    assert list(WeightFile(folder, "bf16").shapes) == ["a", "b"]
+    assert list(open_weights(folder, "fp16").shapes) == ["half"]
+    assert list(open_weights(folder, "bf16").shapes) == ["a", "b"]
 
 
 def test_missing_and_damaged_files_say_what_is_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"missing$"):
-        WeightFile(tmp_path)
+        open_weights(tmp_path)
     (tmp_path / f"{NAME}.bin").touch()
     with pytest.raises(InputError, match="only pickled weights"):
-        WeightFile(tmp_path)
+        open_weights(tmp_path)
     (tmp_path / f"{NAME}.fp16.safetensors").touch()
     with pytest.raises(InputError, match=f"there is {NAME}.fp16.safetensors"):
-        WeightFile(tmp_path)
+        open_weights(tmp_path)
     with pytest.raises(InputError, match="not a readable safetensors file"):
-        WeightFile(tmp_path, "fp16")
+        open_weights(tmp_path, "fp16")
 
 
 def test_the_folder_of_a_network(tmp_path: Path) -> None:

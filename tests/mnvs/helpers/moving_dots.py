@@ -49,7 +49,7 @@ def write_multiview(folder: Path, frames: int = 2, size: int = 32) -> Path:
     """A complete multi-view dataset of dots: 3 train, 1 val and 2 test views a frame."""
     cameras = multiview_cameras(6, 2.5, 0.8, (size, size), seed=1)
     for frame in range(frames):
-        inside = folder / fmt.frame_folder(frame)
+        inside = folder / fmt.frame_name(frame)
         for split, chosen in (("train", cameras[:3]), ("val", cameras[3:4]), ("test", cameras[4:])):
             (inside / split).mkdir(parents=True)
             names = [f"{split}/{fmt.picture_name(i)}" for i in range(len(chosen))]

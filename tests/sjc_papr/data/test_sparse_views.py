@@ -60,7 +60,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two frame folders of one dataset; for reading only."""
     root = tmp_path_factory.mktemp("sparse") / "sphere"
     for time in range(2):
-        write_frame(root / fmt.frame_folder(time), (0.0, 0.0, 0.1 * time))
+        write_frame(root / fmt.frame_name(time), (0.0, 0.0, 0.1 * time))
     info = {"frames": TIMES, "resolution": [20, 16], "world_to_asset": WORLD}
     fmt.write_dataset_info(root, info)
     fmt.mark_complete(root, "sphere")
@@ -78,7 +78,7 @@ def test_six_views_are_the_pictures_and_cameras_of_the_rig(
     sixview: Path, dataset: Path, frame: int
 ) -> None:
     version = json.loads((sixview / fmt.SAMPLE_FILE).read_text())["rig"]
-    data = DataConfig(path=str(dataset / fmt.frame_folder(frame)))
+    data = DataConfig(path=str(dataset / fmt.frame_name(frame)))
     views = sparse_views(SparseConfig("sixview", sixview=str(sixview), frame=frame), data)
     expected = sixview_cameras(SIXVIEW_RIGS[version], SIDE)
     assert len(views) == 6 and len(set(views.names)) == 6 and views.depth is None

@@ -15,7 +15,7 @@ from sjc_papr.score_models.base import NoiseLevels
 from sjc_papr.score_models.zero123.loading import Zero123Networks
 from sjc_papr.score_models.zero123.names import (
     PROJECTION,
-    Source,
+    TensorLocation,
     unet_sources,
     vae_sources,
     vision_sources,
@@ -169,8 +169,8 @@ def original_state(networks: Zero123Networks, *, averaged: bool) -> dict[str, Te
     return {name: tensor.contiguous() for name, tensor in state.items()}
 
 
-def stored(tensors: Mapping[str, Tensor], sources: Mapping[str, Source]) -> dict[str, Tensor]:
-    """The inverse of ``Source.take``: tensors as they lie in an original checkpoint."""
+def stored(tensors: Mapping[str, Tensor], sources: Mapping[str, TensorLocation]) -> dict[str, Tensor]:
+    """The inverse of ``TensorLocation.take``: tensors as they lie in an original checkpoint."""
     state: dict[str, Tensor] = {}
     for name, source in sources.items():
         tensor = tensors[name]

@@ -22,7 +22,6 @@ from tiny_zero123 import LAYOUTS, original_state, tiny_networks, write, write_or
 from sjc_papr.score_models.base import NoiseLevels
 from sjc_papr.score_models.zero123 import original as zero123_original
 from sjc_papr.score_models.zero123.config import Zero123Config
-from sjc_papr.score_models.zero123.files import WeightFile
 from sjc_papr.score_models.zero123.loading import (
     Zero123Networks,
     _classes,
@@ -31,6 +30,7 @@ from sjc_papr.score_models.zero123.loading import (
 )
 from sjc_papr.score_models.zero123.names import IGNORED, unet_sources, vae_sources, vision_sources
 from training_core.config import ConfigError, InputError
+from training_core.files.weight_file import WeightFile
 
 CPU = torch.device("cpu")
 

@@ -1,0 +1,101 @@
+"""State dicts out of files that torch.save wrote, without running any code of the file.
+
+Original checkpoints are pickles of a whole training state. The reader here knows how to rebuild
+tensors and nothing else: whatever other object a file holds becomes an empty shell.
+"""
+
+import io
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from training_core.config import InputError
+
+SHOWN = 6  # names in one message; the first ones tell what is wrong
+_UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError)
+_REBUILDERS = frozenset(
+    {
+        ("collections", "OrderedDict"),
+        ("torch._utils", "_rebuild_tensor_v2"),
+        ("torch._utils", "_rebuild_parameter"),
+        ("torch", "Size"),
+        *(("torch", f"{kind}Storage") for kind in ("Float", "Half", "BFloat16", "Double")),
+        *(("torch", f"{kind}Storage") for kind in ("Long", "Int", "Short", "Byte", "Bool")),
+    }
+)
+
+
+class _Shell:
+    """Stands for any object that is not a tensor; takes everything, does nothing."""
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> "_Shell":
+        return super().__new__(cls)
+
+    def __init__(self, *_args: Any, **_kwargs: Any) -> None: ...
+
+    def __setstate__(self, _state: Any) -> None: ...
+
+    def __setitem__(self, _key: Any, _value: Any) -> None: ...
+
+    def append(self, _item: Any) -> None: ...
+
+    def extend(self, _items: Any) -> None: ...
+
+
+class _TensorUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        return super().find_class(module, name) if (module, name) in _REBUILDERS else _Shell
+
+
+def _load_tensors_only(file: Any, **options: Any) -> Any:
+    return _TensorUnpickler(file, **options).load()
+
+
+# What torch.load asks of a pickle module.
+_TENSORS_ONLY = SimpleNamespace(
+    __name__="tensors_only",
+    Unpickler=_TensorUnpickler,
+    load=_load_tensors_only,
+    loads=lambda data, **options: _load_tensors_only(io.BytesIO(data), **options),
+    UnpicklingError=pickle.UnpicklingError,
+)
+
+
+def read_pickled(path: Path) -> dict[str, Tensor]:
+    """State dict of a file written by torch.save, bare or within a Lightning checkpoint.
+
+    Raises:
+        InputError: the file is damaged, or holds something else.
+    """
+    try:
+        with path.open("rb") as file:
+            zipped = file.read(2) == b"PK"
+        # Mapped where the format allows: 15 GB of training state need not be read for 5 GB.
+        saved = torch.load(
+            path,
+            map_location="cpu",
+            pickle_module=_TENSORS_ONLY,
+            weights_only=False,
+            mmap=zipped,
+        )
+    except _UNREADABLE as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"{path}: not a readable checkpoint: {reason}") from error
+    state = saved.get("state_dict", saved) if isinstance(saved, dict | OrderedDict) else {}
+    if not isinstance(state, dict) or not state:
+        raise InputError(f"{path}: holds no state dict")
+    others = [str(name) for name, value in state.items() if not isinstance(value, Tensor)]
+    if others:
+        raise InputError(f"{path}: entries that are no tensors: {listed(others)}")
+    return cast(dict[str, Tensor], state)
+
+
+def listed(names: list[str], separator: str = ", ") -> str:
+    """The first few of the names, and how many more there are."""
+    rest = f"{separator}and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return separator.join(names[:SHOWN]) + rest
