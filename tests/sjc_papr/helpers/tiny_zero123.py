@@ -169,7 +169,9 @@ def original_state(networks: Zero123Networks, *, averaged: bool) -> dict[str, Te
     return {name: tensor.contiguous() for name, tensor in state.items()}
 
 
-def stored(tensors: Mapping[str, Tensor], sources: Mapping[str, TensorLocation]) -> dict[str, Tensor]:
+def stored(
+    tensors: Mapping[str, Tensor], sources: Mapping[str, TensorLocation]
+) -> dict[str, Tensor]:
     """The inverse of ``TensorLocation.take``: tensors as they lie in an original checkpoint."""
     state: dict[str, Tensor] = {}
     for name, source in sources.items():
