@@ -1,9 +1,9 @@
-"""Where the camera stands in each picture of a video.
+"""Where the camera stands in each image of a video.
 
 Conventions (blender_render.geometry.cameras): world right-handed with +Z up, object centred at the
 origin with longest side 1; azimuth 0 is the input view (the camera at −Y), grows counter-clockwise
 seen from above; elevation is positive above the object. Every path looks at the origin and, except
-`fixed`, closes on itself: the picture after the last one would be the first, so that a looping
+`fixed`, closes on itself: the image after the last one would be the first, so that a looping
 video does not stutter.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from blender_render.geometry.cameras import Camera, look_at, spherical
 from training_core.config import option
 
-# Straight above the object the picture would spin on its own axis: there is no "up" to keep.
+# Straight above the object the image would spin on its own axis: there is no "up" to keep.
 STEEPEST_DEG = 89.0
 
 

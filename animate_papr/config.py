@@ -1,4 +1,4 @@
-"""Everything an animation run can be told."""
+"""The options of an animation run."""
 
 from dataclasses import dataclass
 

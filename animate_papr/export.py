@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class ColoursConfig:
-    """Where the points' colours come from: pictures that the model renders from all around."""
+    """Where the points' colours come from: images that the model renders from all around."""
 
     views: int = option(14, "pictures, evenly spread over the sphere")
     width: int = option(0, "width of these pictures; 0 = as in the dataset")
@@ -61,7 +61,9 @@ class ExportConfig:
     output: str = option("", "folder to write to; empty = export/ in the run folder")
     normalised: bool = option(False, "keep PLY files in the dataset's world, longest side 1")
     device: str = option("auto", "auto, cpu or cuda", ("auto", "cpu", "cuda"))
-    precision: str = option("auto", "see sjc_papr.train", ("auto", "float32", "bfloat16"))
+    precision: str = option(
+        "auto", "auto = bfloat16 where the hardware has it", ("auto", "float32", "bfloat16")
+    )
     colours: ColoursConfig = section(ColoursConfig, "colours of the points")
 
 
@@ -216,11 +218,11 @@ def plan(config: ExportConfig) -> str:
     world_to_asset(sequence.dataset_info)
     lens = PathConfig(width=config.colours.width, height=config.colours.height)
     path = completed_path(lens, Path(config.run))
-    pictures = config.colours.views * (len(sequence.frames) if config.colours.every_frame else 1)
+    images = config.colours.views * (len(sequence.frames) if config.colours.every_frame else 1)
     output = config.output or Path(config.run) / "export"
     return (
         f"write {len(sequence.frames)} point clouds to {output}\n"
-        f"render {pictures} pictures of {path.width}x{path.height} for their colours"
+        f"render {images} pictures of {path.width}x{path.height} for their colours"
     )
 
 

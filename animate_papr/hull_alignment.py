@@ -1,6 +1,6 @@
-"""Bring a point cloud near the next frame's shape before any picture is rendered.
+"""Bring a point cloud near the next frame's shape before any image is rendered.
 
-Gradients of a rendered picture only reach points that rays already meet. A limb that has moved
+Gradients of a rendered image only reach points that rays already meet. A limb that has moved
 farther than its own width since the frame before gets none, and its points are scattered instead of
 moved. The masks say where the object is now: points are drawn to the surface of the new visual
 hull and the hull's surface draws points, while neighbours keep moving together, stiffly at first.
@@ -30,13 +30,13 @@ def align_to_hull(before: Tensor, views: Views, config: AlignConfig, seed: int) 
 
     Args:
         before: positions in the frame before, [P, 3].
-        views: training pictures of this frame.
+        views: training images of this frame.
 
     Returns:
         Positions [P, 3], on the device of ``before``. A pure function of its arguments.
 
     Raises:
-        InputError: the pictures of this frame have no visual hull.
+        InputError: the images of this frame have no visual hull.
     """
     if config.steps == 0:
         return before.clone()

@@ -5,8 +5,8 @@ from torch import Tensor
 
 from animate_papr.config import MotionConfig
 from sjc_papr.networks.model import Papr
+from sjc_papr.networks.neighbours import nearest_neighbours
 from sjc_papr.networks.point_cloud import gather_rows
-from sjc_papr.training.densification import nearest_neighbours
 from sjc_papr.training.trainer import ModelTerm
 
 

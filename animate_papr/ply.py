@@ -1,4 +1,7 @@
-"""Point clouds as PLY: binary little endian, xyz as float32, rgb as uint8."""
+"""Point clouds as PLY: binary little endian, xyz as float32, rgb as uint8.
+
+Written here because plyfile is under the GPL and trimesh is a large dependency for one format.
+"""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Colours of points that have features instead: what pictures show where a point is in front."""
+"""Colours of points that have features instead: what images show where a point is in front."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ _OPAQUE = 0.5  # below this alpha a pixel shows more background than surface
 def point_colours(
     positions: Tensor,
     influence: Tensor,
-    pictures: Tensor,
+    images: Tensor,
     alpha: Tensor,
     depth: Tensor,
     cameras: Sequence[Camera],
@@ -26,31 +26,31 @@ def point_colours(
 
     A point belongs to the surface of a view where its planar depth lies within `tolerance` of the
     depth seen at its pixel. The background's share is taken out of soft pixels, and a view counts
-    by its alpha there. Points without influence (at or below 0) colour no picture and get none.
+    by its alpha there. Points without influence (at or below 0) colour no image and get none.
 
     Args:
         positions: [P, 3] world units. influence: [P].
-        pictures: [V, H, W, 3] in [0, 1], composited over `background` (a number or [3]).
+        images: [V, H, W, 3] in [0, 1], composited over `background` (a number or [3]).
         alpha: [V, H, W] in [0, 1]. depth: [V, H, W] planar, world units.
-        cameras: V cameras with pictures of H x W. tolerance: world units.
+        cameras: V cameras with images of H x W. tolerance: world units.
 
     Returns:
         rgb [P, 3] in [0, 1], grey (0.5) where no view saw the point; seen [P], the summed alpha of
         the views that did.
     """
-    count, height, width, _ = pictures.shape
+    count, height, width, _ = images.shape
     if len(cameras) != count or any((c.height, c.width) != (height, width) for c in cameras):
         raise ValueError(f"{count} pictures of {width}x{height} need as many cameras of that size")
     total = positions.new_zeros(len(positions), 3)
     seen = positions.new_zeros(len(positions))
-    for picture, opacity, surface, camera in zip(pictures, alpha, depth, cameras, strict=True):
+    for image, opacity, surface, camera in zip(images, alpha, depth, cameras, strict=True):
         column, row, own_depth = _pixels_of(positions, camera)
         inside = (own_depth > 0) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
         column, row = column.clamp(0, width - 1), row.clamp(0, height - 1)
         here = opacity[row, column]
         near = (own_depth - surface[row, column]).abs() <= tolerance
         weight = here * (inside & near & (here >= _OPAQUE) & (influence > 0))
-        clean = (picture[row, column] - (1 - here[:, None]) * background) / here[:, None].clamp(
+        clean = (image[row, column] - (1 - here[:, None]) * background) / here[:, None].clamp(
             min=_OPAQUE
         )
         total += weight[:, None] * clean.clamp(0, 1)
@@ -60,7 +60,7 @@ def point_colours(
 
 
 def _pixels_of(positions: Tensor, camera: Camera) -> tuple[Tensor, Tensor, Tensor]:
-    """Column [P], row [P] (may lie outside the picture) and planar depth [P] of points [P, 3]."""
+    """Column [P], row [P] (may lie outside the image) and planar depth [P] of points [P, 3]."""
     pixels, depth = camera.project(positions.detach().cpu().double().numpy())
     # Points behind the camera have pixels that mean nothing and may not fit an integer.
     xy = torch.from_numpy(pixels).nan_to_num(-1.0).clamp(-1, 2**24).floor().long()

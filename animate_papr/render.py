@@ -45,7 +45,9 @@ class RenderConfig:
         "", ".mp4 or .gif file, or a folder for PNG; empty = videos/KIND.mp4 in the run"
     )
     device: str = option("auto", "auto, cpu or cuda", ("auto", "cpu", "cuda"))
-    precision: str = option("auto", "see sjc_papr.train", ("auto", "float32", "bfloat16"))
+    precision: str = option(
+        "auto", "auto = bfloat16 where the hardware has it", ("auto", "float32", "bfloat16")
+    )
     max_rays: int = option(16384, "rays attended to at once; bounds the memory")
 
     def validate(self) -> None:
@@ -71,7 +73,7 @@ def frame_indices(wanted: Items[str], names: Items[str]) -> list[int]:
     return indices
 
 
-def moments(indices: Items[int], between: int) -> list[float]:
+def frame_times(indices: Items[int], between: int) -> list[float]:
     """Playing order as positions among the frames: 1.5 lies half way from frame 1 to frame 2."""
     times = [float(indices[0])]
     for start, end in itertools.pairwise(indices):
@@ -80,10 +82,10 @@ def moments(indices: Items[int], between: int) -> list[float]:
 
 
 def shots(path: PathConfig, times: Items[float]) -> list[tuple[Camera, float]]:
-    """A camera and a moment for every picture.
+    """A camera and a moment for every image.
 
     A turntable shows the first moment from `path.views` sides. Every other path plays the moments
-    once, or, where `path.views` is given, in a circle until it has that many pictures.
+    once, or, where `path.views` is given, in a circle until it has that many images.
     """
     if path.kind == "turntable":
         cameras = path_cameras(path, path.views or TURNTABLE_VIEWS)
@@ -101,8 +103,8 @@ def render_shots(
     precision: str = "auto",
     max_rays: int = 16384,
 ) -> np.ndarray:
-    """Pictures [N, H, W, 3] float32 in [0, 1] over the sequence's background."""
-    pictures = []
+    """Images [N, H, W, 3] float32 in [0, 1] over the sequence's background."""
+    images = []
     model, moment = None, None
     counts = set()
     with progress_bar(len(shots), description="rendering", unit="picture") as bar:
@@ -117,32 +119,32 @@ def render_shots(
                 precision=precision,
                 max_rays=max_rays,
             )
-            pictures.append(output.rgb[0].clamp(0, 1).float().cpu().numpy())
+            images.append(output.rgb[0].clamp(0, 1).float().cpu().numpy())
             bar.update()
     if len(counts) > 1 and any(time % 1 for _, time in shots):
         logger.warning(
             "the number of points changes between frames: there the nearer frame is shown"
         )
-    return np.stack(pictures)
+    return np.stack(images)
 
 
 def prepare(config: RenderConfig) -> tuple[Sequence, list[tuple[Camera, float]], Path]:
-    """The sequence, the pictures to make, and where they go; checks all inputs."""
+    """The sequence, the images to make, and where they go; checks all inputs."""
     run = Path(config.run)
     sequence = load_sequence(run)
-    times = moments(frame_indices(config.frames, sequence.frames), config.between)
+    times = frame_times(frame_indices(config.frames, sequence.frames), config.between)
     path = completed_path(config.path, run)
     output = Path(config.output or run / "videos" / f"{path.kind}.mp4")
     return sequence, shots(path, times), output
 
 
 def make_video(config: RenderConfig) -> None:
-    """Render and write the video or the pictures."""
+    """Render and write the video or the images."""
     prepare_cpu()
-    sequence, pictures_wanted, output = prepare(config)
-    pictures = render_shots(
+    sequence, images_wanted, output = prepare(config)
+    images = render_shots(
         sequence,
-        pictures_wanted,
+        images_wanted,
         device=pick_device(config.device),
         precision=config.precision,
         max_rays=config.max_rays,
@@ -150,14 +152,14 @@ def make_video(config: RenderConfig) -> None:
     suffix = output.suffix.lower()
     if suffix == ".mp4":
         background = np.broadcast_to(np.asarray(sequence.background, np.float32), 3).tolist()
-        write_video(output, pictures, config.fps, background=background)
+        write_video(output, images, config.fps, background=background)
     elif suffix == ".gif":
-        write_gif(output, pictures, config.fps)
+        write_gif(output, images, config.fps)
     else:
         output.mkdir(parents=True, exist_ok=True)
-        for index, picture in enumerate(pictures):
-            write_png(output / f"{index:04d}.png", picture)
-    logger.info("wrote %d pictures to %s", len(pictures), output)
+        for index, image in enumerate(images):
+            write_png(output / f"{index:04d}.png", image)
+    logger.info("wrote %d pictures to %s", len(images), output)
 
 
 def plan(config: RenderConfig) -> str:

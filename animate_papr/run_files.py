@@ -27,7 +27,7 @@ class UsualView(NamedTuple):
     height: int
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
+def read_json_or_none(path: Path) -> dict[str, Any] | None:
     """The object in a JSON file, None where the file is absent or broken."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -53,7 +53,7 @@ def dataset_of(run: Path) -> Path | None:
     data = run_config(run).get("data")
     candidates = [
         run / "dataset",
-        (read_json(run / "metrics.json") or {}).get("dataset"),
+        (read_json_or_none(run / "metrics.json") or {}).get("dataset"),
         data.get("path") if isinstance(data, dict) else data,
     ]
     paths = [Path(c) for c in candidates if c]
@@ -61,7 +61,7 @@ def dataset_of(run: Path) -> Path | None:
 
 
 def usual_view(run: Path) -> UsualView:
-    """Median distance, field of view and trained picture size of the first frame's cameras.
+    """Median distance, field of view and trained image size of the first frame's cameras.
 
     Raises InputError where the dataset is gone or unreadable.
     """
@@ -73,9 +73,9 @@ def usual_view(run: Path) -> UsualView:
         meta, frames = read_transforms(tree, "test")
         where = tree.label("transforms_test.json")
         size = None
-        if "w" not in meta or "h" not in meta:  # NeRF-synthetic: the pictures say it
-            with Image.open(io.BytesIO(tree.read_bytes(picture_file(frames[0])))) as picture:
-                size = picture.size
+        if "w" not in meta or "h" not in meta:  # NeRF-synthetic: the images say it
+            with Image.open(io.BytesIO(tree.read_bytes(picture_file(frames[0])))) as image:
+                size = image.size
         cameras = [camera_from_dict({**meta, **frame}, size, where) for frame in frames]
     return UsualView(
         radius=float(np.median([np.linalg.norm(c.position) for c in cameras])),

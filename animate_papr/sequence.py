@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from animate_papr.config import AnimateConfig
-from animate_papr.run_files import dataset_of, read_json
+from animate_papr.run_files import dataset_of, read_json_or_none
 from blender_render.dataset.readers import read_dataset_info
 from sjc_papr.networks.model import Papr
 from sjc_papr.training.checkpoints import model_from
@@ -19,14 +19,14 @@ from training_core.config import InputError, load_config
 logger = logging.getLogger(__name__)
 
 
-def frame_folder(run: Path, frame: str) -> Path:
+def frame_run_dir(run: Path, frame: str) -> Path:
     """Where a run keeps one frame; a dataset that is a single folder has the frame name ""."""
     return run / "frames" / (frame or "frame")
 
 
 def frame_is_done(run: Path, frame: str) -> bool:
     """Whether a frame was trained and evaluated to the end."""
-    return read_json(frame_folder(run, frame) / "metrics.json") is not None
+    return read_json_or_none(frame_run_dir(run, frame) / "metrics.json") is not None
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def _blend(first: Papr, second: Papr, share: float) -> Papr:
 
 
 def _load_frame(run: Path, config: AnimateConfig, frame: str) -> Papr:
-    folder = frame_folder(run, frame)
+    folder = frame_run_dir(run, frame)
     saved = CheckpointStore(folder / "checkpoints").load()
     if saved is None:
         raise InputError(f"{folder}: no checkpoint")
@@ -94,7 +94,7 @@ def load_sequence(run: Path) -> Sequence:
     if not (run / "config.yaml").is_file():
         raise InputError(f"{run}: no config.yaml: not a run folder")
     config = load_config(AnimateConfig, run / "config.yaml", [])
-    listed = read_json(run / "frames.json")
+    listed = read_json_or_none(run / "frames.json")
     if listed is None:
         raise InputError(f"{run}: no frames.json: training has not begun")
     frames = [frame for frame in listed["frames"] if frame_is_done(run, frame)]

@@ -18,8 +18,8 @@ from typing import Any
 from animate_papr.config import AnimateConfig, NextFrameConfig
 from animate_papr.hull_alignment import align_to_hull
 from animate_papr.motion_losses import motion_terms
-from animate_papr.run_files import read_json
-from animate_papr.sequence import frame_folder, frame_is_done
+from animate_papr.run_files import read_json_or_none
+from animate_papr.sequence import frame_is_done, frame_run_dir
 from blender_render.dataset.readers import Views, list_frames
 from sjc_papr.data.loading import load_views
 from sjc_papr.evaluation.validation import ViewValidation
@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FrameTask:
-    """One frame of the loop: its place in time, its folder and its pictures."""
+    """One frame of the loop: its place in time, its folder and its images."""
 
     index: int
     name: str
@@ -60,7 +60,7 @@ class FrameTask:
 
     @staticmethod
     def read(config: AnimateConfig, index: int, name: str, run: RunFolder) -> "FrameTask":
-        """Read a frame's pictures; the validation split only where validation is asked for."""
+        """Read a frame's images; the validation split only where validation is asked for."""
         splits = ["train", "test"] + ["val"] * (config.log.validate_every > 0)
         folder = Path(config.data.path) / name
         views = {split: load_views(config.data, folder, split) for split in splits}
@@ -148,7 +148,7 @@ def train_frame(
         task.test,
         background=config.data.background,
         precision=config.precision,
-        pictures=task.run.images,
+        images=task.run.images,
         description=f"{task.name} held-out",
     )
     cloud = {name: rows.cpu() for name, rows in model.points.rows()._asdict().items()}
@@ -183,7 +183,7 @@ def run(config: AnimateConfig) -> None:
     before: Path | None = None
     with StopSignals() as stop:
         for index, name in enumerate(names):
-            path = frame_folder(folder.path, name)
+            path = frame_run_dir(folder.path, name)
             if not frame_is_done(folder.path, name):
                 part = folder.sub(os.fspath(path.relative_to(folder.path)))
                 task = FrameTask.read(config, index, name, part)
@@ -203,7 +203,9 @@ def run(config: AnimateConfig) -> None:
 
 def summarise(folder: RunFolder, names: Sequence[str], dataset: Path) -> dict[str, Any]:
     """Figures of all frames and their mean and least PSNR."""
-    frames = [read_json(frame_folder(folder.path, name) / "metrics.json") or {} for name in names]
+    frames = [
+        read_json_or_none(frame_run_dir(folder.path, name) / "metrics.json") or {} for name in names
+    ]
     quality = [frame["psnr"] for frame in frames]
     return {
         "frames": frames,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from animate_papr.run_files import read_json
+from animate_papr.run_files import read_json_or_none
 from sjc_papr import train
 from sjc_papr.config import TrainConfig
 from training_core.cli import run_command
@@ -86,11 +86,11 @@ def run(config: AblationConfig) -> None:
     root = Path(config.output_root) / config.name
     for (name, data), training in configs(config).items():
         folder = Path(training.output_root) / "sjc_papr" / training.name
-        if read_json(folder / "metrics.json") is None:
+        if read_json_or_none(folder / "metrics.json") is None:
             train.run(training)
         elif (folder / "config.yaml").read_text() != to_yaml(training):
             raise ConfigError(f"{folder} was made with another configuration; choose another name")
-        results.setdefault(name, {})[data] = read_json(folder / "metrics.json")
+        results.setdefault(name, {})[data] = read_json_or_none(folder / "metrics.json")
         atomic.write_json(root / "table.json", results)
         atomic.write_text(root / "table.md", markdown(results, config.data))
     sys.stdout.write((root / "table.md").read_text())

@@ -29,8 +29,8 @@ from sjc_papr.networks.config import AttentionConfig, ModelConfig
 from sjc_papr.networks.model import Papr
 from sjc_papr.networks.nearest_points import nearest_points
 from sjc_papr.networks.point_cloud import PointRows
-from sjc_papr.networks.precision import resolve
-from sjc_papr.networks.rays import RayBundle, Window, camera_rays
+from sjc_papr.networks.precision import resolve_precision
+from sjc_papr.networks.rays import PixelWindow, RayBundle, camera_rays
 from sjc_papr.networks.renderer import render, render_cameras
 from sjc_papr.training.config import PatchConfig
 from sjc_papr.training.flops import step_flops
@@ -42,7 +42,7 @@ from training_core.files import atomic
 from training_core.metrics_log import progress_bar
 from training_core.run_folder import describe_environment
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve_precision().parent.parent
 TWIN = ROOT / "tests" / "sjc_papr" / "helpers"
 NETWORKS = {
     # PAPR's published sizes, and the defaults of this repository.
@@ -117,7 +117,7 @@ class Bench:
         pose = look_at((0.0, -DISTANCE, 0.6))
         self.camera = Camera.from_angle_x(pose, config.picture, config.picture, 0.35)
         margin = (config.picture - case.patch) // 2
-        window = Window(margin, margin, case.patch, case.patch)
+        window = PixelWindow(margin, margin, case.patch, case.patch)
         self.rays = camera_rays(self.camera, window).to(self.device)
         self.target = torch.rand(self.rays.directions.shape).to(self.device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-4, fused=True)
@@ -164,7 +164,7 @@ def timed(work: Callable[[], None], repeats: int, device: torch.device) -> dict[
 
 def product_rate(device: torch.device, precision: str, width: int) -> float:
     """Operations a second of a matrix product as the networks have them, at its best."""
-    dtype = torch.float32 if precision == "plain" else resolve(precision, device)
+    dtype = torch.float32 if precision == "plain" else resolve_precision(precision, device)
     rows = 10240 if device.type == "cpu" else 1 << 18
     x = torch.randn(rows, width, device=device).to(dtype)
     weight = torch.randn(width, width, device=device).to(dtype)

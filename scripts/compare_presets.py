@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from animate_papr.config import AnimateConfig, NextFrameConfig
-from animate_papr.run_files import read_json
+from animate_papr.run_files import read_json_or_none
 from animate_papr.train import FrameTask, frame_names, train_frame
 from training_core.cli import run_command
 from training_core.devices import prepare_cpu
@@ -53,7 +53,7 @@ def train_variant(
     quality, before = [], base
     for index, name in enumerate(names[1:], start=1):
         part = folder.sub(name)
-        figures = read_json(part.path / "metrics.json")
+        figures = read_json_or_none(part.path / "metrics.json")
         if figures is None:
             task = FrameTask.read(config, index, name, part)
             figures = train_frame(config, task, before, stop)

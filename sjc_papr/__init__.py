@@ -1,1 +1,1 @@
-"""PAPR, Proximity Attention Point Rendering: a point cloud learned from posed pictures."""
+"""PAPR, Proximity Attention Point Rendering: a point cloud learned from posed images."""

@@ -1,4 +1,4 @@
-"""Everything a PAPR run can be told, with the reason of each default in its help text."""
+"""The options of a PAPR run, put together from those of each room."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -17,7 +17,7 @@ class RunConfig(PaprCommandConfig):
 
     may_change: ClassVar[tuple[str, ...]] = (*CommandConfig.may_change, "model.search_pairs")
 
-    data: DataConfig = section(DataConfig, "the pictures")
+    data: DataConfig = section(DataConfig, "the images")
     points: PointsConfig = section(PointsConfig, "the point cloud's start")
     model: ModelConfig = section(ModelConfig, "the network")
     log: ValidatedLogConfig = section(ValidatedLogConfig, "how often what is written")
@@ -29,4 +29,4 @@ class TrainConfig(RunConfig):
 
     sparse: SparseConfig = section(SparseConfig, "which training views it may see")
     optimize: OptimizeConfig = section(OptimizeConfig, "how it learns")
-    novel: NovelConfig = section(NovelConfig, "losses on views without a picture")
+    novel: NovelConfig = section(NovelConfig, "losses on novel views, which have no image")

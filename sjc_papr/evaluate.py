@@ -1,4 +1,4 @@
-"""How close renders come to held-out pictures.
+"""How close renders come to held-out images.
 
 ``python -m sjc_papr.evaluate run=runs/sjc_papr/NAME`` measures a trained (or imported) model on a
 whole split.
@@ -31,7 +31,9 @@ class EvaluateConfig:
     output: str = option("", "where figures and pictures go; empty = evaluation/SPLIT in the run")
     pictures: bool = option(True, "write truth, prediction and depth of every view")
     device: str = option("auto", "auto, cpu or cuda", choices=("auto", "cpu", "cuda"))
-    precision: str = option("auto", "see sjc_papr.train", choices=("auto", "float32", "bfloat16"))
+    precision: str = option(
+        "auto", "auto = bfloat16 where the hardware has it", choices=("auto", "float32", "bfloat16")
+    )
     max_rays: int = option(16384, "rays attended to at once; bounds the memory")
 
 
@@ -54,7 +56,7 @@ def load_run(run: Path) -> tuple[TrainConfig, Papr, Checkpoint]:
 
 
 def run(config: EvaluateConfig) -> None:
-    """Evaluate and write ``metrics.json`` and pictures."""
+    """Evaluate and write ``metrics.json`` and images."""
     folder = Path(config.run)
     train, model, saved = load_run(folder)
     _require_data(config.data or train.data.path)
@@ -69,7 +71,7 @@ def run(config: EvaluateConfig) -> None:
         background=train.data.background,
         precision=config.precision,
         max_rays=config.max_rays,
-        pictures=output if config.pictures else None,
+        images=output if config.pictures else None,
         prefix=config.split,
     )
     if saved.step < train.optimize.steps and not saved.state.get("imported"):

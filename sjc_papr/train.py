@@ -1,4 +1,4 @@
-"""Train PAPR on the pictures of one moment.
+"""Train PAPR on the images of one moment.
 
 ``python -m sjc_papr.train --config configs/sjc_papr/cpu_small.yaml data.path=data/NAME/frame_000
 name=NAME``
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 def make_model(config: TrainConfig, views: Views) -> Papr:
-    """A new model whose points start where these pictures allow."""
+    """A new model whose points start where these images allow."""
     seed_everything(config.seed)
     points = initial_points(views, config.points, config.model.point_features, config.seed)
     return Papr(config.model, points)
@@ -83,10 +83,10 @@ def make_trainer(
 
 
 def read_inputs(config: TrainConfig) -> tuple[Views, Views, Views | None]:
-    """Training, test and validation pictures; the last are None without validation.
+    """Training, test and validation images; the last are None without validation.
 
     Raises:
-        ConfigError: something a run needs is not there. InputError: pictures that cannot be read.
+        ConfigError: something a run needs is not there. InputError: images that cannot be read.
     """
     if not config.data.path:
         raise ConfigError("data.path is missing: which pictures?")
@@ -124,7 +124,7 @@ def run(config: TrainConfig) -> None:
         test,
         background=config.data.background,
         precision=config.precision,
-        pictures=folder.images,
+        images=folder.images,
     )
     means = mean_view_metrics(metrics)
     write_final(

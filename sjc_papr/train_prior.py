@@ -17,7 +17,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from blender_render.imaging.metrics import psnr
 from sjc_papr.networks.precision import autocast
 from sjc_papr.prior.config import TrainPriorConfig
-from sjc_papr.prior.dataset import FrameViews, PairSampler, PriorBatch, frame_folders, read_moments
+from sjc_papr.prior.dataset import FrameViews, PairSampler, PriorBatch, frame_folders, read_frames
 from sjc_papr.prior.network import PriorNetwork
 from sjc_papr.prior.score_model import read_network, save_prior
 from sjc_papr.score_models.base import NoiseLevels
@@ -43,7 +43,7 @@ from training_core.stopping import StopSignals
 logger = logging.getLogger(__name__)
 
 # Noise levels at which validation looks: much, half, little.
-_VALIDATION_STEPS = (950, 600, 250)
+_VALIDATION_TIMESTEPS = (950, 600, 250)
 _VALIDATION_PAIRS = 32
 
 
@@ -147,29 +147,29 @@ class PriorValidation:
 
     @torch.no_grad()
     def __call__(self, log: MetricsLog, step: int) -> float:
-        """Log PSNR of the one-step denoised pictures, and show them; returns that at most noise."""
+        """Log PSNR of the one-step denoised images, and show them; returns that at most noise."""
         trainer, pairs = self.trainer, self.pairs
-        columns, scores = [pairs.picture, pairs.target], {}
+        columns, scores = [pairs.image, pairs.target], {}
         with trainer.ema.in_use():
-            for t in _VALIDATION_STEPS:
+            for t in _VALIDATION_TIMESTEPS:
                 clean = self._denoised(t)
                 quality = psnr(clean, pairs.target, peak=2.0, per_image=True)
                 scores[f"val/psnr_t{t}"] = float(quality.mean())
                 columns.append(clean)
         log.log(step, scores)
         rows = [torch.cat(list(row), dim=2) for row in zip(*(c[:8] for c in columns), strict=True)]
-        picture = torch.cat(rows, dim=1).permute(1, 2, 0) * 0.5 + 0.5
-        log.image("val/condition_truth_denoised", picture.clamp(0.0, 1.0), step)
-        return scores[f"val/psnr_t{_VALIDATION_STEPS[0]}"]
+        image = torch.cat(rows, dim=1).permute(1, 2, 0) * 0.5 + 0.5
+        log.image("val/condition_truth_denoised", image.clamp(0.0, 1.0), step)
+        return scores[f"val/psnr_t{_VALIDATION_TIMESTEPS[0]}"]
 
     def _denoised(self, t: int) -> Tensor:
         trainer, pairs = self.trainer, self.pairs
         count = len(pairs.target)
-        steps = torch.full((count,), t)
+        timesteps = torch.full((count,), t)
         noise = torch.randn(pairs.target.shape, generator=torch.Generator().manual_seed(t))
         noisy, abar = (
-            trainer.levels.add_noise(pairs.target, noise, steps),
-            trainer.levels.abar(steps),
+            trainer.levels.add_noise(pairs.target, noise, timesteps),
+            trainer.levels.abar(timesteps),
         )
         inputs = [noisy, torch.logit(abar.flatten()), *pairs[1:], torch.ones(count)]
         with autocast(trainer.device, trainer.config.precision):
@@ -178,33 +178,33 @@ class PriorValidation:
 
 
 def read_inputs(config: TrainPriorConfig) -> tuple[list[FrameViews], list[FrameViews] | None]:
-    """Training and validation pictures; the last are None without validation.
+    """Training and validation images; the last are None without validation.
 
     Raises:
-        ConfigError: something a run needs is not there. InputError: pictures that cannot be read.
+        ConfigError: something a run needs is not there. InputError: images that cannot be read.
     """
     if config.start_from and read_network(config.start_from).config != config.network:
         raise ConfigError(f"start_from: the prior in {config.start_from} has another network")
     if not config.data.paths:
         raise ConfigError("data.paths is missing: which datasets?")
     size = config.network.size
-    train = read_moments(config.data, size, "train")
-    return train, read_moments(config.data, size, "val") if config.log.validate_every else None
+    train = read_frames(config.data, size, "train")
+    return train, read_frames(config.data, size, "val") if config.log.validate_every else None
 
 
-def make_trainer(config: TrainPriorConfig, moments: list[FrameViews], folder: Path) -> PriorTrainer:
+def make_trainer(config: TrainPriorConfig, frames: list[FrameViews], folder: Path) -> PriorTrainer:
     """Everything a step needs."""
-    sampler = PairSampler(moments, config.data, config.network, config.seed)
+    sampler = PairSampler(frames, config.data, config.network, config.seed)
     return PriorTrainer(config, sampler, folder)
 
 
 def make_validation(
-    config: TrainPriorConfig, trainer: PriorTrainer, moments: list[FrameViews] | None
+    config: TrainPriorConfig, trainer: PriorTrainer, frames: list[FrameViews] | None
 ) -> PriorValidation | None:
     """Pairs of validation views, the same every time; None where there are none."""
-    if moments is None:
+    if frames is None:
         return None
-    sampler = PairSampler(moments, config.data, config.network, config.seed + 1)
+    sampler = PairSampler(frames, config.data, config.network, config.seed + 1)
     return PriorValidation(trainer, sampler.sample(0, _VALIDATION_PAIRS))
 
 
@@ -241,12 +241,12 @@ def count_parameters(network: PriorNetwork) -> int:
 
 def plan(config: TrainPriorConfig) -> str:
     """What ``--dry-run`` prints, after reading the data."""
-    moments, _ = read_inputs(config)
-    views = sum(len(moment.cameras) for moment in moments)
+    frames, _ = read_inputs(config)
+    views = sum(len(frame.cameras) for frame in frames)
     parameters = count_parameters(PriorNetwork(config.network))
     return "\n".join(
         [
-            f"{config.name}: {len(moments)} frames, {views} views at {config.network.size} px",
+            f"{config.name}: {len(frames)} frames, {views} views at {config.network.size} px",
             f"{parameters / 1e6:.2f} M parameters, {config.optimize.steps} steps of "
             f"{config.optimize.batch} pairs on {pick_device(config.device)}",
             f"to {Path(config.output_root) / 'train_prior' / config.name / 'prior'}",

@@ -1,6 +1,6 @@
 """`python -m animate_papr.report`: one HTML file that shows what a run made and how good it is.
 
-The file holds its pictures, videos and point clouds itself and needs no network to be opened.
+The file holds its images, videos and point clouds itself and needs no network to be opened.
 """
 
 import json

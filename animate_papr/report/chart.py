@@ -1,4 +1,7 @@
-"""Line charts as inline SVG; the page's style sheet colours them, in light and in dark."""
+"""Line charts as inline SVG, coloured by the page's style sheet, in light and in dark.
+
+Written here because matplotlib's SVG has fixed colours and no tooltips, and is many times larger.
+"""
 
 import math
 from collections.abc import Sequence

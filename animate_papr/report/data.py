@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from animate_papr.run_files import dataset_of, read_json, run_config
+from animate_papr.run_files import dataset_of, read_json_or_none, run_config
 from blender_render.dataset.archive import open_tree
 from blender_render.dataset.format import DATASET_FILE
 from blender_render.dataset.format import read_json as read_tree_json
@@ -24,7 +24,7 @@ class FrameData:
         figures: psnr, ssim, lpips (None where it could not be measured), num_points, ...; {} where
             the frame is not finished.
         losses: (step, loss) as logged.
-        views: stems of its pictures, such as "test_000", for which truth and prediction are there.
+        views: stems of its images, such as "test_000", for which truth and prediction are there.
         positions: [P, 3] float32 in the dataset's world, or None.
     """
 
@@ -35,8 +35,8 @@ class FrameData:
     views: list[str]
     positions: np.ndarray | None
 
-    def picture(self, view: str, kind: str) -> Path:
-        """Path of a picture: kind is truth, prediction or depth."""
+    def image(self, view: str, kind: str) -> Path:
+        """Path of an image: kind is truth, prediction or depth."""
         return self.folder / "images" / f"{view}_{kind}.png"
 
 
@@ -62,7 +62,7 @@ def read_run(run: Path) -> RunData:
     """Read a run folder. Raises InputError where it is no run at all."""
     notes: list[str] = []
     config = run_config(run)
-    summary = read_json(run / "metrics.json")
+    summary = read_json_or_none(run / "metrics.json")
     if summary is None:
         notes.append("The run has no final figures (metrics.json): it is not finished.")
     dataset = dataset_of(run)
@@ -77,7 +77,7 @@ def read_run(run: Path) -> RunData:
         config=config,
         config_text=(run / "config.yaml").read_text(encoding="utf-8"),
         command=_text(run / "command.txt"),
-        environment=read_json(run / "environment.json") or {},
+        environment=read_json_or_none(run / "environment.json") or {},
         summary=summary or {},
         dataset=dataset,
         dataset_info=_dataset_info(dataset, notes),
@@ -106,13 +106,15 @@ def _dataset_info(dataset: Path | None, notes: list[str]) -> dict[str, Any]:
 
 def _frames(run: Path, summary: dict[str, Any], notes: list[str]) -> list[FrameData]:
     # A dataset that is one folder has a single frame without a name.
-    planned = [f or "frame" for f in (read_json(run / "frames.json") or {}).get("frames", [])]
+    planned = [
+        f or "frame" for f in (read_json_or_none(run / "frames.json") or {}).get("frames", [])
+    ]
     figures = {f["frame"] or "frame": f for f in summary.get("frames") or [] if "frame" in f}
     folders = {p.name: p for p in sorted((run / "frames").glob("*")) if p.is_dir()}
     frames, unfinished = [], []
     for name in sorted({*planned, *figures, *folders}, key=_natural):
         folder = folders.get(name, run / "frames" / name)
-        found = figures.get(name) or read_json(folder / "metrics.json") or {}
+        found = figures.get(name) or read_json_or_none(folder / "metrics.json") or {}
         if "psnr" not in found:
             unfinished.append(name)
         images = folder / "images"

@@ -1,4 +1,4 @@
-"""Pictures and point clouds in the form in which the report holds them: text inside the page."""
+"""Images and point clouds in the form in which the report holds them: text inside the page."""
 
 import base64
 from pathlib import Path
@@ -34,27 +34,27 @@ def heat(values: np.ndarray) -> np.ndarray:
 
 
 def read_rgb(path: Path) -> np.ndarray | None:
-    """Picture [H, W, 3] float in [0, 1], None where it is absent or unreadable."""
+    """Image [H, W, 3] float in [0, 1], None where it is absent or unreadable."""
     try:
-        with Image.open(path) as picture:
-            return np.asarray(picture.convert("RGB"), np.float32) / 255.0
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"), np.float32) / 255.0
     except OSError:
         return None
 
 
 def view_row(frame: FrameData, view: str) -> dict[str, Any] | None:
     """Data URIs truth, prediction, error and (or None) depth of a view, and its psnr in dB."""
-    truth = read_rgb(frame.picture(view, "truth"))
-    prediction = read_rgb(frame.picture(view, "prediction"))
+    truth = read_rgb(frame.image(view, "truth"))
+    prediction = read_rgb(frame.image(view, "prediction"))
     if truth is None or prediction is None or truth.shape != prediction.shape:
         return None
     quality = psnr(torch.from_numpy(prediction), torch.from_numpy(truth))
     error = np.abs(truth - prediction).mean(-1) / ERROR_SCALE
-    depth = _depth_picture(frame.picture(view, "depth"))
-    pictures = {"truth": truth, "prediction": prediction, "error": heat(error), "depth": depth}
+    depth = _depth_picture(frame.image(view, "depth"))
+    images = {"truth": truth, "prediction": prediction, "error": heat(error), "depth": depth}
     row: dict[str, Any] = {
         kind: None if pixels is None else data_uri("image/png", encode_png(pixels))
-        for kind, pixels in pictures.items()
+        for kind, pixels in images.items()
     }
     return {**row, "psnr": float(quality)}
 
@@ -62,10 +62,10 @@ def view_row(frame: FrameData, view: str) -> dict[str, Any] | None:
 def _depth_picture(path: Path) -> np.ndarray | None:
     """RGBA [H, W, 4]: near bright, 0 (no surface) clear; colour files stay as they are."""
     try:
-        with Image.open(path) as picture:
-            if picture.mode in ("RGB", "RGBA", "P"):
-                return np.asarray(picture.convert("RGBA"), np.float32) / 255.0
-            depth = np.asarray(picture, np.float32)
+        with Image.open(path) as image:
+            if image.mode in ("RGB", "RGBA", "P"):
+                return np.asarray(image.convert("RGBA"), np.float32) / 255.0
+            depth = np.asarray(image, np.float32)
     except OSError:
         return None
     surface = depth > 0

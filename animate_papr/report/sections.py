@@ -1,4 +1,4 @@
-"""The report's pictures, videos and point cloud; each returns "" where there is nothing to show."""
+"""The report's images, videos and point cloud; each returns "" where there is nothing to show."""
 
 from collections.abc import Sequence
 from html import escape

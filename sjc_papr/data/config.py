@@ -10,11 +10,11 @@ from training_core.config import option
 class DataConfig:
     path: str = option(
         "",
-        "folder of one frame (transforms_{train,val,test}.json and pictures); "
+        "folder of one frame (transforms_{train,val,test}.json and images); "
         "for animations the dataset, a folder of such folders",
     )
-    width: int = option(0, "resize pictures to this width; 0 = as they are")
-    height: int = option(0, "resize pictures to this height; 0 = as they are")
+    width: int = option(0, "resize images to this width; 0 = as they are")
+    height: int = option(0, "resize images to this height; 0 = as they are")
     background: float = option(1.0, "grey level behind the object, 0 to 1")
 
     def validate(self) -> None:

@@ -1,4 +1,4 @@
-"""The sparse-view task: training pictures of which there are only a few.
+"""The sparse-view task: training images of which there are only a few.
 
 Either the six views of one moment of a six-view video, as phase 1 makes them, or a few views of a
 multi-view frame. Validation and test views stay those of ``data.path``.
@@ -36,7 +36,7 @@ def sparse_views(config: SparseConfig, data: DataConfig) -> Views:
 
     Raises:
         ConfigError: more views are asked for than there are.
-        InputError: pictures that cannot be read, or a six-view video of another world.
+        InputError: images that cannot be read, or a six-view video of another world.
     """
     if config.kind == "sixview":
         return _six_views(config, data)
@@ -91,17 +91,17 @@ def _six_views(config: SparseConfig, data: DataConfig) -> Views:
     if config.check_world and data.path:
         _refuse_another_world(config, info, Path(data.path))
     clip = read_sixview(config.sixview, [config.frame])
-    pictures, cameras = clip.views[:, 0].float() / 255.0, clip.cameras
+    images, cameras = clip.views[:, 0].float() / 255.0, clip.cameras
     if data.width:
         size = data.width, data.height
-        pictures = torch.stack([resize_rgba(picture, *size) for picture in pictures])
+        images = torch.stack([resize_rgba(image, *size) for image in images])
         cameras = tuple(camera.resized(*size) for camera in cameras)
     name = fmt.picture_name(config.frame)
-    return Views(pictures, cameras, None, tuple(f"{fmt.view_folder(i)}/{name}" for i in range(6)))
+    return Views(images, cameras, None, tuple(f"{fmt.view_folder(i)}/{name}" for i in range(6)))
 
 
 def _refuse_another_world(config: SparseConfig, sample: dict[str, Any], frame: Path) -> None:
-    """Pictures and held-out poses must belong to one object, in one world, at one moment."""
+    """Images and held-out poses must belong to one object, in one world, at one moment."""
     hint = "; sparse.check_world=false trusts that they belong together"
     video, folder = f"{config.sixview}/{fmt.SAMPLE_FILE}", f"{frame.parent}/{fmt.DATASET_FILE}"
     try:

@@ -1,1 +1,1 @@
-"""How close renders come to held-out pictures, during training and after it."""
+"""How close renders come to held-out images, during training and after it."""

@@ -12,7 +12,7 @@ _MOST_VIEWS = 4
 
 
 class ViewValidation:
-    """PSNR on a few views, with pictures for TensorBoard; called by the training loop.
+    """PSNR on a few views, with images for TensorBoard; called by the training loop.
 
     Args:
         views: the validation split; at most four of them, evenly spread, are looked at.

@@ -23,7 +23,7 @@ class ViewMetrics:
     """Figures of one view.
 
     Attributes:
-        psnr: dB over the whole picture. ssim. lpips: None without its network.
+        psnr: dB over the whole image. ssim. lpips: None without its network.
         depth_mae: mean absolute error of planar depth where truth has a surface, world units; None
             without truth.
     """
@@ -43,17 +43,17 @@ def evaluate_views(
     background: float,
     precision: str,
     max_rays: int = 16384,
-    pictures: Path | None = None,
+    images: Path | None = None,
     prefix: str = "test",
     description: str = "evaluate",
 ) -> list[ViewMetrics]:
-    """Render every view and compare it with its picture.
+    """Render every view and compare it with its image.
 
     Args:
-        pictures: folder for ``PREFIX_000_{truth,prediction,depth}.png``; None writes none.
+        images: folder for ``PREFIX_000_{truth,prediction,depth}.png``; None writes none.
     """
-    if pictures is not None:
-        pictures.mkdir(parents=True, exist_ok=True)
+    if images is not None:
+        images.mkdir(parents=True, exist_ok=True)
     device = model.points.positions.device
     truths = views.composite(background)
     network = lpips_network()
@@ -76,15 +76,15 @@ def evaluate_views(
                     depth_mae=depth_error(output.depth[0], depth),
                 )
             )
-            if pictures is not None:
+            if images is not None:
                 stem = f"{prefix}_{i:03d}"
-                write_png(pictures / f"{stem}_truth.png", truth[0].cpu())
-                write_png(pictures / f"{stem}_prediction.png", rgb[0].cpu())
+                write_png(images / f"{stem}_truth.png", truth[0].cpu())
+                write_png(images / f"{stem}_prediction.png", rgb[0].cpu())
                 seen = torch.where(output.alpha[0] > 0.5, output.depth[0], 0.0)
                 encoded = encode_depth(
                     seen.clamp(0.0, farthest).cpu().numpy(), depth_scale_for(farthest)
                 )
-                atomic.write_bytes(pictures / f"{stem}_depth.png", encoded)
+                atomic.write_bytes(images / f"{stem}_depth.png", encoded)
             bar.update()
     return metrics
 

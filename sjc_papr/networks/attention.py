@@ -26,13 +26,13 @@ class Attended(NamedTuple):
 
     Attributes:
         features: fused values, [..., C].
-        shares: softmax over the K points alone, [..., K].
+        attention_weights: softmax over the K points alone, [..., K].
         alpha: what the background leaves in a softmax over points and background, [...].
         scores: scores of the K points before the softmax, [..., K].
     """
 
     features: Tensor
-    shares: Tensor
+    attention_weights: Tensor
     alpha: Tensor
     scores: Tensor
 
@@ -42,10 +42,11 @@ class ProximityAttention(nn.Module):
 
     What the networks see of a pair is ``config.offsets``:
 
-    * ``official``, as in zvict/papr: the point's position, the vector from the eye to the point's
-      foot on the ray, and the offset from there. Far cameras saturate it (attention starts dead).
-    * ``centred``: the same, but the foot is measured from the plane through the world's origin, so
-      that inputs stay of object size however far the camera is.
+    * ``official``, as in zvict/papr: the point's position, the vector from the camera centre to the
+      point's projection on the ray, and the offset from there. Distant cameras saturate it
+      (attention starts dead).
+    * ``centred``: the same, but the projection is measured from the plane through the world's
+      origin, so that inputs stay of object size however far the camera is.
     * ``relative``: no place in the world at all, only the point's feature, its depth behind the
       first of the K, its offset and the viewing direction. What is learned moves with the points.
 
@@ -101,7 +102,7 @@ class ProximityAttention(nn.Module):
             cloud: all points. indices: which of them the K are, [..., K].
 
         Returns:
-            Scores and shares in float32, features in the format of autocast.
+            Scores and attention_weights in float32, features in the format of autocast.
         """
         dtype = compute_dtype(directions.device)
         keys, of_value = self._inputs(directions, points, geometry, cloud, indices)
@@ -118,12 +119,12 @@ class ProximityAttention(nn.Module):
             scores = scores + self._proximity(geometry)
         # Equal to a softmax over points and background followed by renormalising the points' part,
         # but without the 0 / 0 of rays whose every score is far below the background's.
-        shares = scores.softmax(dim=-1)
+        attention_weights = scores.softmax(dim=-1)
         alpha = torch.sigmoid(scores.logsumexp(dim=-1) - self.config.background_score)
-        # The value's last layer is linear and the shares sum to one, so it may follow the sum over
-        # K.
-        fused = self.fuse((shares.to(dtype).unsqueeze(-2) @ values).squeeze(-2))
-        return Attended(fused, shares, alpha, scores)
+        # The value's last layer is linear and the weights sum to one, so it may follow the sum
+        # over K.
+        fused = self.fuse((attention_weights.to(dtype).unsqueeze(-2) @ values).squeeze(-2))
+        return Attended(fused, attention_weights, alpha, scores)
 
     def _match(self, keys: Tensor, query: Tensor) -> Tensor:
         """Products of keys [..., K, n], normalised if so configured, and queries [..., n]."""
@@ -146,17 +147,17 @@ class ProximityAttention(nn.Module):
         if config.offsets == "relative":
             view = self._encode(self._view(rays), 1.0, dtype)
             axis = rays if config.view_dependent else rays.new_tensor([1.0, 0.0, 0.0])
-            depth = self._encode(_behind_first(geometry.along) * axis, scale, dtype)
+            depth = self._encode(_behind_first(geometry.ray_distance) * axis, scale, dtype)
             of_points = gather_rows(cloud.features, indices).to(dtype)
             of_value = PairInputs(view, offset, cloud.features, indices)
             return torch.cat([of_points, depth, offset], dim=-1), of_value
-        foot = geometry.foot
+        projection = geometry.projection
         if config.offsets == "centred":
-            foot = (points * rays).sum(-1, keepdim=True) * rays
-        foot = self._encode(foot, scale, dtype)
+            projection = (points * rays).sum(-1, keepdim=True) * rays
+        projection = self._encode(projection, scale, dtype)
         # PAPR keeps point positions out of the key's gradient; they learn through the offsets.
         place = gather_rows(self._encode(cloud.positions.detach(), scale, dtype), indices)
-        pair = torch.cat([foot, offset], dim=-1)
+        pair = torch.cat([projection, offset], dim=-1)
         return torch.cat([place, pair], dim=-1), PairInputs(None, pair, cloud.features, indices)
 
     def _view(self, directions: Tensor) -> Tensor:
@@ -164,7 +165,8 @@ class ProximityAttention(nn.Module):
         return directions if self.config.view_dependent else torch.zeros_like(directions)
 
     def _encode(self, x: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
-        # Eye-to-foot vectors are long: doubling angles would lose digits imported weights rely on.
+        # Vectors to the projection are long: doubling angles would lose digits that imported
+        # weights rely on.
         recurrence = self.config.offsets != "official"
         return positional_encoding(
             x * scale, self.config.frequencies, recurrence=recurrence, dtype=dtype
@@ -179,12 +181,14 @@ class ProximityAttention(nn.Module):
         """Fall of the scores with squared distance to the ray and depth behind the first point."""
         bandwidth = self.log_bandwidth.exp()
         # A ray begins at the eye: what lies behind it is as far as the eye is.
-        distance = geometry.offset.square().sum(-1) + geometry.along[..., 0].clamp(max=0.0).square()
-        behind = _behind_first(geometry.along)[..., 0]
+        distance = (
+            geometry.offset.square().sum(-1) + geometry.ray_distance[..., 0].clamp(max=0.0).square()
+        )
+        behind = _behind_first(geometry.ray_distance)[..., 0]
         return -distance / bandwidth.square() - self.log_occlusion.exp() * behind / bandwidth
 
 
-def _behind_first(along: Tensor) -> Tensor:
+def _behind_first(distance: Tensor) -> Tensor:
     """How far behind the first of the K points in front of the eye each lies, [..., K, 1], ≥ 0."""
-    first = along.masked_fill(along <= 0.0, torch.inf).amin(dim=-2, keepdim=True)
-    return (along - first.masked_fill(first.isinf(), 0.0)).clamp(min=0.0)
+    first = distance.masked_fill(distance <= 0.0, torch.inf).amin(dim=-2, keepdim=True)
+    return (distance - first.masked_fill(first.isinf(), 0.0)).clamp(min=0.0)

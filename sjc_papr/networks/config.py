@@ -10,7 +10,9 @@ from training_core.run_config import CommandConfig
 @dataclass
 class AttentionConfig:
     width: int = option(64, "width of the key, query and value networks (PAPR: 256)")
-    score_width: int = option(64, "width in which keys meet queries (PAPR: 256)")
+    score_width: int = option(
+        64, "width of the space in which keys and queries are multiplied (PAPR: 256)"
+    )
     value_width: int = option(32, "channels of the feature map given to the UNet")
     key_layers: int = option(2, "linear layers of the key network (PAPR: 5)")
     query_layers: int = option(2, "linear layers of the query network (PAPR: 5)")
@@ -29,14 +31,14 @@ class AttentionConfig:
     )
     offsets: str = option(
         "relative",
-        "what the networks see of a pair: relative = nothing that changes when point and ray "
-        "move together, centred = the place in the world too, official = the place from the eye",
+        "inputs for a ray and a point: relative = invariant to moving both together, centred = "
+        "world position too, official = position relative to the camera, as PAPR",
         choices=("relative", "centred", "official"),
     )
     view_dependent: bool = option(
         True,
-        "networks see the viewing direction; with few pictures false keeps them from making up "
-        "one object per picture (needs offsets=relative)",
+        "networks see the viewing direction; with few images false keeps them from fitting "
+        "a separate object to each image (needs offsets=relative)",
     )
     geometry_epsilon: float = option(0.0, "guard in the ray geometry; 1e-6 in imported checkpoints")
     background_score: float = option(5.0, "constant score of the background")
@@ -44,9 +46,9 @@ class AttentionConfig:
         True, "add a learned fall-off of the score with distance to the ray and with depth"
     )
     bandwidth: float = option(
-        2.5, "start of that fall-off's length, in median distances between neighbouring points"
+        2.5, "initial length of that fall-off, in median distances between neighbouring points"
     )
-    occlusion: float = option(0.3, "start of its weight on depth behind the nearest point")
+    occlusion: float = option(0.3, "initial weight of depth behind the nearest point")
 
     def validate(self) -> None:
         """Raises ValueError on sizes that make no network."""
@@ -75,8 +77,8 @@ class ModelConfig:
     )
     search_pairs: int = option(
         1 << 24,
-        "the search for them holds at most this many ray-point pairs at once, so its memory does "
-        "not grow with the picture",
+        "the nearest-point search holds at most this many ray-point pairs, so its memory does "
+        "not grow with the image",
     )
 
     def validate(self) -> None:

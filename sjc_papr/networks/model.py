@@ -1,10 +1,10 @@
 """The PAPR network: a point cloud, proximity attention and a UNet."""
 
-import torch
 from torch import Tensor, nn
 
 from sjc_papr.networks.attention import ProximityAttention
 from sjc_papr.networks.config import ModelConfig
+from sjc_papr.networks.neighbours import typical_spacing
 from sjc_papr.networks.point_cloud import PointCloud, PointRows
 from sjc_papr.networks.unet import SmallUNet
 
@@ -13,7 +13,7 @@ class Papr(nn.Module):
     """All trainable state of one scene at one moment.
 
     Attributes:
-        points: the cloud. attention: key, query and value networks. unet: feature map to picture.
+        points: the cloud. attention: key, query and value networks. unet: feature map to image.
     """
 
     def __init__(self, config: ModelConfig, points: PointRows) -> None:
@@ -46,11 +46,3 @@ class Papr(nn.Module):
             if saved is not None and saved.shape[1:] == parameter.shape[1:]:
                 parameter.data = parameter.data.new_empty(saved.shape)
         self.load_state_dict(tensors)
-
-
-def typical_spacing(positions: Tensor, sample: int = 2000) -> float:
-    """Median distance of (up to ``sample``) points [P, 3] to their nearest other point."""
-    if len(positions) < 2:
-        return 1.0
-    distances = torch.cdist(positions[:sample], positions)
-    return max(distances.kthvalue(2, dim=1).values.median().item(), 1e-6)

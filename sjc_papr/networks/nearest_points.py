@@ -46,7 +46,7 @@ def nearest_points(
             ``half_line`` measures points behind the eye by their distance to the eye.
         tile: edge of a tile in pixels.
         max_pairs: bound on the entries of any one intermediate tensor; it bounds the memory
-            whatever the picture size.
+            whatever the image size.
 
     Returns:
         [B, H, W, min(k, P)] int64, in no particular order along the last axis.

@@ -3,7 +3,7 @@
 import torch
 
 
-def resolve(precision: str, device: torch.device) -> torch.dtype:
+def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
     """``auto`` is bfloat16 where the hardware multiplies it natively, float32 elsewhere."""
     if precision == "float32":
         return torch.float32
@@ -18,7 +18,7 @@ def resolve(precision: str, device: torch.device) -> torch.dtype:
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """Context in which matrix products and convolutions run in the chosen format."""
-    dtype = resolve(precision, device)
+    dtype = resolve_precision(precision, device)
     if dtype == torch.float32:
         return torch.autocast(device.type, enabled=False)
     return torch.autocast(device.type, dtype=dtype)

@@ -16,10 +16,10 @@ from blender_render.geometry.cameras import Camera
 
 @dataclass(frozen=True)
 class RayBundle:
-    """Rays of B windows that share one eye each.
+    """Rays of B windows that share one camera centre each.
 
     Attributes:
-        origins: eyes, [B, 3], world units.
+        origins: camera centres, [B, 3], world units.
         directions: unit vectors, [B, H, W, 3].
         forward: optical axes, unit vectors, [B, 3]; planar depth is measured along them.
     """
@@ -39,7 +39,7 @@ class RayBundle:
         )
 
     def rows(self, start: int, stop: int) -> "RayBundle":
-        """The rays of some picture rows, all columns."""
+        """The rays of some image rows, all columns."""
         return RayBundle(self.origins, self.directions[:, start:stop], self.forward)
 
     @staticmethod
@@ -52,7 +52,7 @@ class RayBundle:
         )
 
 
-class Window(NamedTuple):
+class PixelWindow(NamedTuple):
     """A rectangle of pixels: rows ``top:top+height``, columns ``left:left+width``."""
 
     top: int
@@ -61,13 +61,13 @@ class Window(NamedTuple):
     width: int
 
 
-def camera_rays(camera: Camera, window: Window | None = None) -> RayBundle:
-    """Rays through the pixel centres of a camera, or of a window of its picture.
+def camera_rays(camera: Camera, window: PixelWindow | None = None) -> RayBundle:
+    """Rays through the pixel centres of a camera, or of a window of its image.
 
     Returns:
         A bundle with B = 1, float32 on the CPU.
     """
-    top, left, height, width = window or Window(0, 0, camera.height, camera.width)
+    top, left, height, width = window or PixelWindow(0, 0, camera.height, camera.width)
     x = (np.arange(left, left + width) + 0.5 - camera.cx) / camera.fl_x
     y = -(np.arange(top, top + height) + 0.5 - camera.cy) / camera.fl_y
     grid_y, grid_x = np.meshgrid(y, x, indexing="ij")
@@ -86,20 +86,20 @@ class RayPointGeometry(NamedTuple):
     """Where a point lies as seen from a ray; all tensors are [..., K, n].
 
     Attributes:
-        along: distance from the eye to the foot of the point on the ray, [..., K, 1].
-        foot: from the eye to that foot (s of PAPR's Figure 2), [..., K, 3].
-        offset: from that foot to the point, across the ray (t of PAPR's Figure 2), [..., K, 3].
+        ray_distance: from the camera centre to the point's projection onto the ray, [..., K, 1].
+        projection: from the camera centre to that projection (s of PAPR's Figure 2), [..., K, 3].
+        offset: from the projection to the point, across the ray (t in Figure 2), [..., K, 3].
     """
 
-    along: Tensor
-    foot: Tensor
+    ray_distance: Tensor
+    projection: Tensor
     offset: Tensor
 
 
 def ray_point_geometry(
     origins: Tensor, directions: Tensor, points: Tensor, *, epsilon: float = 0.0
 ) -> RayPointGeometry:
-    """Split eye-to-point vectors into a part along the ray and a part across it.
+    """Split vectors from camera centre to point into parts along and across the ray.
 
     Args:
         origins: [B, 3]. directions: [B, H, W, 3]. points: [B, H, W, K, 3].
@@ -110,8 +110,8 @@ def ray_point_geometry(
     rays = directions.unsqueeze(-2)
     if epsilon:
         rays = rays / (rays.norm(dim=-1, keepdim=True) + epsilon)
-    along = (to_point * rays).sum(-1, keepdim=True)
+    ray_distance = (to_point * rays).sum(-1, keepdim=True)
     if epsilon:
-        along = along / (rays.square().sum(-1, keepdim=True) + epsilon)
-    foot = along * rays
-    return RayPointGeometry(along, foot, to_point - foot)
+        ray_distance = ray_distance / (rays.square().sum(-1, keepdim=True) + epsilon)
+    projection = ray_distance * rays
+    return RayPointGeometry(ray_distance, projection, to_point - projection)

@@ -18,7 +18,7 @@ from sjc_papr.networks.unet import SmallUNet
 
 @dataclass(frozen=True)
 class RenderOutput:
-    """Pictures of B windows, all float32 and differentiable.
+    """Images of B windows, all float32 and differentiable.
 
     Attributes:
         rgb: [B, H, W, 3], not clamped, background included.
@@ -29,7 +29,7 @@ class RenderOutput:
             mix.
         surface: expected point of the surface, [B, H, W, 3], world units.
         scores: attention scores of the K points, [B, H, W, K].
-        shares: softmax over the K points alone, [B, H, W, K].
+        attention_weights: softmax over the K points alone, [B, H, W, K].
         indices: the K points of each ray, [B, H, W, K].
         features: the feature map given to the UNet, [B, H, W, C].
     """
@@ -40,7 +40,7 @@ class RenderOutput:
     depth_variance: Tensor
     surface: Tensor
     scores: Tensor
-    shares: Tensor
+    attention_weights: Tensor
     indices: Tensor
     features: Tensor
 
@@ -53,11 +53,7 @@ class RenderOutput:
     def weights(self) -> Tensor:
         """Attention over points and background together, the background last, [B, H, W, K + 1]."""
         alpha = self.alpha.unsqueeze(-1)
-        return torch.cat([self.shares * alpha, 1.0 - alpha], dim=-1)
-
-    def depth_over(self, far: float) -> Tensor:
-        """Depth with the background at distance ``far``: alpha * depth + (1 - alpha) * far."""
-        return self.alpha * self.depth + (1.0 - self.alpha) * far
+        return torch.cat([self.attention_weights * alpha, 1.0 - alpha], dim=-1)
 
 
 def render(
@@ -96,7 +92,7 @@ def render(
 def _paint(unet: SmallUNet, features: Tensor, rows: int) -> Tensor:
     """[B, C, H, W] to [B, 3, H, W] in bands of about ``rows`` rows."""
     height = features.shape[2]
-    # Bands begin where pooling windows do, so that theirs are those of the whole picture.
+    # Bands begin where pooling windows do, so that theirs are those of the whole image.
     rows = -(-rows // unet.STRIDE) * unet.STRIDE
     bands = []
     for top in range(0, height, rows):
@@ -115,9 +111,9 @@ def render_cameras(
     precision: str = "float32",
     max_rays: int = 1 << 14,
 ) -> Iterator[RenderOutput]:
-    """Whole pictures without gradients, one output (B = 1) a camera, in their order.
+    """Whole images without gradients, one output (B = 1) a camera, in their order.
 
-    Neighbouring cameras of one picture size are rendered together, as many as ``max_rays`` allow.
+    Neighbouring cameras of one image size are rendered together, as many as ``max_rays`` allow.
     """
     device = model.points.positions.device
     for (width, height), same_size in groupby(cameras, lambda c: (c.width, c.height)):
@@ -155,14 +151,16 @@ def _attend(model: Papr, rays: RayBundle, precision: str) -> dict[str, Tensor]:
     planar = ((points - rays.origins[:, None, None, None]) * rays.forward[:, None, None, None]).sum(
         -1
     )
-    depth = (attended.shares * planar).sum(-1)
+    depth = (attended.attention_weights * planar).sum(-1)
     return {
         "alpha": attended.alpha,
         "depth": depth,
-        "depth_variance": (attended.shares * (planar - depth.unsqueeze(-1)).square()).sum(-1),
-        "surface": (attended.shares.unsqueeze(-1) * points).sum(-2),
+        "depth_variance": (
+            attended.attention_weights * (planar - depth.unsqueeze(-1)).square()
+        ).sum(-1),
+        "surface": (attended.attention_weights.unsqueeze(-1) * points).sum(-2),
         "scores": attended.scores,
-        "shares": attended.shares,
+        "attention_weights": attended.attention_weights,
         "indices": indices,
         "features": attended.features,
     }

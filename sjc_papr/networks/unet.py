@@ -1,4 +1,4 @@
-"""The small UNet that turns a feature map into a picture (zvict/papr models/unet.py: SmallUNet)."""
+"""The small UNet that turns a feature map into an image (zvict/papr models/unet.py: SmallUNet)."""
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ class SmallUNet(nn.Module):
         base: channels of the first level (128 in PAPR); the next have twice and four times as many.
     """
 
-    # Edge of what two poolings make one pixel of, and how far a pixel of the picture looks: one row
+    # Edge of what two poolings make one pixel of, and how far a pixel of the image looks: one row
     # for each full-size convolution, two and four for those further down, rounded up to the stride.
     STRIDE = 4
     REACH = 16

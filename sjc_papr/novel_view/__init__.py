@@ -1,1 +1,1 @@
-"""Losses on views that have no picture, and the cameras those views are seen from."""
+"""Losses on views that have no image, and the cameras those views are seen from."""

@@ -1,4 +1,4 @@
-"""Options of the losses on views without a picture, and of what keeps them in balance."""
+"""Options of the losses on views without an image, and of what keeps them in balance."""
 
 from dataclasses import dataclass
 
@@ -23,8 +23,8 @@ class SjcConfig:
     )
     weighting: str = option(
         "residual",
-        "what a noise level counts: uniform = SJC's published code, sds = DreamFusion's 1 - abar, "
-        "score = the bare score, residual = the pull to the one-step denoised view",
+        "weight of a noise level: uniform = SJC's published code, sds = DreamFusion's 1 - abar, "
+        "score = the bare score, residual = towards the one-step denoised view",
         choices=("uniform", "sds", "score", "residual"),
     )
     reduction: str = option(
@@ -37,7 +37,7 @@ class SjcConfig:
     noise_max_end: float = option(0.7, "most noise at the end")
     condition: str = option(
         "nearest",
-        "the view with a picture: nearest = to the target, by angle, fixed = condition_view",
+        "the conditioning view: nearest = to the target, by angle, fixed = condition_view",
         choices=("nearest", "fixed"),
     )
     conditions: int = option(
@@ -63,16 +63,16 @@ class SjcConfig:
 
 @dataclass
 class BalanceConfig:
-    """How strong SJC is beside the photometric loss; see ``gradient_balance``."""
+    """The weight of SJC relative to the photometric loss; see ``gradient_balance``."""
 
     kind: str = option(
         "fixed",
-        "fixed = the weights as given, gradient_norm = SJC's gradient at the rendered picture is "
+        "fixed = the weights as given, gradient_norm = SJC's gradient at the rendered image is "
         "kept at its weight times the photometric gradient's",
         choices=("fixed", "gradient_norm"),
     )
     memory: float = option(0.98, "gradient_norm: of the running means of both norms, 0 to 1")
-    largest: float = option(1e4, "gradient_norm: the largest factor it may find")
+    largest: float = option(1e4, "gradient_norm: upper bound of the resulting factor")
 
     def validate(self) -> None:
         """Raises ValueError on a memory of everything."""
@@ -83,11 +83,11 @@ class BalanceConfig:
 
 @dataclass
 class NovelConfig:
-    """Losses on rendered views that have no picture."""
+    """Losses on rendered views that have no image."""
 
     every: int = option(1, "steps between them")
     resolutions: list[int] = option(
-        [64], "longer side of their pictures in pixels; several share the steps evenly, in order"
+        [64], "longer side of their images in pixels; several share the steps evenly, in order"
     )
     targets: TargetConfig = section(TargetConfig, "where their cameras stand")
     sjc: SjcConfig = section(SjcConfig, "Score Jacobian Chaining")
@@ -100,7 +100,7 @@ class NovelConfig:
     )
 
     def validate(self) -> None:
-        """Raises ValueError on sizes that make no picture."""
+        """Raises ValueError on sizes that make no image."""
         at_least(1, every=self.every)
         positive(object_length=self.object_length)
         if not self.resolutions or min(self.resolutions) < 8:

@@ -1,4 +1,4 @@
-"""Options of the terms that look at geometry: near views, smoothness, and where targets stand."""
+"""Options of the geometry terms (near views, smoothness) and of the target cameras."""
 
 from dataclasses import dataclass
 
@@ -15,10 +15,12 @@ class NearConfig:
         "eq1_pseudo",
         "paired_l1 = unwarped difference of two near renders (zero123's 3drec, a smoothness "
         "prior), eq1_pseudo = the base render carried over by the near view's depth, "
-        "eq1_gt = dataset views near the base, against their pictures",
+        "eq1_gt = dataset views near the base, against their images",
         choices=("paired_l1", "eq1_pseudo", "eq1_gt"),
     )
-    perturbation: float = option(0.05, "how far the near eye moves, in object lengths")
+    perturbation: float = option(
+        0.05, "distance between the near camera and the base camera, in object lengths"
+    )
     depth_weight: float = option(1.0, "weight of the depth difference beside the colour's (λ)")
     stop_gradient: str = option(
         "none",
@@ -33,7 +35,7 @@ class NearConfig:
     neighbours: int = option(2, "eq1_gt: how many of the training views, the nearest to the base")
     reduction: str = option(
         "mean",
-        "mean over the picture, or sum = mean x height x width x 3 (the report's Eq. 1)",
+        "mean over the image, or sum = mean x height x width x 3 (the report's Eq. 1)",
         choices=("mean", "sum"),
     )
 
@@ -68,7 +70,7 @@ class SmoothConfig:
 
 @dataclass
 class TargetConfig:
-    """Cameras of views without pictures; see ``sjc_papr.novel_view.target_cameras``."""
+    """Cameras of views without images; see ``sjc_papr.novel_view.target_cameras``."""
 
     elevation_min_deg: float = option(-30.0, "lowest target camera")
     elevation_max_deg: float = option(80.0, "highest target camera")
@@ -77,7 +79,7 @@ class TargetConfig:
     )
     radius_max: float = option(1.0, "farthest target, in the same multiples")
     fov_deg: float = option(
-        0.0, "field of view across the longer side; 0 = all that the training pictures show"
+        0.0, "field of view across the longer side; 0 = all that the training images show"
     )
 
     def validate(self) -> None:

@@ -23,7 +23,7 @@ class LossAccumulator:
             for group, parameters in model.groups().items()
         }
         self.losses: dict[str, Tensor] = {}
-        self.at_pictures: dict[str, list[Tensor]] = {}
+        self.at_images: dict[str, list[Tensor]] = {}
         self.at_parameters: dict[str, list[Tensor]] = {}
 
     def add(
@@ -37,12 +37,12 @@ class LossAccumulator:
         """One term on one view.
 
         Args:
-            value: without its weight. parts: what was rendered and can learn.
+            value: without its weight. parts: rendered tensors that have gradients.
             gradients: of the weighted term at these.
         """
         for key, number in ((f"loss/{name}", value), (f"weighted/{name}", weight * value)):
             self.losses[key] = self.losses[key] + number if key in self.losses else number
-        self.at_pictures.setdefault(name, []).append(norm(gradients))
+        self.at_images.setdefault(name, []).append(norm(gradients))
         if not self.measure:
             return
         found = torch.autograd.grad(
@@ -60,9 +60,9 @@ class LossAccumulator:
         ]
 
     def logged(self) -> dict[str, Tensor]:
-        """Losses, and norms of their gradients at all rendered pictures and at the parameters."""
+        """Losses, and norms of their gradients at all rendered images and at the parameters."""
         values = dict(self.losses)
-        for name, norms in self.at_pictures.items():
+        for name, norms in self.at_images.items():
             values[f"picture_gradient/{name}"] = norm(norms)
         for name, gradients in self.at_parameters.items():
             left = iter(gradients)

@@ -1,7 +1,7 @@
-"""One step's losses on views without a picture: rendering, gradients, balance.
+"""One step's losses on views without an image: rendering, gradients, balance.
 
 Every view is rendered once. The losses see it through leaves of their own, so that each term's
-gradient at the picture is known by itself (its norm is logged, SJC is balanced by it) and PAPR's
+gradient at the image is known by itself (its norm is logged, SJC is balanced by it) and PAPR's
 backward pass runs once a view, with their sum. The score model's graph is gone by then, and a near
 view is rendered after the base view's graph is gone too (unless ``paired_l1`` sends gradients to
 both). The most memory is therefore that of one view's graph and, beside it, the score model's.
@@ -24,7 +24,7 @@ from sjc_papr.novel_view.gradient_balance import GradientBalance
 from sjc_papr.novel_view.loss_accumulator import LossAccumulator, norm
 from sjc_papr.novel_view.near_view import (
     NearResult,
-    View,
+    RenderedView,
     ground_truth_loss,
     near_camera,
     near_view_loss,
@@ -44,7 +44,7 @@ class _Rendered(NamedTuple):
 
     output: RenderOutput
     leaves: Leaves
-    view: View
+    view: RenderedView
 
 
 class _Term(NamedTuple):
@@ -60,7 +60,7 @@ class NovelViews:
 
     Args:
         model: rendered here; gradients are added to its parameters.
-        train: the views with pictures.
+        train: the views with images.
         score: needed where SJC has a weight.
         background: grey level behind the object. precision: see ``sjc_papr.networks.precision``.
         steps: of the whole run. seed: with the step, it decides cameras, levels and noise.
@@ -153,7 +153,7 @@ class NovelViews:
         return AuxiliaryResult(sums.logged() | logged, images)
 
     def _near_views(
-        self, base: View, generator: torch.Generator, sums: LossAccumulator
+        self, base: RenderedView, generator: torch.Generator, sums: LossAccumulator
     ) -> dict[str, Tensor]:
         """Near views whose loss has no gradient at the base, one at a time; images of the last."""
         near, length = self.config.near, self.config.object_length
@@ -163,9 +163,9 @@ class NovelViews:
             return self._deliver_near(other, loss, sums)
         images = {}
         for index in nearest_views(self.train.cameras, base.camera, near.neighbours):
-            camera, picture, depth = self._dataset_view(index, base.camera)
+            camera, image, depth = self._dataset_view(index, base.camera)
             other = self._render(camera)
-            loss = ground_truth_loss(other.view, picture, depth, near, length)
+            loss = ground_truth_loss(other.view, image, depth, near, length)
             images = self._deliver_near(other, loss, sums)
             del other, loss  # before the next one is rendered
         return images
@@ -182,14 +182,14 @@ class NovelViews:
         camera = self.train.cameras[index]
         scale = max(like.width, like.height) / max(camera.width, camera.height)
         size = max(8, round(camera.width * scale)), max(8, round(camera.height * scale))
-        picture = composite(resize_rgba(self.train.images[index], *size), self.background)
+        image = composite(resize_rgba(self.train.images[index], *size), self.background)
         depth = self.train.depth
         small = None
         if depth is not None:
             rows = (torch.arange(size[1]) + 0.5) * camera.height / size[1]
             columns = (torch.arange(size[0]) + 0.5) * camera.width / size[0]
             small = depth[index][rows.long()][:, columns.long()].to(self.device)
-        return camera.resized(*size), picture.to(self.device), small
+        return camera.resized(*size), image.to(self.device), small
 
     def _target(self, progress: float, generator: torch.Generator) -> Camera:
         sides = self.config.resolutions
@@ -208,7 +208,9 @@ class NovelViews:
         )
         parts = (output.rgb, output.depth, output.alpha)
         rgb, depth, alpha = (part.detach().requires_grad_() for part in parts)
-        return _Rendered(output, (rgb, depth, alpha), View(camera, rgb[0], depth[0], alpha[0]))
+        return _Rendered(
+            output, (rgb, depth, alpha), RenderedView(camera, rgb[0], depth[0], alpha[0])
+        )
 
     def _sjc_due(self, step: int) -> bool:
         config = self.config.sjc
@@ -271,6 +273,6 @@ class NovelViews:
         torch.autograd.backward(parts, total)
 
 
-def _near_images(view: View, loss: NearResult) -> dict[str, Tensor]:
+def _near_images(view: RenderedView, loss: NearResult) -> dict[str, Tensor]:
     shown = loss.mask[..., None].float().expand_as(loss.warped)
     return {"near": view.rgb.detach(), "near_warped": loss.warped, "near_mask": shown}

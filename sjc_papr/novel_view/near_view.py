@@ -8,11 +8,12 @@ Three definitions, chosen by ``NearConfig.mode``:
 * ``eq1_pseudo``, Eq. (1) of the VideoPAPR report with the base render as the truth: every near
   pixel is carried to the base by its own depth, and squared differences of colour and depth are
   taken where the base sees that point. Correct geometry costs almost nothing.
-* ``eq1_gt``, the same equation against the pictures of the nearest dataset views.
+* ``eq1_gt``, the same equation against the images of the nearest dataset views.
 
 Each view is rendered from rays of its own camera. Losses do not depend on the scale of the world.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -23,11 +24,11 @@ from blender_render.geometry.cameras import Camera, look_at
 from sjc_papr.novel_view.geometry_config import NearConfig
 
 
-class View(NamedTuple):
+class RenderedView(NamedTuple):
     """One rendered view; the tensors are differentiable.
 
     Attributes:
-        camera: of the H x W picture.
+        camera: of the H x W image.
         rgb: [H, W, 3] in [0, 1]. depth: planar, [H, W], world units. alpha: [H, W] in [0, 1].
     """
 
@@ -36,9 +37,11 @@ class View(NamedTuple):
     depth: Tensor
     alpha: Tensor
 
-    def detach(self) -> "View":
+    def detach(self) -> "RenderedView":
         """The same view as a constant."""
-        return View(self.camera, self.rgb.detach(), self.depth.detach(), self.alpha.detach())
+        return RenderedView(
+            self.camera, self.rgb.detach(), self.depth.detach(), self.alpha.detach()
+        )
 
 
 class NearResult(NamedTuple):
@@ -70,10 +73,12 @@ def near_camera(
     eye = camera.position + config.perturbation * object_length * step / np.linalg.norm(step)
     aim = camera.position - camera.forward * (camera.position @ camera.forward)
     pose = look_at(eye, target=aim, up=camera.cam_to_world[:3, 1])
-    return Camera(pose, camera.width, camera.height, camera.fl_x, camera.fl_y, camera.cx, camera.cy)
+    return replace(camera, cam_to_world=pose)
 
 
-def near_view_loss(base: View, near: View, config: NearConfig, object_length: float) -> NearResult:
+def near_view_loss(
+    base: RenderedView, near: RenderedView, config: NearConfig, object_length: float
+) -> NearResult:
     """``paired_l1`` or ``eq1_pseudo`` of two rendered views; exactly 0 for the same view twice.
 
     Args:
@@ -82,7 +87,7 @@ def near_view_loss(base: View, near: View, config: NearConfig, object_length: fl
         object_length: of the longest side of the object's box, world units.
 
     Raises:
-        ValueError: the mode needs pictures, or paired views differ in size.
+        ValueError: the mode needs images, or paired views differ in size.
     """
     _check_view(base)
     _check_view(near)
@@ -94,29 +99,35 @@ def near_view_loss(base: View, near: View, config: NearConfig, object_length: fl
 
 
 def ground_truth_loss(
-    view: View, picture: Tensor, depth: Tensor | None, config: NearConfig, object_length: float
+    view: RenderedView,
+    image: Tensor,
+    depth: Tensor | None,
+    config: NearConfig,
+    object_length: float,
 ) -> NearResult:
-    """``eq1_gt`` of one dataset view: squared differences from its picture and its depth.
+    """``eq1_gt`` of one dataset view: squared differences from its image and its depth.
 
     The views are ``nearest_views`` of the base; Eq. (1) adds up their losses.
 
     Args:
-        picture: [H, W, 3] in [0, 1], on the background the view was rendered with.
+        image: [H, W, 3] in [0, 1], on the background the view was rendered with.
         depth: planar, [H, W], world units, 0 = no surface; None where the dataset has none, then
             colours alone count.
     """
     _check_view(view)
-    colour = (view.rgb - picture).square().mean(-1)
+    colour = (view.rgb - image).square().mean(-1)
     if depth is None:
         mask = torch.zeros_like(view.depth, dtype=torch.bool)
-        return NearResult(_reduce(colour, config), mask, picture)
+        return NearResult(_reduce(colour, config), mask, image)
     mask = depth > 0.0
     error = ((view.depth - depth) / object_length).square()
     loss = colour + config.depth_weight * torch.where(mask, error, 0.0)
-    return NearResult(_reduce(loss, config), mask, picture)
+    return NearResult(_reduce(loss, config), mask, image)
 
 
-def _paired(base: View, near: View, config: NearConfig, object_length: float) -> NearResult:
+def _paired(
+    base: RenderedView, near: RenderedView, config: NearConfig, object_length: float
+) -> NearResult:
     if base.rgb.shape != near.rgb.shape:
         raise ValueError(f"paired views differ in size: {base.rgb.shape}, {near.rgb.shape}")
     if config.stop_gradient == "base":
@@ -129,7 +140,7 @@ def _paired(base: View, near: View, config: NearConfig, object_length: float) ->
     )
 
 
-def _filled_depth(view: View) -> Tensor:
+def _filled_depth(view: RenderedView) -> Tensor:
     """Depth [H, W] with the background in the plane through the origin.
 
     PAPR's depth means nothing where alpha is small, and a background at depth 0 would be the
@@ -139,7 +150,9 @@ def _filled_depth(view: View) -> Tensor:
     return view.alpha * view.depth + (1.0 - view.alpha) * through_origin
 
 
-def _pseudo(base: View, near: View, config: NearConfig, object_length: float) -> NearResult:
+def _pseudo(
+    base: RenderedView, near: RenderedView, config: NearConfig, object_length: float
+) -> NearResult:
     pixels, depth = reproject(near.depth, near.camera, base.camera)
     covered = (base.alpha > config.alpha_threshold).to(near.rgb.dtype)
     seen = torch.cat([base.rgb, base.depth[..., None], covered[..., None]], dim=-1)
@@ -195,26 +208,26 @@ def _to_pixels(camera: Camera) -> np.ndarray:
     )
 
 
-def bilinear(picture: Tensor, pixels: Tensor) -> Tensor:
-    """Values [H', W', C] of a picture [H, W, C] at pixels [H', W', 2]; centres at half-integers.
+def bilinear(image: Tensor, pixels: Tensor) -> Tensor:
+    """Values [H', W', C] of an image [H, W, C] at pixels [H', W', 2]; centres at half-integers.
 
-    Beyond the outermost centres the picture continues as it ends. Differentiable in both. At a
+    Beyond the outermost centres the image continues as it ends. Differentiable in both. At a
     pixel's centre the result is that pixel's value to the last bit, which ``grid_sample``, with
     its coordinates from -1 to 1, does not give.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     x = (pixels[..., 0] - 0.5).clamp(0.0, width - 1.0)
     y = (pixels[..., 1] - 0.5).clamp(0.0, height - 1.0)
     left, top = x.detach().floor().long(), y.detach().floor().long()
     right, bottom = (left + 1).clamp_max(width - 1), (top + 1).clamp_max(height - 1)
     across, down = (x - left)[..., None], (y - top)[..., None]
-    upper = picture[top, left] + across * (picture[top, right] - picture[top, left])
-    lower = picture[bottom, left] + across * (picture[bottom, right] - picture[bottom, left])
+    upper = image[top, left] + across * (image[top, right] - image[top, left])
+    lower = image[bottom, left] + across * (image[bottom, right] - image[bottom, left])
     return upper + down * (lower - upper)
 
 
 def _inside(pixels: Tensor, camera: Camera) -> Tensor:
-    """Which pixels [..., 2] lie in the camera's picture."""
+    """Which pixels [..., 2] lie in the camera's image."""
     x, y = pixels.unbind(-1)
     return (x >= 0.0) & (x <= camera.width) & (y >= 0.0) & (y <= camera.height)
 
@@ -224,6 +237,6 @@ def _reduce(errors: Tensor, config: NearConfig) -> Tensor:
     return 3.0 * errors.sum() if config.reduction == "sum" else errors.mean()
 
 
-def _check_view(view: View) -> None:
+def _check_view(view: RenderedView) -> None:
     size = (view.camera.height, view.camera.width)
     assert view.rgb.shape == (*size, 3) and view.depth.shape == size and view.alpha.shape == size

@@ -22,7 +22,9 @@ class ScoreConfig:
     prior: str = option("", "folder of the prior, as sjc_papr.train_prior leaves it")
     zero123: Zero123Config = section(Zero123Config, "the published model")
     precision: str = option(
-        "auto", "of the prior; see sjc_papr.train", choices=("auto", "float32", "bfloat16")
+        "auto",
+        "of the prior; auto = bfloat16 where the hardware has it",
+        choices=("auto", "float32", "bfloat16"),
     )
 
 

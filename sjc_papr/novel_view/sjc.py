@@ -46,18 +46,18 @@ class Sjc:
 
     Args:
         model: see ``sjc_papr.score_models.base``.
-        pictures: the training views on white, [N, H, W, 3] in [0, 1]. cameras: theirs.
+        images: the training views on white, [N, H, W, 3] in [0, 1]. cameras: theirs.
 
     Raises:
         ConfigError: ``condition_view`` names a view that is not there.
     """
 
     def __init__(
-        self, model: ScoreModel, config: SjcConfig, pictures: Tensor, cameras: Sequence[Camera]
+        self, model: ScoreModel, config: SjcConfig, images: Tensor, cameras: Sequence[Camera]
     ) -> None:
         self.model, self.config, self.cameras = model, config, list(cameras)
         check_condition_view(config, len(cameras))
-        self.pictures = pictures.permute(0, 3, 1, 2)
+        self.images = images.permute(0, 3, 1, 2)
         self._prepared: dict[int, Condition] = {}
 
     def __call__(
@@ -71,8 +71,8 @@ class Sjc:
             generator: of the CPU; draws level and noise.
         """
         model = self.model
-        picture, seen_from = model.view(rgb.permute(2, 0, 1), target)
-        y = model.encode(picture[None])
+        image, seen_from = model.view(rgb.permute(2, 0, 1), target)
+        y = model.encode(image[None])
         t = draw_level(self.config, model.levels, progress, generator).to(y.device)
         noise = torch.randn(y.shape, generator=generator).to(y.device)
         noisy = model.levels.add_noise(y.detach(), noise, t)
@@ -100,8 +100,8 @@ class Sjc:
 
     def _condition(self, index: int) -> Condition:
         if index not in self._prepared:
-            picture, camera = self.pictures[index], self.cameras[index]
-            self._prepared[index] = self.model.condition(picture, camera)
+            image, camera = self.images[index], self.cameras[index]
+            self._prepared[index] = self.model.condition(image, camera)
         return self._prepared[index]
 
 

@@ -1,4 +1,4 @@
-"""Cameras of views without pictures, and the training views nearest to them.
+"""Cameras of views without images, and the training views nearest to them.
 
 Conventions are those of ``blender_render.geometry.cameras``: +Z up, OpenGL axes, the object's box
 centred on the origin.
@@ -19,7 +19,7 @@ class TargetCameras:
     """Draws cameras around the object that look at the origin, upright.
 
     They stand at the training cameras' distance and see what these see: the focal length follows
-    the size of the picture asked for, so a small picture is a small view of everything, not a
+    the size of the image asked for, so a small image is a small view of everything, not a
     keyhole.
 
     Args:
@@ -43,7 +43,7 @@ class TargetCameras:
                 f"novel.targets.radius_min: targets at {self.radii[0]:.3g} world units would stand "
                 f"inside the object, whose box may reach {inside:.3g} from the origin"
             )
-        # Of the picture's half width and half height at unit distance: the widest lens there is.
+        # Of the image's half width and half height at unit distance: the widest lens there is.
         self.half_width = max(0.5 * c.width / c.fl_x for c in cameras)
         self.half_height = max(0.5 * c.height / c.fl_y for c in cameras)
         if config.fov_deg:
@@ -59,8 +59,8 @@ class TargetCameras:
 
         Args:
             generator: a CPU generator; three numbers are drawn for each camera.
-            resolution: side of the square pictures, or (width, height), in pixels. Pixels are
-                square, and all that the training pictures show is in the picture.
+            resolution: side of the square images, or (width, height), in pixels. Pixels are
+                square, and all that the training images show is in the image.
         """
         width, height = (resolution, resolution) if isinstance(resolution, int) else resolution
         focal = min(0.5 * width / self.half_width, 0.5 * height / self.half_height)

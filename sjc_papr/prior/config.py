@@ -30,11 +30,13 @@ class PriorOptimizeConfig:
     steps: int = option(8000, "optimizer steps")
     batch: int = option(16, "pairs of views per step")
     rate: float = option(6e-4, "largest learning rate (AdamW)")
-    warmup: float = option(0.02, "share of the steps over which it rises from zero")
+    warmup: float = option(
+        0.02, "share of all steps over which it rises from zero (a fraction; mnvs counts steps)"
+    )
     final: float = option(0.05, "share of it left at the last step (cosine in between)")
     weight_decay: float = option(0.01, "AdamW's")
     clip_gradient: float = option(1.0, "largest gradient norm; 0 = no limit")
-    drop_condition: float = option(0.1, "share of pairs trained without condition, for guidance")
+    drop_condition: float = option(0.1, "fraction of pairs trained without condition, for guidance")
     ema_decay: float = option(0.998, "of the averaged weights, which are the ones saved")
 
     def validate(self) -> None:
@@ -51,7 +53,7 @@ class TrainPriorConfig(PaprCommandConfig):
     """A run of ``sjc_papr.train_prior``."""
 
     name: str = option("prior", "name of the run's folder")
-    data: PriorDataConfig = section(PriorDataConfig, "the pictures")
+    data: PriorDataConfig = section(PriorDataConfig, "the images")
     start_from: str = option("", "folder of a prior, of the same network, to start from")
     network: PriorNetworkConfig = section(PriorNetworkConfig, "the denoiser")
     optimize: PriorOptimizeConfig = section(PriorOptimizeConfig, "how it learns")

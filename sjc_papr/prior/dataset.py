@@ -1,7 +1,7 @@
 """Pairs of views for the prior: a pure function of seed and step, so resuming needs no state."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,32 +23,32 @@ class PriorBatch(NamedTuple):
     """Pairs of views as the network takes them; see ``PriorNetwork.forward``."""
 
     target: Tensor
-    picture: Tensor
+    image: Tensor
     rays: Tensor
-    picture_rays: Tensor
-    eyes: Tensor
+    image_rays: Tensor
+    camera_centers: Tensor
 
 
 @dataclass(frozen=True)
 class FrameViews:
-    """One split of one frame of one object: pictures [N, 3, S, S] in [0, 1] and their cameras."""
+    """One split of one frame of one object: images [N, 3, S, S] in [0, 1] and their cameras."""
 
     name: str
-    pictures: Tensor
+    images: Tensor
     cameras: tuple[Camera, ...]
 
 
-def read_moments(config: PriorDataConfig, size: int, split: str) -> list[FrameViews]:
+def read_frames(config: PriorDataConfig, size: int, split: str) -> list[FrameViews]:
     """Every frame of every dataset but those to be skipped, on white.
 
     Raises:
         ConfigError: nothing is left. InputError: see ``blender_render.dataset.readers.read_views``.
     """
-    moments = []
+    frames = []
     for folder in frame_folders(config):
         views = read_views(folder, split, with_depth=False)
-        moments.append(_moment(str(folder), views, size))
-    return moments
+        frames.append(_frame_views(str(folder), views, size))
+    return frames
 
 
 def frame_folders(config: PriorDataConfig) -> list[Path]:
@@ -79,24 +79,24 @@ def _number(folder: Path) -> int | None:
     return int(digits) if digits.isdigit() else None
 
 
-def _moment(name: str, views: Views, size: int) -> FrameViews:
+def _frame_views(name: str, views: Views, size: int) -> FrameViews:
     """Framed as the prior will be asked for it."""
-    pictures = views.composite(1.0).permute(0, 3, 1, 2)
-    framed = [square_view(*view, size) for view in zip(pictures, views.cameras, strict=True)]
+    images = views.composite(1.0).permute(0, 3, 1, 2)
+    framed = [square_view(*view, size) for view in zip(images, views.cameras, strict=True)]
     return FrameViews(name, torch.stack([p for p, _ in framed]), tuple(c for _, c in framed))
 
 
 class PairSampler:
-    """Draws a moment, then two of its views; each is zoomed a little, its camera with it."""
+    """Draws a frame, then two of its views; each is zoomed a little, its camera with it."""
 
     def __init__(
         self,
-        moments: Sequence[FrameViews],
+        frames: Sequence[FrameViews],
         config: PriorDataConfig,
         network: PriorNetworkConfig,
         seed: int,
     ) -> None:
-        self.moments, self.config, self.network, self.seed = moments, config, network, seed
+        self.frames, self.config, self.network, self.seed = frames, config, network, seed
 
     def sample(self, step: int, batch: int) -> PriorBatch:
         """``batch`` pairs of step number ``step``."""
@@ -105,35 +105,27 @@ class PairSampler:
         return PriorBatch(*map(torch.stack, zip(*pairs, strict=True)))
 
     def _pair(self, generator: torch.Generator) -> tuple[Tensor, ...]:
-        moment = self.moments[int(torch.randint(len(self.moments), (), generator=generator))]
-        chosen = torch.randint(len(moment.cameras), (2,), generator=generator).tolist()
+        frame = self.frames[int(torch.randint(len(self.frames), (), generator=generator))]
+        chosen = torch.randint(len(frame.cameras), (2,), generator=generator).tolist()
         low, high = self.config.zoom_min, self.config.zoom_max
         zooms = (low + (high - low) * torch.rand(2, generator=generator)).tolist()
-        (target, target_camera), (picture, camera) = (
-            zoomed(moment.pictures[view], moment.cameras[view], zoom)
+        (target, target_camera), (image, camera) = (
+            zoomed(frame.images[view], frame.cameras[view], zoom)
             for view, zoom in zip(chosen, zooms, strict=True)
         )
         rays = prior_rays(camera, target_camera, self.network, 1.0)
-        return target * 2.0 - 1.0, picture * 2.0 - 1.0, *rays
+        return target * 2.0 - 1.0, image * 2.0 - 1.0, *rays
 
 
-def zoomed(picture: Tensor, camera: Camera, factor: float) -> tuple[Tensor, Camera]:
+def zoomed(image: Tensor, camera: Camera, factor: float) -> tuple[Tensor, Camera]:
     """The view a lens of ``factor`` times the focal length would give, white where it saw nothing.
 
     Args:
-        picture: [3, S, S] in [0, 1], its principal point in the middle.
+        image: [3, S, S] in [0, 1], its principal point in the middle.
     """
     theta = torch.tensor([[[1.0 / factor, 0.0, 0.0], [0.0, 1.0 / factor, 0.0]]])
-    grid = F.affine_grid(theta, [1, *picture.shape], align_corners=False)
+    grid = F.affine_grid(theta, [1, *image.shape], align_corners=False)
     # Ink instead of paper, so that the zeros outside come out white.
-    ink = F.grid_sample(1.0 - picture[None], grid, align_corners=False)[0]
-    longer = Camera(
-        camera.cam_to_world,
-        camera.width,
-        camera.height,
-        camera.fl_x * factor,
-        camera.fl_y * factor,
-        camera.cx,
-        camera.cy,
-    )
+    ink = F.grid_sample(1.0 - image[None], grid, align_corners=False)[0]
+    longer = replace(camera, fl_x=camera.fl_x * factor, fl_y=camera.fl_y * factor)
     return 1.0 - ink, longer

@@ -1,4 +1,4 @@
-"""The small pose-conditioned denoiser: a UNet that sees one picture of an object and is asked for
+"""The small pose-conditioned denoiser: a UNet that sees one image of an object and is asked for
 another view of it.
 
 Everything it knows about cameras comes as rays: each pixel of both views carries the Plücker
@@ -63,7 +63,7 @@ class _Block(nn.Module):
 
 
 class _Attention(nn.Module):
-    """Attention from every position to its own picture and to the conditioning one."""
+    """Attention from every position to its own image and to the conditioning one."""
 
     def __init__(self, channels: int, context: int, heads: int) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class _Attention(nn.Module):
 
 
 class _Encoder(nn.Module):
-    """The conditioning picture and its rays → context tokens at the coarse levels' width."""
+    """The conditioning image and its rays → context tokens at the coarse levels' width."""
 
     def __init__(self, channels_in: int, widths: list[int], embedding: int) -> None:
         super().__init__()
@@ -98,8 +98,8 @@ class _Encoder(nn.Module):
         self.coarse = nn.ModuleList(_Block(widths[1], widths[1], embedding) for _ in range(2))
         self.norm = nn.GroupNorm(8, widths[1])
 
-    def forward(self, picture: Tensor, embedding: Tensor) -> Tensor:
-        hidden = self.down(self.fine(self.stem(picture), embedding))
+    def forward(self, image: Tensor, embedding: Tensor) -> Tensor:
+        hidden = self.down(self.fine(self.stem(image), embedding))
         for block in self.coarse:
             hidden = block(hidden, embedding)
         return self.norm(hidden).flatten(2).transpose(1, 2)
@@ -108,7 +108,7 @@ class _Encoder(nn.Module):
 class PriorNetwork(nn.Module):
     """Predicts v = sqrt(abar) eps - sqrt(1 - abar) x_0 of a noisy view.
 
-    The UNet works on squares of ``patch`` pixels, so that 64-pixel pictures cost what 32-pixel ones
+    The UNet works on squares of ``patch`` pixels, so that 64-pixel images cost what 32-pixel ones
     would. Self- and cross-attention stand at every level but the first.
     """
 
@@ -158,27 +158,27 @@ class PriorNetwork(nn.Module):
         self,
         noisy: Tensor,
         time: Tensor,
-        picture: Tensor,
+        image: Tensor,
         rays: Tensor,
-        picture_rays: Tensor,
-        eyes: Tensor,
+        image_rays: Tensor,
+        camera_centers: Tensor,
         given: Tensor,
     ) -> Tensor:
         """v of the noisy views.
 
         Args:
             noisy: [B, 3, S, S]. time: log(abar / (1 - abar)), [B].
-            picture: conditioning views, [B, 3, S, S] in [-1, 1].
-            rays, picture_rays: Plücker coordinates of target and condition,
+            image: conditioning views, [B, 3, S, S] in [-1, 1].
+            rays, image_rays: Plücker coordinates of target and condition,
                 [B, 6, S / patch, S / patch].
-            eyes: target's and condition's camera centres, [B, 6], object lengths.
+            camera_centers: target's and condition's camera centres, [B, 6], object lengths.
             given: 1 where there is a condition, 0 where it was dropped, [B].
         """
         patch, keep = self.config.patch, given.view(-1, 1, 1, 1)
-        condition = F.pixel_unshuffle(picture, patch) * keep
+        condition = F.pixel_unshuffle(image, patch) * keep
         flag = keep.expand(-1, 1, *rays.shape[-2:])
-        embedding = F.silu(self.embed(self._facts(time, eyes)))
-        context = self.encoder(torch.cat([condition, picture_rays, flag], 1), embedding)
+        embedding = F.silu(self.embed(self._facts(time, camera_centers)))
+        context = self.encoder(torch.cat([condition, image_rays, flag], 1), embedding)
         x = torch.cat([F.pixel_unshuffle(noisy, patch), condition, rays, flag], 1)
         x = self.stem(x.contiguous(memory_format=torch.channels_last))
         skips = [x]
@@ -193,14 +193,16 @@ class PriorNetwork(nn.Module):
                 x = _run(stage, torch.cat([x, skips.pop()], 1), embedding, context)
         return F.pixel_shuffle(self.out(x), patch)
 
-    def _facts(self, time: Tensor, eyes: Tensor) -> Tensor:
+    def _facts(self, time: Tensor, camera_centers: Tensor) -> Tensor:
         half = self.config.width // 2
         octaves = torch.exp(
             torch.linspace(math.log(0.05), math.log(10.0), half, device=time.device)
         )
         phase = time[:, None] * octaves
-        turned = torch.cat([eyes * 2.0**k for k in range(3)], dim=1)
-        return torch.cat([phase.sin(), phase.cos(), eyes, turned.sin(), turned.cos()], dim=1)
+        turned = torch.cat([camera_centers * 2.0**k for k in range(3)], dim=1)
+        return torch.cat(
+            [phase.sin(), phase.cos(), camera_centers, turned.sin(), turned.cos()], dim=1
+        )
 
 
 def _run(stage: nn.Module, x: Tensor, embedding: Tensor, context: Tensor) -> Tensor:

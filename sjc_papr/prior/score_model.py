@@ -1,6 +1,6 @@
 """The small prior as a score model, and its file format.
 
-A prior is a folder: ``prior.json`` (network, noise levels, what it was trained on) and
+A prior is a folder: ``prior.json`` (network, noise levels, training data) and
 ``prior.safetensors`` (averaged weights). ``python -m sjc_papr.train_prior`` makes one.
 """
 
@@ -29,7 +29,7 @@ FACTS_FILE, WEIGHTS_FILE = "prior.json", "prior.safetensors"
 
 
 class PixelPrior:
-    """A ``ScoreModel`` on pixels: what is noised is the picture itself, scaled to [-1, 1].
+    """A ``ScoreModel`` on pixels: what is noised is the image itself, scaled to [-1, 1].
 
     Args:
         network: frozen here. object_length: see ``ScoreModel``; the prior was trained on objects
@@ -65,21 +65,21 @@ class PixelPrior:
     def device(self) -> torch.device:
         return next(self.network.parameters()).device
 
-    def view(self, picture: Tensor, camera: Camera) -> tuple[Tensor, Camera]:
+    def view(self, image: Tensor, camera: Camera) -> tuple[Tensor, Camera]:
         """See ``ScoreModel``; rays tell the prior about any lens, so only the size changes."""
-        return square_view(picture, camera, self.picture_size)
+        return square_view(image, camera, self.picture_size)
 
-    def encode(self, pictures: Tensor) -> Tensor:
+    def encode(self, images: Tensor) -> Tensor:
         """[B, 3, S, S] in [0, 1] → the same in [-1, 1]."""
-        return pictures * 2.0 - 1.0
+        return images * 2.0 - 1.0
 
     def decode(self, clean: Tensor) -> Tensor:
         """The inverse of ``encode``, clamped."""
         return (clean.detach() * 0.5 + 0.5).clamp(0.0, 1.0)
 
-    def condition(self, picture: Tensor, camera: Camera) -> Condition:
+    def condition(self, image: Tensor, camera: Camera) -> Condition:
         """Shrink a view to the prior's size; its rays follow."""
-        small, square = self.view(picture.to(self.device), camera)
+        small, square = self.view(image.to(self.device), camera)
         return Condition(square, {"picture": self.encode(small[None])})
 
     @torch.no_grad()
@@ -97,15 +97,15 @@ class PixelPrior:
             prior_rays(condition.camera, camera, self.network.config, self.object_length)
             for camera in targets
         ]
-        rays, picture_rays, eyes = (
+        rays, image_rays, camera_centers = (
             torch.stack(part).to(noisy.device) for part in zip(*cameras, strict=True)
         )
         inputs = [
             noisy,
             condition.tensors["picture"].expand(batch, -1, -1, -1),
             rays,
-            picture_rays,
-            eyes,
+            image_rays,
+            camera_centers,
         ]
         abar = self.levels.abar(t)
         time = torch.logit(abar.flatten())
@@ -119,16 +119,16 @@ class PixelPrior:
         return abar.sqrt() * v + (1.0 - abar).sqrt() * noisy
 
     def _v(self, inputs: list[Tensor], time: Tensor, given: Tensor) -> Tensor:
-        noisy, picture, rays, picture_rays, eyes = inputs
+        noisy, image, rays, image_rays, camera_centers = inputs
         with autocast(noisy.device, self.precision):
-            v = self.network(noisy, time, picture, rays, picture_rays, eyes, given)
+            v = self.network(noisy, time, image, rays, image_rays, camera_centers, given)
         return v.float()
 
 
 def prior_rays(
     condition: Camera, target: Camera, config: PriorNetworkConfig, object_length: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What the network is told of two cameras, in the frame of the condition's azimuth.
+    """The network's camera inputs, in the frame of the condition's azimuth.
 
     Returns:
         Plücker coordinates (direction, moment) of the target's and of the condition's rays,
@@ -140,15 +140,15 @@ def prior_rays(
     to_frame = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
     frame = torch.tensor(to_frame, dtype=torch.float32)
     side = config.size // config.patch
-    planes, eyes = [], []
+    planes, camera_centers = [], []
     for camera in (target, condition):
         bundle = camera_rays(camera.resized(side, side))
         eye = frame @ bundle.origins[0] / object_length
         directions = bundle.directions[0] @ frame.T
         moments = torch.linalg.cross(eye.expand_as(directions), directions)
         planes.append(torch.cat([directions, moments], dim=-1).permute(2, 0, 1))
-        eyes.append(eye)
-    return planes[0], planes[1], torch.cat(eyes)
+        camera_centers.append(eye)
+    return planes[0], planes[1], torch.cat(camera_centers)
 
 
 def save_prior(folder: Path, network: PriorNetwork, weights: dict[str, Tensor], facts: Any) -> None:

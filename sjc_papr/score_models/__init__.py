@@ -1,1 +1,1 @@
-"""Score models: what a view without a picture should look like, given one that has a picture."""
+"""Score models: what a view without an image should look like, given one that has an image."""

@@ -11,7 +11,7 @@ from sjc_papr.score_models.framing import square_view
 
 
 class GaussianMixture:
-    """Pictures whose every pixel is drawn, by itself, from a mixture of normal distributions.
+    """Images whose every pixel is drawn, by itself, from a mixture of normal distributions.
 
     A ``ScoreModel`` whose predicted noise is exact. With one component it is the Gaussian of
     which everything about SJC is known in closed form.
@@ -41,20 +41,20 @@ class GaussianMixture:
         self.picture_size = picture_size
         self.levels = levels or NoiseLevels.scaled_linear()
 
-    def view(self, picture: Tensor, camera: Camera) -> tuple[Tensor, Camera]:
+    def view(self, image: Tensor, camera: Camera) -> tuple[Tensor, Camera]:
         """The view itself, at ``picture_size``."""
-        return square_view(picture, camera, self.picture_size)
+        return square_view(image, camera, self.picture_size)
 
-    def encode(self, pictures: Tensor) -> Tensor:
-        """The pictures themselves."""
-        return pictures
+    def encode(self, images: Tensor) -> Tensor:
+        """The images themselves."""
+        return images
 
     def decode(self, clean: Tensor) -> Tensor:
-        """The pictures themselves, clamped."""
+        """The images themselves, clamped."""
         return clean.detach().clamp(0.0, 1.0)
 
-    def condition(self, picture: Tensor, camera: Camera) -> Condition:
-        """Keeps the camera; what the picture shows does not matter here."""
+    def condition(self, image: Tensor, camera: Camera) -> Condition:
+        """Keeps the camera; what the image shows does not matter here."""
         return Condition(camera, {})
 
     @torch.no_grad()

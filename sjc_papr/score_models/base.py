@@ -30,7 +30,7 @@ class NoiseLevels:
         if values.ndim != 1 or not bool(((values > 0) & (values < 1)).all()):
             raise ValueError("alphas_cumprod must be a list of numbers between 0 and 1")
         if not bool((values.diff() < 0).all()):
-            raise ValueError("alphas_cumprod must fall from each step to the next")
+            raise ValueError("alphas_cumprod must fall from each timestep to the next")
         self.alphas_cumprod = values
         # Copied once, so that looking up a level does not wait for a GPU.
         self._on_device = {values.device: values}
@@ -40,24 +40,24 @@ class NoiseLevels:
 
     @staticmethod
     def scaled_linear(
-        steps: int = 1000, start: float = 0.00085, end: float = 0.012
+        timesteps: int = 1000, start: float = 0.00085, end: float = 0.012
     ) -> "NoiseLevels":
         """Stable Diffusion's and Zero123's: betas whose square roots are evenly spaced."""
-        betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64).square()
+        betas = torch.linspace(start**0.5, end**0.5, timesteps, dtype=torch.float64).square()
         return NoiseLevels(torch.cumprod(1.0 - betas, 0))
 
     @staticmethod
     def cosine(
-        steps: int = 1000, offset: float = 0.008, largest_beta: float = 0.999
+        timesteps: int = 1000, offset: float = 0.008, largest_beta: float = 0.999
     ) -> "NoiseLevels":
-        """Nichol and Dhariwal 2021, Eq. (17): gentler than the above on small pictures."""
-        t = torch.arange(steps + 1, dtype=torch.float64) / steps
+        """Nichol and Dhariwal 2021, Eq. (17): gentler than the above on small images."""
+        t = torch.arange(timesteps + 1, dtype=torch.float64) / timesteps
         signal = torch.cos((t + offset) / (1.0 + offset) * torch.pi / 2.0).square()
         betas = (1.0 - signal[1:] / signal[:-1]).clamp(max=largest_beta)
         return NoiseLevels(torch.cumprod(1.0 - betas, 0))
 
     def abar(self, t: Tensor) -> Tensor:
-        """abar of steps [B] (long), shaped [B, 1, 1, 1], float32 on the steps' device."""
+        """abar of timesteps [B] (long), shaped [B, 1, 1, 1], float32 on their device."""
         return self._at(t).to(torch.float32).view(-1, 1, 1, 1)
 
     def sigma(self, t: Tensor) -> Tensor:
@@ -66,34 +66,29 @@ class NoiseLevels:
         return ((1.0 - abar) / abar).sqrt().to(torch.float32).view(-1, 1, 1, 1)
 
     def _at(self, t: Tensor) -> Tensor:
-        """abar of steps [B], float64 on their device."""
+        """abar of timesteps [B], float64 on their device."""
         if t.device not in self._on_device:
             self._on_device[t.device] = self.alphas_cumprod.to(t.device)
         return self._on_device[t.device][t]
 
     def add_noise(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """x_t of ``clean`` [B, C, h, w] at steps [B]."""
+        """x_t of ``clean`` [B, C, h, w] at timesteps [B]."""
         abar = self.abar(t)
         return abar.sqrt() * clean + (1.0 - abar).sqrt() * noise
 
     def clean_from_noise(self, noisy: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """The x_0 that x_t and its noise say: one-step denoising."""
+        """x_0 estimated from x_t and predicted noise: one-step denoising."""
         abar = self.abar(t)
         return (noisy - (1.0 - abar).sqrt() * noise) / abar.sqrt()
-
-    def noise_from_clean(self, noisy: Tensor, clean: Tensor, t: Tensor) -> Tensor:
-        """The noise that x_t and a guess of x_0 say."""
-        abar = self.abar(t)
-        return (noisy - abar.sqrt() * clean) / (1.0 - abar).sqrt()
 
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """One view with a picture, as a score model keeps it.
+    """One view with an image, as a score model keeps it.
 
     Attributes:
         camera: of that view.
-        tensors: what the model made of its picture; computed once and kept for the whole run.
+        tensors: what the model made of its image; computed once and kept for the whole run.
     """
 
     camera: Camera
@@ -105,7 +100,7 @@ class ScoreModel(Protocol):
 
     Attributes:
         levels: its noise schedule.
-        picture_size: side S of the square pictures it reads, in pixels.
+        picture_size: side S of the square images it reads, in pixels.
         object_length: length, in world units, of the longest side of the object's bounding box;
             for models that were trained on objects of one size.
     """
@@ -114,26 +109,26 @@ class ScoreModel(Protocol):
     picture_size: int
     object_length: float
 
-    def view(self, picture: Tensor, camera: Camera) -> tuple[Tensor, Camera]:
+    def view(self, image: Tensor, camera: Camera) -> tuple[Tensor, Camera]:
         """A render on white, [3, H, W] in [0, 1], as the model wants to see it: [3, S, S].
 
         Differentiable. The camera returned is the one to pass as its target.
         """
         ...
 
-    def encode(self, pictures: Tensor) -> Tensor:
-        """Pictures [B, 3, S, S] in [0, 1], on white → what is noised, [B, C, h, w].
+    def encode(self, images: Tensor) -> Tensor:
+        """Images [B, 3, S, S] in [0, 1], on white → what is noised, [B, C, h, w].
 
         Differentiable; a score model's own parameters never get gradients.
         """
         ...
 
     def decode(self, clean: Tensor) -> Tensor:
-        """[B, C, h, w] → pictures [B, 3, S, S] in [0, 1], to look at; without gradients."""
+        """[B, C, h, w] → images [B, 3, S, S] in [0, 1], to look at; without gradients."""
         ...
 
-    def condition(self, picture: Tensor, camera: Camera) -> Condition:
-        """Prepare the view ``picture`` [3, H, W] in [0, 1], on white, of any size."""
+    def condition(self, image: Tensor, camera: Camera) -> Condition:
+        """Prepare the view ``image`` [3, H, W] in [0, 1], on white, of any size."""
         ...
 
     def predict_noise(
@@ -144,7 +139,7 @@ class ScoreModel(Protocol):
         targets: Sequence[Camera],
         guidance: float = 1.0,
     ) -> Tensor:
-        """The noise in x_t [B, C, h, w] at steps [B], seen from B target cameras; no gradients.
+        """The noise in x_t [B, C, h, w] at timesteps [B], seen from B target cameras; no gradients.
 
         Args:
             guidance: classifier-free guidance, unconditional + guidance * (conditional -

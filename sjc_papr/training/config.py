@@ -10,7 +10,7 @@ from training_core.config import option, section
 class PointsConfig:
     init: str = option(
         "hull",
-        "where points start: hull = surface of the masks' visual hull, depth = the depth pictures, "
+        "where points start: hull = surface of the masks' visual hull, depth = the depth images, "
         "cube = PAPR's cube",
         choices=("hull", "depth", "cube"),
     )
@@ -56,8 +56,10 @@ class RateConfig:
     attention: float = option(2e-3, "learning rate of the attention networks")
     renderer: float = option(1e-3, "learning rate of the UNet")
     factor: float = option(1.0, "multiplies all of these rates (zvict/papr's lr_factor)")
-    warmup: float = option(0.01, "share of the steps over which rates rise from zero")
-    final: float = option(0.02, "share of each rate left at the last step (cosine in between)")
+    warmup: float = option(
+        0.01, "share of all steps over which rates rise from zero (a fraction; mnvs counts steps)"
+    )
+    final: float = option(0.02, "fraction of each rate left at the last step (cosine in between)")
 
     def validate(self) -> None:
         """Raises ValueError on negative rates."""
@@ -71,7 +73,7 @@ class PatchConfig:
     size: int = option(32, "patch edge in pixels (PAPR: 160)")
     per_step: int = option(1, "patches rendered together, each from a view of its own")
     accumulate: int = option(
-        1, "such batches per optimizer step, one after the other; memory is that of one"
+        1, "such batches per optimizer step, one after the other; memory is that of one batch"
     )
     on_object: float = option(0.85, "share of patches centred on an object pixel")
 
@@ -116,8 +118,10 @@ class OptimizeConfig:
 class WatchConfig:
     """When training counts as diverged; see ``sjc_papr.training.divergence``."""
 
-    restarts: int = option(0, "returns to the last checkpoint before giving up; 0 = no watch")
-    reduce_sjc: float = option(0.3, "SJC's weight is multiplied by this at every return")
+    restarts: int = option(
+        0, "restarts from the last checkpoint before giving up; 0 = no detection"
+    )
+    reduce_sjc: float = option(0.3, "SJC's weight is multiplied by this at every restart")
     loss_factor: float = option(
         6.0, "diverged: the running photometric loss is this many times its least so far"
     )
@@ -125,10 +129,10 @@ class WatchConfig:
         100.0, "diverged: a gradient norm is this many times its running mean"
     )
     memory: float = option(0.98, "of the running means, 0 to 1")
-    from_share: float = option(0.05, "share of the steps that are never judged")
+    from_share: float = option(0.05, "share of the steps, from the first, that are not checked")
 
     def validate(self) -> None:
-        """Raises ValueError on factors that judge every step."""
+        """Raises ValueError on factors below one and shares outside [0, 1]."""
         at_least(0, restarts=self.restarts)
         at_least(1, loss_factor=self.loss_factor, gradient_factor=self.gradient_factor)
         in_unit_interval(reduce_sjc=self.reduce_sjc, from_share=self.from_share)

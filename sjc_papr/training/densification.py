@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from sjc_papr.networks.neighbours import nearest_neighbours
 from sjc_papr.networks.point_cloud import PointCloud, PointRows, append_points, keep_points
 from sjc_papr.training.config import DensityConfig
 from training_core.seeds import Stream, step_generator
@@ -82,21 +83,3 @@ def grown_points(rows: PointRows, count: int, generator: torch.Generator) -> Poi
 def _blend(values: Tensor, share: Tensor) -> Tensor:
     """[N, 3, ...] values by [N, 3] shares to [N, ...]."""
     return torch.einsum("nk...,nk->n...", values, share)
-
-
-def nearest_neighbours(
-    positions: Tensor, k: int, max_pairs: int = 1 << 24
-) -> tuple[Tensor, Tensor]:
-    """Distances and indices [P, k] of each point's k nearest other points, nearest first."""
-    count = positions.shape[0]
-    k = min(k, count - 1)
-    rows = max(1, max_pairs // count)
-    distances, indices = [], []
-    for start in range(0, count, rows):
-        part = torch.cdist(positions[start : start + rows], positions)
-        here = torch.arange(part.shape[0], device=part.device)
-        part[here, here + start] = torch.inf
-        nearest = part.topk(k, dim=1, largest=False)
-        distances.append(nearest.values)
-        indices.append(nearest.indices)
-    return torch.cat(distances), torch.cat(indices)

@@ -1,4 +1,4 @@
-"""What a training step costs: how time and memory grow with rays, points and K (docs/papr.md)."""
+"""Cost of a training step: how time and memory grow with rays, points and K (docs/papr.md)."""
 
 from sjc_papr.networks.config import AttentionConfig, ModelConfig
 from sjc_papr.networks.embedding import encoded_width

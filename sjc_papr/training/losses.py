@@ -1,4 +1,4 @@
-"""Loss terms: each a small function of pictures, named, raw; the trainer weights and sums them
+"""Loss terms: each a small function of images, named, raw; the trainer weights and sums them
 once.
 
 To add one: its function, its line in ``TERMS``, and its weight by that name in ``LossConfig``.
@@ -18,12 +18,12 @@ LossTerm = Callable[[Tensor, Tensor], Tensor]
 
 
 def mse(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error of pictures [B, H, W, 3]."""
+    """Mean squared error of images [B, H, W, 3]."""
     return F.mse_loss(prediction, target)
 
 
 def dissimilarity(prediction: Tensor, target: Tensor) -> Tensor:
-    """1 - SSIM of pictures [B, H, W, 3] in [0, 1]."""
+    """1 - SSIM of images [B, H, W, 3] in [0, 1]."""
     return 1.0 - ssim(prediction, target)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from blender_render.dataset.readers import Views
-from sjc_papr.networks.rays import RayBundle, Window, camera_rays
+from sjc_papr.networks.rays import PixelWindow, RayBundle, camera_rays
 from sjc_papr.training.config import PatchConfig
 from training_core.seeds import Stream, step_generator
 
@@ -18,18 +18,18 @@ class PatchSampler:
     """Cuts square patches out of training views, most of them on the object.
 
     Args:
-        views: the training pictures.
+        views: the training images.
         background: grey level they are composited on.
         config: size, number and aim.
         seed: together with the step it decides everything.
     """
 
     def __init__(self, views: Views, background: float, config: PatchConfig, seed: int) -> None:
-        self.pictures = views.composite(background)
+        self.images = views.composite(background)
         self.cameras = views.cameras
         self.config = config
         self.seed = seed
-        height, width = self.pictures.shape[1:3]
+        height, width = self.images.shape[1:3]
         self.height, self.width = min(config.size, height), min(config.size, width)
         self.object_pixels = [torch.nonzero(alpha > 0.5) for alpha in views.images[..., 3]]
 
@@ -47,13 +47,13 @@ class PatchSampler:
             window = self._window(view, generator)
             bundles.append(camera_rays(self.cameras[view], window))
             top, left, height, width = window
-            colours.append(self.pictures[view, top : top + height, left : left + width])
+            colours.append(self.images[view, top : top + height, left : left + width])
         return RayBundle.stack(bundles), torch.stack(colours)
 
-    def _window(self, view: int, generator: torch.Generator) -> Window:
-        picture_height, picture_width = self.pictures.shape[1:3]
+    def _window(self, view: int, generator: torch.Generator) -> PixelWindow:
+        image_height, image_width = self.images.shape[1:3]
         aim, row, column = torch.rand(3, generator=generator).tolist()
-        highest_top, highest_left = picture_height - self.height, picture_width - self.width
+        highest_top, highest_left = image_height - self.height, image_width - self.width
         pixels = self.object_pixels[view]
         if aim >= self.config.on_object or len(pixels) == 0:
             top, left = round(row * highest_top), round(column * highest_left)
@@ -63,4 +63,4 @@ class PatchSampler:
             # The object pixel may fall anywhere in the patch, so edges are seen from both sides.
             top = min(max(centre_row - int(row * self.height), 0), highest_top)
             left = min(max(centre_column - int(column * self.width), 0), highest_left)
-        return Window(top, left, self.height, self.width)
+        return PixelWindow(top, left, self.height, self.width)

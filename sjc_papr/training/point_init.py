@@ -20,7 +20,7 @@ _SEARCH_HALF_WIDTHS = (0.65, 1.5)
 
 
 def initial_points(views: Views, config: PointsConfig, features: int, seed: int) -> PointRows:
-    """Start values of a cloud for these training pictures.
+    """Start values of a cloud for these training images.
 
     Raises:
         InputError: no place for points can be found, or depth is asked for and absent.
@@ -46,8 +46,8 @@ def _from_hull(views: Views, config: PointsConfig, generator: torch.Generator) -
     voxel.
     """
     masks = views.images[..., 3]
-    # Where the object fills the pictures, the corners of the searched box are in few of them; what
-    # few pictures show is carved by few, and most points would start in empty space.
+    # Where the object fills the images, the corners of the searched box are in few of them; what
+    # few images show is carved by few, and most points would start in empty space.
     enough = max(2, len(views) // 2)
     for half in _SEARCH_HALF_WIDTHS:
         bounds = ([-half] * 3, [half] * 3)
@@ -100,7 +100,7 @@ def _pick(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
 
 
 def _from_depth(views: Views, count: int, generator: torch.Generator) -> Tensor:
-    """Random surface pixels of the depth pictures, lifted into the world."""
+    """Random surface pixels of the depth images, lifted into the world."""
     if views.depth is None:
         raise InputError("points.init=depth, but the training pictures come without depth")
     lifted = []

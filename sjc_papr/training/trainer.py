@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 # Below this, the background has taken every ray and gradients to the points have vanished.
 _DEAD_ALPHA = 1e-3
 
-# A loss on the model itself rather than on its pictures: weight and term.
+# A loss on the model itself rather than on its images: weight and term.
 ModelTerm = tuple[float, Callable[[Papr], Tensor]]
 
 

@@ -36,7 +36,7 @@ def test_a_path_closes_without_repeating_its_first_picture(kind: str) -> None:
     centres = np.array([c.cam_to_world[:3, 3] for c in cameras(12, kind=kind)])
     steps = np.linalg.norm(np.roll(centres, -1, axis=0) - centres, axis=1)
     assert steps.min() > 0.01
-    assert steps[-1] <= steps.max()  # from the last picture back to the first is a step like others
+    assert steps[-1] <= steps.max()  # from the last image back to the first is a step like others
 
 
 def test_orbit_goes_counter_clockwise_in_even_steps_at_one_elevation() -> None:

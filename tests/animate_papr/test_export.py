@@ -1,4 +1,4 @@
-"""The export: positions in the asset's units, colours of the pictures, and files that say so."""
+"""The export: positions in the asset's units, colours of the images, and files that say so."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ import torch
 from ply_reader import read_ply
 from safetensors import safe_open
 from small_sequence import SmallSequence, small_sequence
-from synthetic_run import butterfly, picture
+from synthetic_run import butterfly, image
 
 from animate_papr import export
 from animate_papr.export import main
@@ -30,7 +30,7 @@ class Shot:
 def draw(model: object, shot: Shot, **_: object) -> SimpleNamespace:
     """Stands for the renderer: draws the model's points in the butterfly's colours."""
     positions = model.points.positions.numpy()  # type: ignore[attr-defined]
-    rgb, depth = picture(positions, butterfly(len(positions), 0.0)[1], shot.camera)
+    rgb, depth = image(positions, butterfly(len(positions), 0.0)[1], shot.camera)
     surface = torch.from_numpy(depth)[None]
     return SimpleNamespace(
         rgb=torch.from_numpy(rgb)[None], alpha=(surface > 0).float(), depth=surface
@@ -110,7 +110,7 @@ def test_colours_are_those_of_the_pictures(own_run: Path, sequence: SmallSequenc
     _, rgb, _ = columns(own_run / "export" / "frame_000.ply")
     truth = butterfly(300, 0.0)[1]
     right = np.abs(rgb.astype(int) - truth).max(1) < 40
-    assert right.mean() > 0.8  # where points overlap in a picture, one has the other's colour
+    assert right.mean() > 0.8  # where points overlap in an image, one has the other's colour
     later = columns(own_run / "export" / "frame_002.ply")[1]
     np.testing.assert_array_equal(later, rgb)  # colours belong to points, not to frames
 

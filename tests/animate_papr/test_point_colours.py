@@ -1,4 +1,4 @@
-"""Point colours against a ball whose pictures are worked out ray by ray."""
+"""Point colours against a ball whose images are worked out ray by ray."""
 
 import numpy as np
 import pytest
@@ -35,10 +35,10 @@ def picture_of_ball(camera: Camera, background: float) -> tuple[Tensor, Tensor, 
 
 
 def coloured(points: Tensor, influence: Tensor, cameras: list[Camera]) -> tuple[Tensor, Tensor]:
-    pictures, alpha, depth = map(
+    images, alpha, depth = map(
         torch.stack, zip(*(picture_of_ball(c, 1.0) for c in cameras), strict=True)
     )
-    return point_colours(points, influence, pictures, alpha, depth, cameras, tolerance=0.05)
+    return point_colours(points, influence, images, alpha, depth, cameras, tolerance=0.05)
 
 
 def camera_at(direction: np.ndarray) -> Camera:

@@ -11,7 +11,7 @@ from small_sequence import SmallSequence, small_sequence
 
 from animate_papr import render
 from animate_papr.camera_paths import PathConfig
-from animate_papr.render import frame_indices, main, moments, shots
+from animate_papr.render import frame_indices, frame_times, main, shots
 from training_core.config import ConfigError
 
 NAMES = ["frame_000", "frame_005", "frame_010"]
@@ -34,10 +34,10 @@ def test_frames_are_named_or_numbered() -> None:
 
 
 def test_moments_lie_evenly_between_frames() -> None:
-    assert moments([0, 1, 2], 0) == [0, 1, 2]
-    assert moments([1], 5) == [1]
-    np.testing.assert_allclose(moments([0, 1, 0], 1), [0, 0.5, 1, 0.5, 0])
-    np.testing.assert_allclose(moments([2, 0], 3), [2, 1.5, 1, 0.5, 0])
+    assert frame_times([0, 1, 2], 0) == [0, 1, 2]
+    assert frame_times([1], 5) == [1]
+    np.testing.assert_allclose(frame_times([0, 1, 0], 1), [0, 0.5, 1, 0.5, 0])
+    np.testing.assert_allclose(frame_times([2, 0], 3), [2, 1.5, 1, 0.5, 0])
 
 
 def test_time_runs_on_an_orbit_and_stands_on_a_turntable() -> None:
@@ -68,9 +68,9 @@ def test_a_moment_is_loaded_once_however_many_views(own_run: Path, sequence: Sma
     assert sequence.asked == [1.0]
     files = sorted(output.iterdir())
     assert [f.name for f in files] == ["0000.png", "0001.png", "0002.png"]
-    pictures = [np.asarray(Image.open(f)) for f in files]
-    assert pictures[0].shape == (8, 16, 3)
-    assert not np.array_equal(pictures[0], pictures[1])
+    images = [np.asarray(Image.open(f)) for f in files]
+    assert images[0].shape == (8, 16, 3)
+    assert not np.array_equal(images[0], images[1])
 
 
 def test_changing_counts_are_said(

@@ -20,7 +20,7 @@ def same_start() -> None:
 
 @pytest.fixture(scope="session")
 def views() -> Views:
-    """Ten pictures of the sphere, with depth; for reading only."""
+    """Ten images of the sphere, with depth; for reading only."""
     return sphere_views(10)
 
 

@@ -1,4 +1,4 @@
-"""The training command with losses on views without pictures."""
+"""The training command with losses on views without images."""
 
 import json
 import shutil

@@ -53,8 +53,8 @@ def test_log_checkpoints_and_pictures(trained: Path) -> None:
     assert latest is not None and latest.name == "step_00000012" and best == latest
     for i in range(2):
         for kind in ("truth", "prediction", "depth"):
-            with Image.open(trained / "images" / f"test_{i:03d}_{kind}.png") as picture:
-                assert picture.size == (20, 16)
+            with Image.open(trained / "images" / f"test_{i:03d}_{kind}.png") as image:
+                assert image.size == (20, 16)
 
 
 def test_a_finished_run_is_left_as_it_is(trained: Path, frame: Path, tmp_path: Path) -> None:

@@ -90,8 +90,8 @@ def make_trainer(dataset: Path, folder: Path, **optimize: Any) -> train_prior.Pr
     network = config.network
     network.size, network.width, network.multipliers, network.heads = 16, 16, [1, 2], 2
     config.optimize = PriorOptimizeConfig(**{"steps": 12, "batch": 3, **optimize})
-    moments, _ = train_prior.read_inputs(config)
-    return train_prior.make_trainer(config, moments, folder)
+    frames, _ = train_prior.read_inputs(config)
+    return train_prior.make_trainer(config, frames, folder)
 
 
 def finish(trainer: train_prior.PriorTrainer, first: int) -> dict[str, Tensor]:
@@ -175,7 +175,7 @@ def test_the_average_is_a_running_mean(dataset: Path, tmp_path: Path) -> None:
 
 
 def test_dropped_conditions_train_the_unconditional_side(dataset: Path, tmp_path: Path) -> None:
-    """With every condition dropped, the pictures of the condition cannot matter."""
+    """With every condition dropped, the images of the condition cannot matter."""
     given = []
     for share in (0.0, 1.0):
         trainer = make_trainer(dataset, tmp_path, drop_condition=share)

@@ -54,7 +54,7 @@ class Zero123Cameras:
         """What Zero123 means by a camera at this place: looks at the origin, no roll, its lens.
 
         Args:
-            size: side of its square picture, pixels.
+            size: side of its square image, pixels.
         """
         distance = float(np.linalg.norm(camera.position)) / self.object_length
         half_tan = HALF_TAN * self.radius(camera) / distance
@@ -82,7 +82,7 @@ class Zero123Cameras:
         return torch.tensor(rows, dtype=torch.float32)
 
     def require(self, target: Camera) -> None:
-        """Refuse a target camera whose picture Zero123 would misread.
+        """Refuse a target camera whose image Zero123 would misread.
 
         Raises:
             ConfigError: not square, another field of view, or not upright towards the origin.
@@ -106,20 +106,20 @@ class Zero123Cameras:
             raise ConfigError("Zero123 needs target views that look at the origin, upright")
 
 
-def seen_by(picture: Tensor, camera: Camera, wanted: Camera, background: float = 1.0) -> Tensor:
-    """The picture that ``wanted``, at the same place as ``camera``, would have taken.
+def seen_by(image: Tensor, camera: Camera, wanted: Camera, background: float = 1.0) -> Tensor:
+    """The image that ``wanted``, at the same place as ``camera``, would have taken.
 
     Exact padding and cropping in one: any lens, principal point, or turn about the eye. Averages
     the pixels that fall into a larger one.
 
     Args:
-        picture: [C, H, W], taken by ``camera`` (whatever size that has).
-        background: beyond the picture's edges.
+        image: [C, H, W], taken by ``camera`` (whatever size that has).
+        background: beyond the image's edges.
 
     Returns:
         [C, h, w] in the size of ``wanted``.
     """
-    height, width = picture.shape[-2:]
+    height, width = image.shape[-2:]
     source = camera.resized(width, height)
     fold = max(1, math.ceil(max(source.fl_x / wanted.fl_x, source.fl_y / wanted.fl_y) - 1e-6))
     fine = wanted.resized(wanted.width * fold, wanted.height * fold)
@@ -133,9 +133,9 @@ def seen_by(picture: Tensor, camera: Camera, wanted: Camera, background: float =
     across = 2.0 * (source.cx + source.fl_x * rays[..., 0] / depth) / width - 1.0
     down = 2.0 * (source.cy - source.fl_y * rays[..., 1] / depth) / height - 1.0
     places = np.where(ahead[..., None], np.stack([across, down], -1), 9.0)
-    grid = torch.from_numpy(places).to(picture.device, picture.dtype)
+    grid = torch.from_numpy(places).to(image.device, image.dtype)
     # Zero beyond the edges, once the background is taken off.
-    seen = F.grid_sample(picture[None] - background, grid[None], align_corners=False)
+    seen = F.grid_sample(image[None] - background, grid[None], align_corners=False)
     return F.avg_pool2d(seen, fold)[0] + background
 
 

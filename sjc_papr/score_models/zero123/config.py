@@ -1,4 +1,4 @@
-"""What a run can be told about Zero123."""
+"""Options of Zero123."""
 
 from dataclasses import dataclass
 

@@ -96,7 +96,7 @@ def check_networks(config: Zero123Config) -> None:
 
 
 def random_networks(config: Zero123Config, device: torch.device) -> Zero123Networks:
-    """The published architecture with random weights: to be timed, not believed."""
+    """The published architecture with random weights: for timing only."""
     unet, vae, vision, projection = parts = build_networks(original.published(), _classes())
     for part in parts:
         dtype = config.picture_dtype() if part is vae else config.compute_dtype(device)

@@ -1,8 +1,8 @@
 """Zero123 as a score model: how an object looks from elsewhere, learned from 800,000 objects.
 
 Liu et al. 2023, cvlab-columbia/zero123. A latent diffusion UNet sees the noised latents of the
-target view beside those of a view with a picture, and attends to one token: CLIP's embedding of
-that picture and the camera vector, projected together.
+target view beside those of a view with an image, and attends to one token: CLIP's embedding of
+that image and the camera vector, projected together.
 """
 
 import logging
@@ -22,14 +22,14 @@ logger = logging.getLogger(__name__)
 
 
 class Zero123:
-    """See ``contract.ScoreModel``. The networks are frozen; only ``encode`` passes gradients on.
+    """See ``ScoreModel``. The networks are frozen; only ``encode`` passes gradients on.
 
     Zero123 knows one field of view: renders go through ``view``, or are made by ``target_camera``.
 
     Attributes:
         networks: the frozen networks, moved to the device where they compute.
         cameras: the mapping of our cameras to Zero123's.
-        levels, picture_size, object_length: see the contract.
+        levels, picture_size, object_length: see ``ScoreModel``.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Zero123:
 
         Raises:
             ConfigError: no path, or diffusers is not installed.
-            InputError: see ``zero123_loading.load_networks``.
+            InputError: see ``zero123.loading.load_networks``.
         """
         return cls(load_networks(config, torch.device(device)), config, object_length)
 
@@ -69,35 +69,35 @@ class Zero123:
         """The camera whose view Zero123 can judge, at the place of ``camera``.
 
         Args:
-            size: side of the picture; None = that of the pictures it reads.
+            size: side of the image; None = that of the images it reads.
         """
         return self.cameras.camera(camera, size or self.picture_size)
 
-    def view(self, picture: Tensor, camera: Camera) -> tuple[Tensor, Camera]:
+    def view(self, image: Tensor, camera: Camera) -> tuple[Tensor, Camera]:
         """What Zero123 would see of a view on white, and its camera; differentiable.
 
         Padded or cropped to its field of view, which is exact as long as what is cropped is seen
         and what is padded is white.
 
         Args:
-            picture: [3, H, W] in [0, 1], any size and lens. camera: of it.
+            image: [3, H, W] in [0, 1], any size and lens. camera: of it.
 
         Returns:
             [3, S, S] for ``encode``, and the camera for ``predict_noise``.
         """
         wanted = self.target_camera(camera)
-        return seen_by(picture.to(self.device).float(), camera, wanted), wanted
+        return seen_by(image.to(self.device).float(), camera, wanted), wanted
 
-    def encode(self, pictures: Tensor) -> Tensor:
-        """Pictures [B, 3, S, S] in [0, 1] → scaled latents [B, 4, S/8, S/8], float32.
+    def encode(self, images: Tensor) -> Tensor:
+        """Images [B, 3, S, S] in [0, 1] → scaled latents [B, 4, S/8, S/8], float32.
 
-        Gradients reach the pictures. Samples, if the config asks for them, draw from PyTorch's
+        Gradients reach the images. Samples, if the config asks for them, draw from PyTorch's
         global generator.
         """
         size = self.picture_size
-        if pictures.shape[1:] != (3, size, size):
-            raise ValueError(f"pictures must be [B, 3, {size}, {size}], got {list(pictures.shape)}")
-        mean, logvar = self._posterior(pictures).chunk(2, dim=1)
+        if images.shape[1:] != (3, size, size):
+            raise ValueError(f"images must be [B, 3, {size}, {size}], got {list(images.shape)}")
+        mean, logvar = self._posterior(images).chunk(2, dim=1)
         if self.config.latent == "sample":
             # Bounds as in the VAE's own distribution.
             deviation = (0.5 * logvar.clamp(-30.0, 20.0)).exp()
@@ -106,7 +106,7 @@ class Zero123:
 
     @torch.no_grad()
     def decode(self, clean: Tensor) -> Tensor:
-        """Scaled latents [B, 4, h, w] → pictures [B, 3, 8h, 8w] in [0, 1]."""
+        """Scaled latents [B, 4, h, w] → images [B, 3, 8h, 8w] in [0, 1]."""
         vae = self.networks.vae
         latents = (clean.to(self.device) / self._scale).to(vae.dtype)
         with self._own_precision():
@@ -114,12 +114,12 @@ class Zero123:
         return (torch.cat(parts).float() * 0.5 + 0.5).clamp(0.0, 1.0)
 
     @torch.no_grad()
-    def condition(self, picture: Tensor, camera: Camera) -> Condition:
-        """See the contract; the picture is padded or cropped to Zero123's field of view.
+    def condition(self, image: Tensor, camera: Camera) -> Condition:
+        """See ``ScoreModel``; the image is padded or cropped to Zero123's field of view.
 
         Returns:
             tensors ``latent`` [4, h, w], the posterior's mode and not scaled, ``embedding`` [D],
-            and ``picture`` [3, S, S], what Zero123 sees.
+            and ``image`` [3, S, S], what Zero123 sees.
         """
         if not self._warned and not self.cameras.in_range(camera):
             logger.warning(
@@ -128,7 +128,7 @@ class Zero123:
                 self.config.radius,
             )
             self._warned = True
-        seen, _ = self.view(picture, camera)
+        seen, _ = self.view(image, camera)
         latent = self._posterior(seen[None]).chunk(2, dim=1)[0][0]
         return Condition(
             camera, {"latent": latent, "embedding": self._embed(seen), "picture": seen}
@@ -143,7 +143,7 @@ class Zero123:
         targets: Sequence[Camera],
         guidance: float = 1.0,
     ) -> Tensor:
-        """See the contract; float32. A guidance of 0 or 1 costs one pass, others two.
+        """See ``ScoreModel``; float32. A guidance of 0 or 1 costs one pass, others two.
 
         Raises:
             ConfigError: a target camera is not one of ``target_camera``.
@@ -194,16 +194,16 @@ class Zero123:
         token = self._token(embedding, vectors)
         return torch.zeros_like(token) if self.config.unconditional == "zero_token" else token
 
-    def _posterior(self, pictures: Tensor) -> Tensor:
-        """Mean and log variance [B, 8, h, w], float32, of pictures [B, 3, S, S] in [0, 1]."""
+    def _posterior(self, images: Tensor) -> Tensor:
+        """Mean and log variance [B, 8, h, w], float32, of images [B, 3, S, S] in [0, 1]."""
         vae = self.networks.vae
-        inputs = (pictures.to(self.device) * 2.0 - 1.0).to(vae.dtype)
+        inputs = (images.to(self.device) * 2.0 - 1.0).to(vae.dtype)
         with self._own_precision():
             parts = [vae.encode(part).latent_dist.parameters for part in self._parts(inputs)]
         return torch.cat(parts).float()
 
-    def _embed(self, picture: Tensor) -> Tensor:
-        """CLIP's embedding [E], float32, of a picture [3, S, S] in [0, 1].
+    def _embed(self, image: Tensor) -> Tensor:
+        """CLIP's embedding [E], float32, of an image [3, S, S] in [0, 1].
 
         Resized as in training (ldm/modules/encoders/modules.py): corners on corners, without
         smoothing, and not clipped; CLIP's own processor does neither.
@@ -212,7 +212,7 @@ class Zero123:
 
         vision = self.networks.vision
         size = vision.config.image_size
-        resized = F.interpolate(picture[None], (size, size), mode="bicubic", align_corners=True)
+        resized = F.interpolate(image[None], (size, size), mode="bicubic", align_corners=True)
         values = OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
         mean, std = (resized.new_tensor(v).view(3, 1, 1) for v in values)
         with self._own_precision():

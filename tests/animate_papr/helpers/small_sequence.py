@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from synthetic_run import butterfly
 
-from animate_papr.run_files import dataset_of, read_json
+from animate_papr.run_files import dataset_of, read_json_or_none
 from sjc_papr.networks.config import AttentionConfig, ModelConfig
 from sjc_papr.networks.model import Papr
 from sjc_papr.networks.point_cloud import PointRows
@@ -46,5 +46,5 @@ class SmallSequence:
 
 def small_sequence(run: Path, counts: tuple[int, ...] = (300, 300, 300)) -> SmallSequence:
     dataset = dataset_of(run)
-    info = read_json(dataset / "dataset.json") if dataset else None
+    info = read_json_or_none(dataset / "dataset.json") if dataset else None
     return SmallSequence(info or {}, counts)

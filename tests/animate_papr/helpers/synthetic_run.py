@@ -44,7 +44,7 @@ def butterfly(count: int, phase: float) -> tuple[np.ndarray, np.ndarray]:
     return positions.astype(np.float32), colours.astype(np.uint8)
 
 
-def picture(positions: np.ndarray, colours: np.ndarray, camera: Camera) -> tuple[np.ndarray, ...]:
+def image(positions: np.ndarray, colours: np.ndarray, camera: Camera) -> tuple[np.ndarray, ...]:
     """RGB [H, W, 3] float over white and depth [H, W] (0 = none) of points drawn as 3x3 squares."""
     rgb = np.ones((camera.height, camera.width, 3), np.float32)
     depth = np.zeros((camera.height, camera.width), np.float32)
@@ -57,26 +57,26 @@ def picture(positions: np.ndarray, colours: np.ndarray, camera: Camera) -> tuple
     return rgb, depth
 
 
-def save_picture(path: Path, array: np.ndarray) -> None:
+def save_image(path: Path, array: np.ndarray) -> None:
     Image.fromarray((array.clip(0, 1) * 255).astype(np.uint8)).save(path)
 
 
 def make_frame(
     folder: Path, index: int, frames: int, points: int, cameras: list[Camera]
 ) -> dict[str, object]:
-    """Pictures, log, points and figures of one frame, as training leaves them."""
+    """Images, log, points and figures of one frame, as training leaves them."""
     (folder / "images").mkdir(parents=True)
     positions, colours = butterfly(points, index / frames)
     rng = np.random.default_rng(index)
     errors = []
     for view, camera in enumerate(cameras):
-        truth, depth = picture(positions, colours, camera)
+        truth, depth = image(positions, colours, camera)
         soft = (truth + np.roll(truth, 1, 0) + np.roll(truth, 1, 1)) / 3
         guess = soft + rng.normal(0, 0.006 * (1 + index / 4), truth.shape) * (depth > 0)[..., None]
         errors.append(np.square(truth - guess.clip(0, 1)).mean())
         stem = folder / "images" / f"test_{view:03d}"
-        save_picture(Path(f"{stem}_truth.png"), truth)
-        save_picture(Path(f"{stem}_prediction.png"), guess)
+        save_image(Path(f"{stem}_truth.png"), truth)
+        save_image(Path(f"{stem}_prediction.png"), guess)
         Image.fromarray((depth * 10000).astype(np.uint16)).save(f"{stem}_depth.png")
     tensors = {"positions": positions, "influence": np.ones(points, np.float32)}
     features = rng.normal(size=(points, 4)).astype(np.float32)
@@ -100,7 +100,7 @@ def make_frame(
 
 
 def make_dataset(folder: Path, names: list[str], cameras: list[Camera]) -> None:
-    """dataset.json and cameras, without pictures: what the commands after training look at."""
+    """dataset.json and cameras, without images: what the commands after training look at."""
     first = cameras[0]
     frames = [
         {"file_path": "./test/000", "transform_matrix": c.cam_to_world.tolist()} for c in cameras
@@ -166,8 +166,8 @@ def make_videos(run: Path, frames: int, points: int, size: int) -> None:
     for name, moving in (("turntable", False), ("animation", True)):
         shots = path_cameras(lens, 3 * frames)
         clouds = [butterfly(points, (k / frames if moving else 0.0)) for k in range(3 * frames)]
-        pictures = [picture(*cloud, c)[0] for cloud, c in zip(clouds, shots, strict=True)]
-        write_video(run / "videos" / f"{name}.mp4", np.stack(pictures), 8)
+        images = [image(*cloud, c)[0] for cloud, c in zip(clouds, shots, strict=True)]
+        write_video(run / "videos" / f"{name}.mp4", np.stack(images), 8)
 
 
 def make_export(run: Path, frames: int, points: int) -> None:

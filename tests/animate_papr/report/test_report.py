@@ -59,7 +59,7 @@ def test_it_holds_every_figure_and_needs_no_other_file(finished_run: Path) -> No
     html = render_report(read_run(finished_run))
     page = Page(html)
     assert page.open == []
-    assert len(page.links) == 3 * 2 * 4 + 2  # frames x views x kinds of picture, and the videos
+    assert len(page.links) == 3 * 2 * 4 + 2  # frames x views x kinds of image, and the videos
     assert all(link.startswith(("data:image/png;base64,", "data:video/mp4")) for link in page.links)
     assert not re.search(r"https?://|@import|url\(", html)
     for frame in json.loads((finished_run / "metrics.json").read_text())["frames"]:

@@ -1,4 +1,4 @@
-"""The sparse-view task: the pictures and cameras of the few views, and which are refused."""
+"""The sparse-view task: the images and cameras of the few views, and which are refused."""
 
 import json
 import math
@@ -26,8 +26,8 @@ TIMES = [0.0, 2.5]
 
 def pixels_of(camera: Camera, time: int) -> np.ndarray:
     """8-bit RGBA of the sphere, which rises a little with time."""
-    picture, _ = draw_sphere(camera, (0.0, 0.0, 0.1 * time))
-    return np.rint(picture * 255.0).astype(np.uint8)
+    image, _ = draw_sphere(camera, (0.0, 0.0, 0.1 * time))
+    return np.rint(image * 255.0).astype(np.uint8)
 
 
 def write_sixview(folder: Path, version: str, **info: Any) -> Path:

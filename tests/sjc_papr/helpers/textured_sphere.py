@@ -1,4 +1,4 @@
-"""Exact pictures of smoothly coloured spheres, as views of ``sjc_papr.novel_view.near_view``."""
+"""Exact images of smoothly coloured spheres, as views of ``sjc_papr.novel_view.near_view``."""
 
 import numpy as np
 import torch
@@ -8,10 +8,10 @@ from torch import Tensor
 from blender_render.geometry.cameras import Camera, look_at
 from sjc_papr.networks.rays import RayBundle, camera_rays
 from sjc_papr.novel_view.geometry_config import NearConfig
-from sjc_papr.novel_view.near_view import View, near_camera
+from sjc_papr.novel_view.near_view import RenderedView, near_camera
 
 LENGTH = 2.0 * RADIUS
-# Past the origin, principal points and focal lengths all their own, pictures not square.
+# Past the origin, principal points and focal lengths all their own, images not square.
 ODD = (
     Camera(look_at((2.1, -1.2, 0.9), target=(0.2, 0.1, -0.1)), 11, 8, 17.0, 15.0, 4.3, 5.1),
     Camera(look_at((2.3, -0.9, 0.7), target=(-0.1, 0.2, 0.1)), 9, 10, 14.0, 16.0, 5.2, 4.4),
@@ -34,7 +34,7 @@ def surface_points(camera: Camera, depth: np.ndarray) -> np.ndarray:
 
 def draw_view(
     camera: Camera, centres: tuple[Centre, ...] = (ORIGIN,), background: float = 1.0
-) -> View:
+) -> RenderedView:
     """Spheres as a perfect renderer would give them, in float64; the background's depth is 9."""
     depth = np.full((camera.height, camera.width), np.inf)
     for centre in centres:
@@ -43,7 +43,9 @@ def draw_view(
     alpha = np.isfinite(depth)
     depth = np.where(alpha, depth, 9.0)
     colour = np.where(alpha[..., None], colour_at(surface_points(camera, depth)), background)
-    return View(camera, *(torch.tensor(x, dtype=torch.float64) for x in (colour, depth, alpha)))
+    return RenderedView(
+        camera, *(torch.tensor(x, dtype=torch.float64) for x in (colour, depth, alpha))
+    )
 
 
 def sees(eye: np.ndarray, points: np.ndarray, centres: tuple[Centre, ...]) -> np.ndarray:
@@ -67,14 +69,16 @@ def neighbour(camera: Camera, seed: int = 0) -> Camera:
     return near_camera(camera, NearConfig(), LENGTH, torch.Generator().manual_seed(seed))
 
 
-def random_view(camera: Camera, dtype: torch.dtype = torch.float64) -> View:
+def random_view(camera: Camera, dtype: torch.dtype = torch.float64) -> RenderedView:
     """Noise, with depth between 2 and 3."""
     size = (camera.height, camera.width)
     depth = 2.0 + torch.rand(size, dtype=dtype)
-    return View(camera, torch.rand(*size, 3, dtype=dtype), depth, torch.rand(size, dtype=dtype))
+    return RenderedView(
+        camera, torch.rand(*size, 3, dtype=dtype), depth, torch.rand(size, dtype=dtype)
+    )
 
 
-def leaf(view: View) -> View:
+def leaf(view: RenderedView) -> RenderedView:
     """The same view with tensors that collect gradients."""
     tensors: list[Tensor] = [t.detach().clone().requires_grad_(True) for t in view[1:]]
-    return View(view.camera, *tensors)
+    return RenderedView(view.camera, *tensors)

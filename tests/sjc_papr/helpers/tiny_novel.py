@@ -1,4 +1,4 @@
-"""Trainers with losses on views without pictures, small enough for a step in milliseconds."""
+"""Trainers with losses on views without images, small enough for a step in milliseconds."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +30,7 @@ MODES = (
 
 
 def novel_config(*terms: str, **top: Any) -> NovelConfig:
-    """Small pictures; the named terms (sjc, near, smooth) have weights, SJC from the first step."""
+    """Small images; the named terms (sjc, near, smooth) have weights, SJC from the first step."""
     config = NovelConfig(resolutions=[16], **top)
     config.sjc.ramp_share = 0.0
     config.sjc.weight = 0.5 * ("sjc" in terms)

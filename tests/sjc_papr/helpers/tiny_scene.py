@@ -46,7 +46,7 @@ def cameras(count: int, size: tuple[int, int] = SIZE, seed: int = 0) -> tuple[Ca
 
 
 def draw_sphere(camera: Camera, centre: Centre = ORIGIN) -> tuple[np.ndarray, np.ndarray]:
-    """Picture [H, W, 4] in [0, 1] and planar depth [H, W] (0 = nothing), a ray a pixel centre."""
+    """Image [H, W, 4] in [0, 1] and planar depth [H, W] (0 = nothing), a ray a pixel centre."""
     x, y = np.meshgrid(np.arange(camera.width) + 0.5, np.arange(camera.height) + 0.5)
     x, y = (x - camera.cx) / camera.fl_x, (camera.cy - y) / camera.fl_y
     # One unit along such a ray is one unit of planar depth.
@@ -57,29 +57,29 @@ def draw_sphere(camera: Camera, centre: Centre = ORIGIN) -> tuple[np.ndarray, np
     depth = np.where(inside > 0.0, (-b - np.sqrt(np.maximum(inside, 0.0))) / a, 0.0)
     on_sphere = (offset + rays * depth[..., None]) / RADIUS
     colour = np.where(on_sphere > 0.0, 0.85, 0.15)
-    picture = np.concatenate([colour, np.ones_like(x)[..., None]], -1)
-    return picture * (inside > 0.0)[..., None], depth
+    image = np.concatenate([colour, np.ones_like(x)[..., None]], -1)
+    return image * (inside > 0.0)[..., None], depth
 
 
 def sphere_views(count: int, centre: Centre = ORIGIN, seed: int = 0) -> Views:
-    """Pictures of the sphere as a reader would give them."""
+    """Images of the sphere as a reader would give them."""
     rig = cameras(count, seed=seed)
     drawn = [draw_sphere(camera, centre) for camera in rig]
-    images = torch.tensor(np.stack([picture for picture, _ in drawn]), dtype=torch.float32)
+    images = torch.tensor(np.stack([image for image, _ in drawn]), dtype=torch.float32)
     depth = torch.tensor(np.stack([depth for _, depth in drawn]), dtype=torch.float32)
     return Views(images, rig, depth, tuple(f"train/{fmt.picture_name(i)}" for i in range(count)))
 
 
 def write_frame(folder: Path, centre: Centre = ORIGIN) -> Path:
-    """A frame folder with 10 train, 2 val and 2 test pictures, the test ones with depth."""
+    """A frame folder with 10 train, 2 val and 2 test images, the test ones with depth."""
     for split, count, seed in (("train", 10, 0), ("val", 2, 1), ("test", 2, 2)):
         (folder / split).mkdir(parents=True)
         names = [f"{split}/{fmt.picture_name(i)}" for i in range(count)]
         depths = [f"{name}_depth.png" for name in names] if split == "test" else None
         rig = cameras(count, seed=seed)
         for camera, name in zip(rig, names, strict=True):
-            picture, depth = draw_sphere(camera, centre)
-            pixels = np.rint(picture * 255.0).astype(np.uint8)
+            image, depth = draw_sphere(camera, centre)
+            pixels = np.rint(image * 255.0).astype(np.uint8)
             (folder / f"{name}.png").write_bytes(encode_png(pixels))
             if depths:
                 encoded = encode_depth(depth, DEPTH_SCALE)

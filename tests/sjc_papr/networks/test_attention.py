@@ -148,7 +148,7 @@ def test_proximity_prefers_near_and_front_points() -> None:
     with torch.no_grad():
         model.points.influence.zero_()
         output = render(model, one_view())
-    picked = output.shares.argmax(-1, keepdim=True)
+    picked = output.attention_weights.argmax(-1, keepdim=True)
     points = model.points.positions.detach()[output.indices]
     distance = points - one_view().origins[0]
     nearest_first = output.scores.argsort(-1, descending=True)

@@ -1,4 +1,4 @@
-"""The fast path against the plain one: pictures, gradients, number formats."""
+"""The fast path against the plain one: images, gradients, number formats."""
 
 from dataclasses import replace
 
@@ -35,13 +35,13 @@ def test_picture_and_gradients_equal_the_plain_path(form: dict) -> None:
     model, rays = with_random_norms(small_model(**form)), one_view()
     weights = torch.randn(*rays.directions.shape)
     gradients: list[dict[str, Tensor]] = []
-    pictures = []
-    for picture in (render(model, rays).rgb, plain_render(model, rays)):
+    images = []
+    for image in (render(model, rays).rgb, plain_render(model, rays)):
         model.zero_grad()
-        (picture * weights).sum().backward()
+        (image * weights).sum().backward()
         gradients.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})
-        pictures.append(picture.detach())
-    assert (pictures[0] - pictures[1]).abs().max() < 1e-4
+        images.append(image.detach())
+    assert (images[0] - images[1]).abs().max() < 1e-4
     assert gradients[0].keys() == gradients[1].keys()
     for name, expected in gradients[1].items():
         allowed = 1e-3 * expected.abs().max() + 1e-6

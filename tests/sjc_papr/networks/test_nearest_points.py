@@ -47,7 +47,7 @@ def assert_same_sets(rays: RayBundle, positions: Tensor, k: int, found: Tensor, 
 @pytest.mark.parametrize("radius", [4.0, 40.0, 1600.0])
 def test_sets_equal_brute_force_at_any_distance(radius: float, kind: str) -> None:
     positions = torch.rand(400, 3) - 0.5
-    # The object fills the picture from everywhere.
+    # The object fills the image from everywhere.
     rays = bundle(
         (0.6 * radius, -0.7 * radius, 0.4 * radius), (33, 21), 2 * math.atan(0.7 / radius)
     )

@@ -7,13 +7,13 @@ import torch
 from tiny_scene import sphere_points
 from torch import Tensor
 
+from sjc_papr.networks.neighbours import nearest_neighbours
 from sjc_papr.networks.point_cloud import PointCloud, PointRows, append_points, keep_points
 from sjc_papr.training.config import DensityConfig
 from sjc_papr.training.densification import (
     change_density,
     event_steps,
     grown_points,
-    nearest_neighbours,
 )
 
 NAMES = ("positions", "influence", "features")

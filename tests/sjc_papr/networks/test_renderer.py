@@ -13,7 +13,7 @@ from blender_render.geometry.cameras import Camera, look_at
 from sjc_papr.networks import renderer
 from sjc_papr.networks.model import Papr
 from sjc_papr.networks.point_cloud import PointRows
-from sjc_papr.networks.rays import RayBundle, Window, camera_rays, ray_point_geometry
+from sjc_papr.networks.rays import PixelWindow, RayBundle, camera_rays, ray_point_geometry
 from sjc_papr.networks.renderer import RenderOutput, render, render_cameras
 
 OFF_CENTRE = Camera.from_angle_x(look_at((3.0, -2.0, 1.5), target=(0.2, 0.2, -0.1)), 9, 7, 0.3)
@@ -31,7 +31,7 @@ def test_weights_are_a_softmax_over_points_and_background() -> None:
     scores = torch.cat([output.scores, torch.full_like(output.scores[..., :1], 1.5)], dim=-1)
     assert torch.allclose(output.weights(), scores.softmax(-1), atol=1e-6)
     assert torch.allclose(output.weights().sum(-1), torch.ones(()), atol=1e-6)
-    assert torch.allclose(output.shares.sum(-1), torch.ones(()), atol=1e-6)
+    assert torch.allclose(output.attention_weights.sum(-1), torch.ones(()), atol=1e-6)
 
 
 def test_alpha_depth_variance_and_surface_of_one_ray_by_hand() -> None:
@@ -51,8 +51,6 @@ def test_alpha_depth_variance_and_surface_of_one_ray_by_hand() -> None:
     assert output.depth[0, row, column].item() == pytest.approx(mean, abs=1e-4)
     assert output.depth_variance[0, row, column].item() == pytest.approx(variance, abs=1e-4)
     assert torch.allclose(output.surface[0, row, column], surface, atol=1e-4)
-    far = alpha * mean + (1.0 - alpha) * 9.0
-    assert output.depth_over(9.0)[0, row, column].item() == pytest.approx(far, abs=1e-3)
 
 
 def test_depth_of_a_plane_seen_by_a_camera_that_looks_past_the_origin() -> None:
@@ -68,7 +66,7 @@ def test_depth_of_a_plane_seen_by_a_camera_that_looks_past_the_origin() -> None:
 
 def test_windows_are_cut_from_the_whole_picture() -> None:
     camera = cameras(1)[0]
-    window = Window(3, 5, 6, 8)
+    window = PixelWindow(3, 5, 6, 8)
     cut = camera_rays(camera, window)
     assert torch.equal(cut.directions, camera_rays(camera).directions[:, 3:9, 5:13])
     pixels = torch.tensor([[5.5, 3.5], [12.5, 8.5]]).numpy()
@@ -81,9 +79,11 @@ def test_ray_point_geometry_splits_the_vector() -> None:
     rays, points = one_view((4, 3)), torch.randn(1, 3, 4, 5, 3)
     parts = ray_point_geometry(rays.origins, rays.directions, points)
     to_point = points - rays.origins[0]
-    assert torch.allclose(parts.foot + parts.offset, to_point, atol=1e-5)
+    assert torch.allclose(parts.projection + parts.offset, to_point, atol=1e-5)
     assert (parts.offset * rays.directions.unsqueeze(-2)).sum(-1).abs().max() < 1e-5
-    assert torch.allclose(parts.along * rays.directions.unsqueeze(-2), parts.foot, atol=1e-6)
+    assert torch.allclose(
+        parts.ray_distance * rays.directions.unsqueeze(-2), parts.projection, atol=1e-6
+    )
 
 
 def differences(a: RenderOutput, b: RenderOutput) -> dict[str, float]:
@@ -149,7 +149,7 @@ def test_bfloat16_is_close_to_float32() -> None:
 def test_k_beyond_the_number_of_points() -> None:
     model = Papr(small_config(), sphere_points(3))
     output = render(model, one_view())
-    assert output.shares.shape[-1] == 3 and output.rgb.isfinite().all()
+    assert output.attention_weights.shape[-1] == 3 and output.rgb.isfinite().all()
 
 
 def test_cameras_rendered_together_equal_cameras_rendered_alone() -> None:
@@ -179,7 +179,7 @@ def test_cameras_rendered_together_stay_within_the_ray_budget(
     monkeypatch.setattr(renderer, "nearest_points", counting)
     list(render_cameras(small_model(), cameras(7, (8, 6)), max_rays=100))
     assert max(most) <= 100 and sum(most) == 7 * 8 * 6
-    assert len(most) == 4  # two pictures at a time
+    assert len(most) == 4  # two images at a time
 
 
 @pytest.mark.parametrize("size", [(21, 90), (24, 64), (9, 33)])

@@ -1,4 +1,4 @@
-"""After training on pictures alone, the depth that attention gives is the sphere's."""
+"""After training on images alone, the depth that attention gives is the sphere's."""
 
 from pathlib import Path
 
@@ -22,10 +22,10 @@ STEPS = 180
 
 
 def drawn(count: int, seed: int, *, with_depth: bool) -> Views:
-    """Pictures of the sphere; those to train on come without depth."""
+    """Images of the sphere; those to train on come without depth."""
     rig = cameras(count, SIZE, seed)
-    pictures, depths = zip(*[draw_sphere(camera) for camera in rig], strict=True)
-    images = torch.tensor(np.stack(pictures), dtype=torch.float32)
+    images, depths = zip(*[draw_sphere(camera) for camera in rig], strict=True)
+    images = torch.tensor(np.stack(images), dtype=torch.float32)
     depth = torch.tensor(np.stack(depths), dtype=torch.float32) if with_depth else None
     return Views(images, rig, depth, tuple(map(str, range(count))))
 

@@ -14,8 +14,8 @@ from sjc_papr.novel_view.geometry_config import SmoothConfig
 SHAPE = (2, 5, 8)
 
 
-def pictures() -> tuple[Tensor, Tensor, Tensor]:
-    """Depth, alpha and colours of two pictures that are wider than high."""
+def images() -> tuple[Tensor, Tensor, Tensor]:
+    """Depth, alpha and colours of two images that are wider than high."""
     depth = 2.0 + torch.rand(SHAPE, dtype=torch.float64)
     return depth, torch.rand(SHAPE).double(), torch.rand(*SHAPE, 3).double()
 
@@ -46,7 +46,7 @@ def slow(depth: Tensor, alpha: Tensor, rgb: Tensor, config: SmoothConfig, length
 @pytest.mark.parametrize("edge_aware", [0.0, 3.0])
 def test_equals_one_pair_at_a_time(of: str, edge_aware: float) -> None:
     config = SmoothConfig(of=of, edge_aware=edge_aware, alpha_threshold=0.3)
-    depth, alpha, rgb = pictures()
+    depth, alpha, rgb = images()
     expected = slow(depth, alpha, rgb, config, 0.7)
     assert depth_smoothing(depth, alpha, rgb, config, 0.7).item() == pytest.approx(expected)
     assert expected > 0.01
@@ -55,7 +55,7 @@ def test_equals_one_pair_at_a_time(of: str, edge_aware: float) -> None:
 @pytest.mark.parametrize("of", ["depth", "disparity"])
 def test_gradient_is_that_of_finite_differences(of: str) -> None:
     config = SmoothConfig(of=of, edge_aware=1.0, alpha_threshold=0.3)
-    depth, alpha, rgb = pictures()
+    depth, alpha, rgb = images()
     depth.requires_grad_(True)
     assert torch.autograd.gradcheck(lambda d: depth_smoothing(d, alpha, rgb, config, 0.7), depth)
 
@@ -63,14 +63,14 @@ def test_gradient_is_that_of_finite_differences(of: str) -> None:
 @pytest.mark.parametrize("of", ["depth", "disparity"])
 def test_the_scale_of_the_world_does_not_matter(of: str) -> None:
     config = SmoothConfig(of=of)
-    depth, alpha, rgb = pictures()
+    depth, alpha, rgb = images()
     small = depth_smoothing(depth, alpha, rgb, config, 0.8)
     large = depth_smoothing(depth * 10.0, alpha, rgb, config, 8.0)
     assert large.item() == pytest.approx(small.item(), rel=1e-9)
 
 
 def test_constant_depth_costs_nothing_and_a_ramp_costs_its_slope() -> None:
-    _, alpha, rgb = pictures()
+    _, alpha, rgb = images()
     full = torch.ones_like(alpha)
     constant = torch.full(SHAPE, 2.5, dtype=torch.float64)
     assert depth_smoothing(constant, full, rgb, SmoothConfig(), 1.0).item() == 0.0
@@ -81,10 +81,10 @@ def test_constant_depth_costs_nothing_and_a_ramp_costs_its_slope() -> None:
 
 @pytest.mark.parametrize("axis, share", [(1, 0.5), (2, 0.5)])
 def test_each_picture_axis_counts_half(axis: int, share: float) -> None:
-    """Known fault: rows and columns were dimensions 0 and 1, which in a batch are pictures and
-    rows: columns never counted, and different pictures were compared with each other.
+    """Known fault: rows and columns were dimensions 0 and 1, which in a batch are images and
+    rows: columns never counted, and different images were compared with each other.
     """
-    _, alpha, rgb = pictures()
+    _, alpha, rgb = images()
     steps = torch.arange(SHAPE[axis], dtype=torch.float64)
     depth = 2.0 + (steps[:, None] if axis == 1 else steps).expand(SHAPE)
     depth = depth + 7.0 * torch.arange(SHAPE[0])[:, None, None]
@@ -94,7 +94,7 @@ def test_each_picture_axis_counts_half(axis: int, share: float) -> None:
 
 @pytest.mark.parametrize("of", ["depth", "disparity"])
 def test_masked_pixels_neither_count_nor_learn(of: str) -> None:
-    depth, alpha, rgb = pictures()
+    depth, alpha, rgb = images()
     alpha[:, :2], alpha[:, 2:] = 0.1, 0.9
     config = SmoothConfig(of=of)
     expected = depth_smoothing(depth, alpha, rgb, config, 1.0).item()

@@ -1,4 +1,4 @@
-"""Losses on views without pictures: the gradients that arrive, and what is logged of them."""
+"""Losses on views without images: the gradients that arrive, and what is logged of them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,12 @@ from sjc_papr.networks.renderer import render
 from sjc_papr.novel_view.config import NovelConfig
 from sjc_papr.novel_view.depth_smoothing import depth_smoothing
 from sjc_papr.novel_view.images import NovelViewImages
-from sjc_papr.novel_view.near_view import View, ground_truth_loss, near_camera, near_view_loss
+from sjc_papr.novel_view.near_view import (
+    RenderedView,
+    ground_truth_loss,
+    near_camera,
+    near_view_loss,
+)
 from sjc_papr.novel_view.target_cameras import nearest_views
 from sjc_papr.score_models.analytic import GaussianMixture
 from sjc_papr.training.lr_schedule import GROUPS
@@ -52,9 +57,9 @@ def plain_loss(
     progress = step / STEPS
     losses: dict[str, Tensor] = {}
 
-    def show(camera: Any) -> View:
+    def show(camera: Any) -> RenderedView:
         output = render(model, camera_rays(camera), background=background)
-        return View(camera, output.rgb[0], output.depth[0], output.alpha[0])
+        return RenderedView(camera, output.rgb[0], output.depth[0], output.alpha[0])
 
     camera = helper._target(progress, generator)
     base = show(camera)
@@ -70,11 +75,11 @@ def plain_loss(
         losses["near"] = torch.zeros(())
         for index in nearest_views(views.cameras, camera, config.near.neighbours):
             beside = views.cameras[index].resized(16, 13)
-            picture = composite(resize_rgba(views.images[index], 16, 13), background)
+            image = composite(resize_rgba(views.images[index], 16, 13), background)
             seen = show(beside)
-            # Without depth pictures; with them the nearest pixels are compared.
+            # Without depth images; with them the nearest pixels are compared.
             losses["near"] = (
-                losses["near"] + ground_truth_loss(seen, picture, None, config.near, 1.0).loss
+                losses["near"] + ground_truth_loss(seen, image, None, config.near, 1.0).loss
             )
     elif config.near.weight:
         near = show(near_camera(camera, config.near, 1.0, generator))
@@ -194,4 +199,4 @@ def test_the_score_model_sees_the_object_on_white(
     grey = render(model, camera_rays(camera), background=0.25).rgb[0]
     assert torch.allclose(rgb, white, atol=1e-5)
     assert not torch.allclose(rgb, grey, atol=0.05)
-    assert torch.equal(sjc.pictures[:, :, 0, 0], torch.ones(10, 3)), "and its conditions too"
+    assert torch.equal(sjc.images[:, :, 0, 0], torch.ones(10, 3)), "and its conditions too"

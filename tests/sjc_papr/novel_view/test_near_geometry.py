@@ -144,9 +144,9 @@ def test_depth_behind_an_eye_stays_finite_and_does_not_count() -> None:
 
 
 def test_bilinear_is_four_corners_by_hand() -> None:
-    picture = torch.rand(5, 7, 2, dtype=torch.float64)
+    image = torch.rand(5, 7, 2, dtype=torch.float64)
     pixels = torch.rand(4, 6, 2, dtype=torch.float64) * torch.tensor([9.0, 7.0]) - 1.0
-    sampled = bilinear(picture, pixels)
+    sampled = bilinear(image, pixels)
     for row in range(4):
         for column in range(6):
             x, y = (pixels[row, column] - 0.5).tolist()
@@ -154,10 +154,10 @@ def test_bilinear_is_four_corners_by_hand() -> None:
             value = torch.zeros(2, dtype=torch.float64)
             for i in range(5):
                 for j in range(7):
-                    value += picture[i, j] * max(0.0, 1.0 - abs(x - j)) * max(0.0, 1 - abs(y - i))
+                    value += image[i, j] * max(0.0, 1.0 - abs(x - j)) * max(0.0, 1 - abs(y - i))
             assert torch.allclose(sampled[row, column], value, atol=1e-12)
     centres = torch.tensor([[[2.5, 3.5], [6.5, 4.5]]], dtype=torch.float64)
-    assert torch.equal(bilinear(picture, centres)[0], picture[[3, 4], [2, 6]])
+    assert torch.equal(bilinear(image, centres)[0], image[[3, 4], [2, 6]])
 
 
 @pytest.mark.parametrize("camera", [*ODD, *cameras(4)])

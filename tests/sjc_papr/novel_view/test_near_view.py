@@ -17,7 +17,7 @@ from sjc_papr.networks.renderer import render
 from sjc_papr.novel_view.geometry_config import NearConfig
 from sjc_papr.novel_view.near_view import (
     NearResult,
-    View,
+    RenderedView,
     ground_truth_loss,
     near_camera,
     near_view_loss,
@@ -27,10 +27,10 @@ PAIRED, PSEUDO = NearConfig(mode="paired_l1"), NearConfig(mode="eq1_pseudo")
 PAIR_MODES = pytest.mark.parametrize("config", [PAIRED, PSEUDO], ids=["paired_l1", "eq1_pseudo"])
 
 
-def view_of(model: Papr, camera: Camera) -> View:
+def view_of(model: Papr, camera: Camera) -> RenderedView:
     """A render with its gradients, from rays of its own; from here on in float64."""
     output = render(model, camera_rays(camera))
-    return View(camera, *(x[0].double() for x in (output.rgb, output.depth, output.alpha)))
+    return RenderedView(camera, *(x[0].double() for x in (output.rgb, output.depth, output.alpha)))
 
 
 @PAIR_MODES
@@ -108,7 +108,7 @@ def smooth_model() -> Papr:
     return Papr(replace(small_config(frequencies=1), neighbours=40), sphere_points(40))
 
 
-def pseudo_of_fixed_base(model: Papr, base: View, near: Camera) -> Callable[[], NearResult]:
+def pseudo_of_fixed_base(model: Papr, base: RenderedView, near: Camera) -> Callable[[], NearResult]:
     """eq1_pseudo as a function of the model's present points, the base held fixed."""
     config = replace(PSEUDO, visibility_tolerance=10.0, alpha_threshold=0.01)
     return lambda: near_view_loss(base.detach(), view_of(model, near), config, LENGTH)
@@ -173,19 +173,19 @@ def test_gradients_at_the_pictures_are_those_of_finite_differences(reduction: st
     config = replace(PSEUDO, visibility_tolerance=0.2, depth_weight=0.7, reduction=reduction)
 
     def loss(rgb: Tensor, depth: Tensor) -> Tensor:
-        view = View(near.camera, rgb, depth, near.alpha.detach())
+        view = RenderedView(near.camera, rgb, depth, near.alpha.detach())
         return near_view_loss(base, view, config, LENGTH).loss
 
     assert loss(near.rgb, near.depth).item() > 0.0
     assert torch.autograd.gradcheck(loss, (near.rgb, near.depth))
 
 
-def scaled_view(view: View, factor: float) -> View:
-    """The same picture of a world of another scale."""
+def scaled_view(view: RenderedView, factor: float) -> RenderedView:
+    """The same image of a world of another scale."""
     pose = view.camera.cam_to_world.copy()
     pose[:3, 3] *= factor
     camera = replace(view.camera, cam_to_world=pose)
-    return View(camera, view.rgb, view.depth * factor, view.alpha)
+    return RenderedView(camera, view.rgb, view.depth * factor, view.alpha)
 
 
 @PAIR_MODES
@@ -220,7 +220,7 @@ def test_paired_l1_by_hand_and_who_learns_from_it() -> None:
     )
     config = replace(PAIRED, depth_weight=0.4)
 
-    def filled(view: View) -> Tensor:
+    def filled(view: RenderedView) -> Tensor:
         through_origin = view.camera.project(np.zeros((1, 3)))[1][0]
         return torch.where(view.alpha > 0.5, view.depth, torch.tensor(through_origin))
 
@@ -246,20 +246,20 @@ def test_the_base_of_eq1_pseudo_is_a_constant() -> None:
 
 def test_ground_truth_by_hand_with_depth_only_where_it_is() -> None:
     view = leaf(random_view(ODD[0]))
-    picture, truth = torch.rand_like(view.rgb), 2.0 + torch.rand_like(view.depth)
+    image, truth = torch.rand_like(view.rgb), 2.0 + torch.rand_like(view.depth)
     truth[:, :4] = 0.0
     config = NearConfig(mode="eq1_gt", depth_weight=0.3)
-    result = ground_truth_loss(view, picture, truth, config, LENGTH)
+    result = ground_truth_loss(view, image, truth, config, LENGTH)
     error = ((view.depth - truth) / LENGTH)[:, 4:].square().sum() / view.depth.numel()
-    expected = (view.rgb - picture).square().mean() + 0.3 * error
+    expected = (view.rgb - image).square().mean() + 0.3 * error
     assert result.loss.item() == pytest.approx(expected.item())
-    assert torch.equal(result.mask, truth > 0.0) and torch.equal(result.warped, picture)
+    assert torch.equal(result.mask, truth > 0.0) and torch.equal(result.warped, image)
     (gradient,) = torch.autograd.grad(result.loss, view.depth)
     assert not gradient[:, :4].any() and (gradient[:, 4:] != 0.0).all()
-    colours = ground_truth_loss(view, picture, None, config, LENGTH)
-    assert colours.loss.item() == pytest.approx((view.rgb - picture).square().mean().item())
+    colours = ground_truth_loss(view, image, None, config, LENGTH)
+    assert colours.loss.item() == pytest.approx((view.rgb - image).square().mean().item())
     assert not colours.mask.any()
-    total = ground_truth_loss(view, picture, truth, replace(config, reduction="sum"), LENGTH)
+    total = ground_truth_loss(view, image, truth, replace(config, reduction="sum"), LENGTH)
     assert total.loss.item() == pytest.approx(result.loss.item() * 8 * 11 * 3)
     same = ground_truth_loss(view, view.rgb.detach(), view.depth.detach(), config, LENGTH)
     assert same.loss.item() == 0.0

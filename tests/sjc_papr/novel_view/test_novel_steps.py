@@ -1,4 +1,4 @@
-"""Steps with losses on views without pictures: when, at what cost, and beside everything else."""
+"""Steps with losses on views without images: when, at what cost, and beside everything else."""
 
 import weakref
 from dataclasses import replace
@@ -218,7 +218,7 @@ def test_pictures_grow_with_the_run(views: Views, monkeypatch: pytest.MonkeyPatc
     novel = make_novel(small_model(60), config, views)
     for step in range(STEPS):
         novel.backward(step, measure=False)
-    # 20 x 16 pictures; sides below 8 are not made.
+    # 20 x 16 images; sides below 8 are not made.
     assert sizes == [8 * 8] * 4 + [12 * 10] * 3 + [20 * 16] * 3
 
 

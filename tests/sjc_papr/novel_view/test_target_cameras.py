@@ -1,4 +1,4 @@
-"""Targets cover the sphere evenly, outside the object, with the field of view of the pictures."""
+"""Targets cover the sphere evenly, outside the object, with the field of view of the images."""
 
 import math
 from dataclasses import replace
@@ -68,7 +68,7 @@ def test_distances_fill_their_range() -> None:
 @pytest.mark.parametrize("resolution", [8, 32, 256])
 def test_a_small_target_is_the_whole_view_not_a_keyhole(resolution: int) -> None:
     """Known fault: targets had the size of a training patch and the focal length of the whole
-    picture, a field of view of 1.4 degrees.
+    image, a field of view of 1.4 degrees.
     """
     training = cameras(4, (100, 80))
     (target,) = TargetCameras(training, WHOLE).sample(generator(), 1, resolution)

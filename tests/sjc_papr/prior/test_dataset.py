@@ -1,4 +1,4 @@
-"""What the small prior learns from: pairs of views of one moment, a function of the step alone."""
+"""What the small prior learns from: pairs of views of one frame, a function of the step alone."""
 
 from pathlib import Path
 
@@ -10,16 +10,16 @@ from tiny_scene import write_frame
 
 from blender_render.dataset.readers import read_views
 from blender_render.geometry.cameras import Camera
-from sjc_papr.networks.rays import Window, camera_rays
+from sjc_papr.networks.rays import PixelWindow, camera_rays
 from sjc_papr.prior.config import PriorDataConfig
-from sjc_papr.prior.dataset import FrameViews, PairSampler, frame_folders, read_moments, zoomed
+from sjc_papr.prior.dataset import FrameViews, PairSampler, frame_folders, read_frames, zoomed
 from sjc_papr.prior.score_model import prior_rays
 from sjc_papr.score_models.framing import square_view
 from training_core.config import ConfigError
 
 
 def dotted(view: Camera, point: np.ndarray) -> torch.Tensor:
-    """A white picture with a soft dark dot where the view shows the point."""
+    """A white image with a soft dark dot where the view shows the point."""
     x, y = view.project(point[None])[0][0]
     rows = torch.arange(view.height)[:, None] + 0.5 - float(y)
     columns = torch.arange(view.width)[None, :] + 0.5 - float(x)
@@ -29,24 +29,24 @@ def dotted(view: Camera, point: np.ndarray) -> torch.Tensor:
 @pytest.mark.parametrize("factor", [0.7, 1.0, 1.2])
 def test_zoomed_picture_and_camera_agree(factor: float) -> None:
     view, point = camera(30.0, 20.0, size=48), np.array([0.3, 0.1, 0.2])
-    picture, longer = zoomed(dotted(view, point), view, factor)
-    ink = 1.0 - picture[0]
+    image, longer = zoomed(dotted(view, point), view, factor)
+    ink = 1.0 - image[0]
     total = ink.sum()
     found_x = (ink.sum(0) * (torch.arange(48) + 0.5)).sum() / total
     found_y = (ink.sum(1) * (torch.arange(48) + 0.5)).sum() / total
     pixels, _ = longer.project(point[None])
     assert [found_x.item(), found_y.item()] == pytest.approx(pixels[0].tolist(), abs=0.05)
     assert np.abs(pixels[0] - 24.0).min() > 2.0, "a dot in the middle would say nothing"
-    # So do picture and rays.
+    # So do image and rays.
     column, row = (int(x) for x in pixels[0])
-    ray = camera_rays(longer, Window(row, column, 1, 1)).directions[0, 0, 0].numpy()
+    ray = camera_rays(longer, PixelWindow(row, column, 1, 1)).directions[0, 0, 0].numpy()
     to_point = (point - view.position) / np.linalg.norm(point - view.position)
     assert float(ray @ to_point) > np.cos(0.6 / 48)
 
 
 def test_zooming_out_is_white_around() -> None:
-    picture, _ = zoomed(torch.zeros(3, 16, 16), camera(0.0, 0.0), 0.5)
-    assert bool((picture[:, :3] == 1.0).all()) and bool((picture[:, 6:10, 6:10] == 0.0).all())
+    image, _ = zoomed(torch.zeros(3, 16, 16), camera(0.0, 0.0), 0.5)
+    assert bool((image[:, :3] == 1.0).all()) and bool((image[:, 6:10, 6:10] == 0.0).all())
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make_sampler(dataset: Path, seed: int = 0, **config: float) -> PairSampler:
     data = PriorDataConfig(paths=[str(dataset)], **config)
-    return PairSampler(read_moments(data, 16, "train"), data, NETWORK, seed)
+    return PairSampler(read_frames(data, 16, "train"), data, NETWORK, seed)
 
 
 def test_a_batch_is_a_pure_function_of_the_step(dataset: Path) -> None:
@@ -77,39 +77,39 @@ def test_a_batch_is_a_pure_function_of_the_step(dataset: Path) -> None:
 
 def test_pairs_are_of_one_moment_and_pictures_fit_their_rays(dataset: Path) -> None:
     sampler = make_sampler(dataset, zoom_min=1.0, zoom_max=1.0)
-    # So that each picture says which moment and view it is.
-    sampler.moments = [
+    # So that each image says which frame and view it is.
+    sampler.frames = [
         FrameViews(
             m.name,
             torch.stack([torch.full((3, 16, 16), (10 * i + j) / 20) for j in range(10)]),
             m.cameras,
         )
-        for i, m in enumerate(sampler.moments)
+        for i, m in enumerate(sampler.frames)
     ]
     batch = sampler.sample(0, 40)
-    seen = {"target": set(), "moment": set()}
+    seen = {"target": set(), "frame": set()}
     for i in range(40):
-        target, picture = (
-            round(float(x[i].mean() * 0.5 + 0.5) * 20) for x in (batch.target, batch.picture)
+        target, image = (
+            round(float(x[i].mean() * 0.5 + 0.5) * 20) for x in (batch.target, batch.image)
         )
-        assert target // 10 == picture // 10
+        assert target // 10 == image // 10
         seen["target"].add(target)
-        seen["moment"].add(target // 10)
-        cameras = sampler.moments[target // 10].cameras
-        expected = prior_rays(cameras[picture % 10], cameras[target % 10], NETWORK, 1.0)
+        seen["frame"].add(target // 10)
+        cameras = sampler.frames[target // 10].cameras
+        expected = prior_rays(cameras[image % 10], cameras[target % 10], NETWORK, 1.0)
         for ours, theirs in zip(batch[2:], expected, strict=True):
             assert torch.allclose(ours[i], theirs, atol=1e-6)
-    assert seen["moment"] == {0, 1} and len(seen["target"]) > 10
+    assert seen["frame"] == {0, 1} and len(seen["target"]) > 10
 
 
 def test_skipped_frames_are_left_out(dataset: Path) -> None:
     paths = [str(dataset)]
     assert [p.name for p in frame_folders(PriorDataConfig(paths))] == ["frame_000", "frame_001"]
     assert [p.name for p in frame_folders(PriorDataConfig(paths, [0]))] == ["frame_001"]
-    moments = read_moments(PriorDataConfig(paths, [0]), 16, "train")
-    assert [Path(m.name).name for m in moments] == ["frame_001"]
-    assert moments[0].pictures.shape == (10, 3, 16, 16)
-    corner = float(moments[0].pictures[:, :, 0, 0].min())
+    frames = read_frames(PriorDataConfig(paths, [0]), 16, "train")
+    assert [Path(m.name).name for m in frames] == ["frame_001"]
+    assert frames[0].images.shape == (10, 3, 16, 16)
+    corner = float(frames[0].images[:, :, 0, 0].min())
     assert corner == pytest.approx(1.0, abs=1e-6), "the background is white"
     with pytest.raises(ConfigError, match="no frames"):
         frame_folders(PriorDataConfig(paths, [0, 1]))
@@ -132,10 +132,10 @@ def test_a_frame_to_be_skipped_is_skipped_however_it_is_named(dataset: Path) -> 
 def test_pictures_that_are_not_square_are_framed_as_at_inference(dataset: Path) -> None:
     views = read_views(dataset / "frame_000", "train")
     assert views.images.shape[1] != views.images.shape[2]
-    moment = read_moments(PriorDataConfig([str(dataset)]), 16, "train")[0]
-    for picture, square, rgb, wide in zip(
-        moment.pictures, moment.cameras, views.composite(1.0), views.cameras, strict=True
+    frame = read_frames(PriorDataConfig([str(dataset)]), 16, "train")[0]
+    for image, square, rgb, wide in zip(
+        frame.images, frame.cameras, views.composite(1.0), views.cameras, strict=True
     ):
         expected, seen_from = square_view(rgb.permute(2, 0, 1), wide, 16)
-        assert torch.equal(picture, expected)
+        assert torch.equal(image, expected)
         assert square.fl_x == seen_from.fl_x and square.fl_y == pytest.approx(square.fl_x)

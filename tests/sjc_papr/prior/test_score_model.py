@@ -66,7 +66,7 @@ def test_every_input_matters_and_a_dropped_condition_does_not() -> None:
         other = [x.clone() for x in given]
         other[index] = 1.0 - other[index]
         moved = (network(*other) - before).abs().amax((1, 2, 3)) > 1e-6
-        # The second of the pair has no condition: its picture may be anything.
+        # The second of the pair has no condition: its image may be anything.
         assert moved.tolist() == [True, index != 2], index
 
 
@@ -100,8 +100,8 @@ def test_rays_do_not_change_when_everything_turns_about_the_vertical(degrees: fl
 def test_rays_are_those_of_the_cameras() -> None:
     """The condition stands at azimuth 0 already, so its frame is the world."""
     condition, target = camera(0.0, 20.0, size=64), camera(150.0, -35.0, size=64)
-    rays, picture_rays, eyes = prior_rays(condition, target, NETWORK, 2.0)
-    for view, planes, eye in ((target, rays, eyes[:3]), (condition, picture_rays, eyes[3:])):
+    rays, image_rays, centers = prior_rays(condition, target, NETWORK, 2.0)
+    for view, planes, eye in ((target, rays, centers[:3]), (condition, image_rays, centers[3:])):
         bundle = camera_rays(view.resized(4, 4))
         assert torch.allclose(eye, bundle.origins[0] / 2.0, atol=1e-6)
         for row in range(4):
@@ -211,7 +211,7 @@ def test_guidance_goes_from_without_to_with_the_condition() -> None:
 
 
 def test_noise_of_a_perfect_network_is_the_noise() -> None:
-    """v to noise: a network that knows the picture must give back what was added."""
+    """v to noise: a network that knows the image must give back what was added."""
     prior = make_prior()
     clean, t = torch.rand(3, 3, 16, 16) * 2.0 - 1.0, torch.tensor([40, 500, 900])
     noise = torch.randn(clean.shape)
@@ -229,22 +229,22 @@ def test_world_scale_is_measured_in_object_lengths() -> None:
     prior, twice = make_prior(), PixelPrior(awake(), object_length=2.0)
     twice.network.load_state_dict(prior.network.state_dict())
     noisy, t, targets = noisy_views(prior)
-    picture = torch.rand(3, 16, 16)
-    ours = prior.predict_noise(noisy, t, prior.condition(picture, camera(0.0, 5.0)), targets)
+    image = torch.rand(3, 16, 16)
+    ours = prior.predict_noise(noisy, t, prior.condition(image, camera(0.0, 5.0)), targets)
     far = [camera(a, 10.0, radius=5.0) for a in (20.0, 120.0, 260.0)]
-    condition = twice.condition(picture, camera(0.0, 5.0, radius=5.0))
+    condition = twice.condition(image, camera(0.0, 5.0, radius=5.0))
     assert torch.allclose(twice.predict_noise(noisy, t, condition, far), ours, atol=1e-5)
 
 
 def test_pictures_get_gradients_and_the_prior_none() -> None:
     prior = make_prior()
-    picture = torch.rand(3, 12, 20, requires_grad=True)
-    view, seen_from = prior.view(picture, camera(0.0, 0.0).resized(20, 12))
+    image = torch.rand(3, 12, 20, requires_grad=True)
+    view, seen_from = prior.view(image, camera(0.0, 0.0).resized(20, 12))
     encoded = prior.encode(view[None])
     encoded.square().sum().backward()
-    assert picture.grad is not None and bool(picture.grad.any())
+    assert image.grad is not None and bool(image.grad.any())
     assert encoded.min() >= -1.0 and encoded.max() <= 1.0
-    condition = prior.condition(picture.detach(), camera(0.0, 0.0).resized(20, 12))
+    condition = prior.condition(image.detach(), camera(0.0, 0.0).resized(20, 12))
     noise = prior.predict_noise(encoded, torch.tensor([300]), condition, [seen_from], guidance=2.0)
     assert not noise.requires_grad
     assert all(not p.requires_grad and p.grad is None for p in prior.network.parameters())

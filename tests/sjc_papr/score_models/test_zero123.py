@@ -49,10 +49,10 @@ class Step:
 
     def __init__(self, score: Zero123) -> None:
         generator = torch.Generator().manual_seed(3)
-        self.picture = torch.rand(3, SIDE, SIDE, generator=generator)
+        self.image = torch.rand(3, SIDE, SIDE, generator=generator)
         self.noisy = torch.randn(3, *LATENT, generator=generator)
         self.t = torch.tensor([20, 400, 900])
-        self.condition = score.condition(self.picture, camera(0.0, 20.0, 2.0))
+        self.condition = score.condition(self.image, camera(0.0, 20.0, 2.0))
 
     def predict(self, score: Zero123, guidance: float = 1.0) -> Tensor:
         return score.predict_noise(self.noisy, self.t, self.condition, self.targets, guidance)
@@ -79,11 +79,11 @@ class Calls:
 @torch.no_grad()
 def plain_noise(networks: Zero123Networks, step: Step, *, conditional: bool) -> Tensor:
     """One target after the other, straight from the description."""
-    moments = networks.vae.encode(step.picture[None] * 2.0 - 1.0).latent_dist
+    moments = networks.vae.encode(step.image[None] * 2.0 - 1.0).latent_dist
     latent = moments.mode() if conditional else torch.zeros(1, *LATENT)
     size = networks.vision.config.image_size
     resized = F.interpolate(
-        step.picture[None] * 2.0 - 1.0, (size, size), mode="bicubic", align_corners=True
+        step.image[None] * 2.0 - 1.0, (size, size), mode="bicubic", align_corners=True
     )
     mean = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)
     deviation = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
@@ -132,29 +132,29 @@ def test_every_layout_predicts_the_same(
     step = Step(here)
     there = Step(loaded)
     assert torch.equal(there.predict(loaded, 3.0), step.predict(here, 3.0))
-    pictures = torch.rand(2, 3, SIDE, SIDE)
-    assert torch.equal(loaded.encode(pictures), here.encode(pictures))
+    images = torch.rand(2, 3, SIDE, SIDE)
+    assert torch.equal(loaded.encode(images), here.encode(images))
 
 
 def test_condition_is_not_scaled_and_renders_are(networks: Zero123Networks) -> None:
     score = model(networks)
     step = Step(score)
-    moments = networks.vae.encode(step.picture[None] * 2.0 - 1.0).latent_dist
+    moments = networks.vae.encode(step.image[None] * 2.0 - 1.0).latent_dist
     latent = step.condition.tensors["latent"]
     torch.testing.assert_close(latent, moments.mean[0], atol=1e-6, rtol=1e-5)
-    encoded = score.encode(step.picture[None])[0]
+    encoded = score.encode(step.image[None])[0]
     torch.testing.assert_close(encoded, SCALE * latent, atol=1e-6, rtol=1e-5)
     assert encoded.shape == LATENT
 
 
 def test_condition_is_brought_to_zero123_s_field_of_view(networks: Zero123Networks) -> None:
-    """A picture of a narrower lens is padded with white."""
+    """An image of a narrower lens is padded with white."""
     score = model(networks)
-    picture = torch.rand(3, 24, 24)
+    image = torch.rand(3, 24, 24)
     pose = look_at(spherical(0.0, 20.0, 2.0 * UNIT))
     narrow = Camera.from_angle_x(pose, 24, 24, 2.0 * math.atan(HALF_TAN * 0.75))
-    padded = F.pad(picture, (4, 4, 4, 4), value=1.0)
-    ours = score.condition(picture, narrow)
+    padded = F.pad(image, (4, 4, 4, 4), value=1.0)
+    ours = score.condition(image, narrow)
     direct = score.condition(padded, camera(0.0, 20.0, 2.0))
     assert ours.camera is narrow
     for name in ("picture", "latent", "embedding"):
@@ -176,7 +176,7 @@ def test_guidance_one_costs_one_pass(
         monkeypatch.undo()
         monkeypatch.setattr(networks.vae, "encode", encodings.append)
         monkeypatch.setattr(networks.vision, "forward", encodings.append)
-    assert not encodings  # the condition's picture was encoded once, before
+    assert not encodings  # the condition's image was encoded once, before
 
 
 def test_unconditional_forms(networks: Zero123Networks, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,21 +203,21 @@ def test_unconditional_forms(networks: Zero123Networks, monkeypatch: pytest.Monk
 def test_gradient_reaches_the_picture_and_nothing_else(networks: Zero123Networks) -> None:
     """Finite differences along random directions, against the gradient."""
     score = model(networks)
-    pictures = torch.rand(1, 3, SIDE, SIDE, requires_grad=True)
+    images = torch.rand(1, 3, SIDE, SIDE, requires_grad=True)
     weights = torch.randn(1, *LATENT)
 
     def value(inputs: Tensor) -> Tensor:
         return (score.encode(inputs).double() * weights).sum()
 
-    value(pictures).backward()
-    gradient = pictures.grad
+    value(images).backward()
+    gradient = images.grad
     assert gradient is not None
     step = 1e-2
     for _ in range(3):
         # Mostly along the gradient: random directions alone are nearly across it.
-        direction = gradient / gradient.norm() + 0.02 * torch.randn_like(pictures)
+        direction = gradient / gradient.norm() + 0.02 * torch.randn_like(images)
         with torch.no_grad():
-            ahead, behind = (value(pictures + sign * step * direction) for sign in (1.0, -1.0))
+            ahead, behind = (value(images + sign * step * direction) for sign in (1.0, -1.0))
         slope = ((ahead - behind) / (2.0 * step)).item()
         assert slope == pytest.approx((gradient * direction).sum().item(), rel=2e-3)
     assert all(p.grad is None for part in networks.parts() for p in part.parameters())
@@ -244,7 +244,7 @@ def test_chunks_change_nothing(
 
 
 def test_vae_in_chunks_or_with_checkpoints_gives_the_same_gradient() -> None:
-    pictures = torch.rand(3, 3, SIDE, SIDE)
+    images = torch.rand(3, 3, SIDE, SIDE)
     weights = torch.randn(3, *LATENT)
 
     def run(**values: Any) -> tuple[Tensor, Tensor, int]:
@@ -256,7 +256,7 @@ def test_vae_in_chunks_or_with_checkpoints_gives_the_same_gradient() -> None:
             kept += tensor.numel()
             return tensor
 
-        inputs = pictures.clone().requires_grad_(True)
+        inputs = images.clone().requires_grad_(True)
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             encoded = score.encode(inputs)
         (gradient,) = torch.autograd.grad((encoded * weights).sum(), inputs)
@@ -273,9 +273,9 @@ def test_vae_in_chunks_or_with_checkpoints_gives_the_same_gradient() -> None:
 
 def test_samples_lie_around_the_mode(networks: Zero123Networks) -> None:
     score = model(networks, latent="sample")
-    picture = torch.rand(1, 3, SIDE, SIDE)
-    posterior = networks.vae.encode(picture * 2.0 - 1.0).latent_dist
-    draws = torch.stack([score.encode(picture) for _ in range(200)])
+    image = torch.rand(1, 3, SIDE, SIDE)
+    posterior = networks.vae.encode(image * 2.0 - 1.0).latent_dist
+    draws = torch.stack([score.encode(image) for _ in range(200)])
     error = (draws.mean(0) - SCALE * posterior.mean).abs() / (SCALE * posterior.std)
     assert error.max() < 5.0 / math.sqrt(200)
     ratio = draws.std(0) / (SCALE * posterior.std)
@@ -285,10 +285,10 @@ def test_samples_lie_around_the_mode(networks: Zero123Networks) -> None:
 def test_decoding_is_to_look_at(networks: Zero123Networks) -> None:
     score = model(networks)
     latents = torch.randn(2, *LATENT) * SCALE
-    pictures = score.decode(latents)
-    assert pictures.shape == (2, 3, SIDE, SIDE)
+    images = score.decode(latents)
+    assert images.shape == (2, 3, SIDE, SIDE)
     expected = networks.vae.decode(latents / SCALE).sample / 2.0 + 0.5
-    torch.testing.assert_close(pictures, expected.clamp(0.0, 1.0), atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(images, expected.clamp(0.0, 1.0), atol=1e-4, rtol=1e-3)
     assert not score.decode(latents.requires_grad_(True)).requires_grad
 
 
@@ -296,11 +296,11 @@ def test_the_run_s_autocast_is_not_its_own(networks: Zero123Networks) -> None:
     score = model(networks)
     step = Step(score)
     whole = step.predict(score, 2.0)
-    pictures = torch.rand(1, 3, SIDE, SIDE)
+    images = torch.rand(1, 3, SIDE, SIDE)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(step.predict(score, 2.0), whole)
-        inside = score.encode(pictures)
-    assert torch.equal(inside, score.encode(pictures))
+        inside = score.encode(images)
+    assert torch.equal(inside, score.encode(images))
 
 
 def test_half_precision_is_close() -> None:
@@ -313,7 +313,7 @@ def test_half_precision_is_close() -> None:
     half = step.predict(score, 2.0)
     assert half.dtype == torch.float32
     assert (half - whole).norm() < 0.05 * whole.norm()
-    again = score.condition(step.picture, camera(0.0, 20.0, 2.0))
+    again = score.condition(step.image, camera(0.0, 20.0, 2.0))
     assert again.tensors["embedding"].dtype == torch.float32
 
 
@@ -346,8 +346,8 @@ def test_renders_of_any_lens_become_views_it_can_judge(networks: Zero123Networks
     torch.testing.assert_close(noise, step.predict(score)[:1], atol=1e-5, rtol=1e-4)
     weights = torch.randn(1, *LATENT)
     gradients = [
-        torch.autograd.grad((score.encode(picture[None]) * weights).sum(), render)[0]
-        for picture in (seen, middle)
+        torch.autograd.grad((score.encode(image[None]) * weights).sum(), render)[0]
+        for image in (seen, middle)
     ]
     torch.testing.assert_close(gradients[0], gradients[1], atol=1e-4, rtol=1e-3)
 

@@ -75,7 +75,7 @@ def test_stable_zero123_has_the_condition_s_polar_angle_last() -> None:
 
 
 def test_over_the_poles_azimuth_is_look_at_s() -> None:
-    """Just beside the pole at azimuth 0 and upon it, the picture is turned alike."""
+    """Just beside the pole at azimuth 0 and upon it, the image is turned alike."""
     beside, upon = camera(0.0, 89.999, 2.0), camera(0.0, 90.0, 2.0)
     side = camera(30.0, 10.0, 2.0)
     vectors = Zero123Cameras().vectors(side, [beside, upon])
@@ -109,37 +109,37 @@ def test_clamped_radius_keeps_the_object_as_large_as_it_would_be() -> None:
 
 
 def test_wider_view_is_padding() -> None:
-    """Half as wide again, in pixels of the same size: the picture amid white."""
-    picture = torch.rand(3, 16, 16)
+    """Half as wide again, in pixels of the same size: the image amid white."""
+    image = torch.rand(3, 16, 16)
     narrow = camera(30.0, 20.0, 2.0, 16, HALF_TAN / 1.5)
-    seen = seen_by(picture, narrow, Zero123Cameras().camera(narrow, 24))
-    torch.testing.assert_close(seen, F.pad(picture, (4, 4, 4, 4), value=1.0), atol=1e-5, rtol=0)
+    seen = seen_by(image, narrow, Zero123Cameras().camera(narrow, 24))
+    torch.testing.assert_close(seen, F.pad(image, (4, 4, 4, 4), value=1.0), atol=1e-5, rtol=0)
 
 
 def test_narrower_view_is_cropping() -> None:
-    picture = torch.rand(3, 24, 24)
+    image = torch.rand(3, 24, 24)
     wide = camera(30.0, 20.0, 2.0, 24, HALF_TAN * 1.5)
-    seen = seen_by(picture, wide, Zero123Cameras().camera(wide, 16))
-    torch.testing.assert_close(seen, picture[:, 4:20, 4:20], atol=1e-5, rtol=0)
+    seen = seen_by(image, wide, Zero123Cameras().camera(wide, 16))
+    torch.testing.assert_close(seen, image[:, 4:20, 4:20], atol=1e-5, rtol=0)
 
 
 def test_smaller_pictures_are_averages() -> None:
-    picture = torch.rand(3, 32, 32)
+    image = torch.rand(3, 32, 32)
     narrow = camera(30.0, 20.0, 2.0, 32, HALF_TAN / 1.5)
-    seen = seen_by(picture, narrow, Zero123Cameras().camera(narrow, 12))
-    padded = F.pad(picture, (8, 8, 8, 8), value=1.0)
+    seen = seen_by(image, narrow, Zero123Cameras().camera(narrow, 12))
+    padded = F.pad(image, (8, 8, 8, 8), value=1.0)
     torch.testing.assert_close(seen, F.avg_pool2d(padded, 4), atol=1e-5, rtol=0)
 
 
 def test_picture_s_own_size_may_differ_from_its_camera_s() -> None:
-    picture = torch.rand(3, 32, 32)
+    image = torch.rand(3, 32, 32)
     large, small = (camera(30.0, 20.0, 2.0, size, 0.3) for size in (400, 32))
     wanted = Zero123Cameras().camera(large, 24)
-    torch.testing.assert_close(seen_by(picture, large, wanted), seen_by(picture, small, wanted))
+    torch.testing.assert_close(seen_by(image, large, wanted), seen_by(image, small, wanted))
 
 
 def test_camera_that_looks_past_the_origin_is_turned() -> None:
-    """Pictures of a smooth scene infinitely far away: only the turn matters, and it is exact."""
+    """Images of a smooth scene infinitely far away: only the turn matters, and it is exact."""
     eye = spherical(30.0, 20.0, 2.0)
     pose = look_at(eye, (0.1, 0.15, -0.1), (0.2, 0.1, 1.0))  # beside the origin, rolled
     skewed = Camera(pose, 300, 200, 210.0, 180.0, 140.0, 95.0)

@@ -76,8 +76,8 @@ def test_every_layout_gives_the_same_network(
     assert_same(loaded, networks)
     assert not any(p.requires_grad for part in loaded.parts() for p in part.parameters())
     assert not any(part.training for part in loaded.parts())
-    picture = torch.rand(1, 3, 28, 28)
-    embeds = [n.vision(picture).image_embeds for n in (loaded, networks)]
+    image = torch.rand(1, 3, 28, 28)
+    embeds = [n.vision(image).image_embeds for n in (loaded, networks)]
     assert torch.equal(*embeds)  # its positions are no weights, and yet there
 
 
@@ -293,10 +293,10 @@ class _PlainClip(nn.Module):
             x, x.shape[-1:], self.w[f"{name}.weight"], self.w[f"{name}.bias"], 1e-5
         )
 
-    def forward(self, picture: Tensor) -> Tensor:
+    def forward(self, image: Tensor) -> Tensor:
         w = self.w
         patch = w["conv1.weight"].shape[-1]
-        x = nn.functional.conv2d(picture, w["conv1.weight"], stride=patch).flatten(2).mT
+        x = nn.functional.conv2d(image, w["conv1.weight"], stride=patch).flatten(2).mT
         x = torch.cat([w["class_embedding"].expand(len(x), 1, -1), x], 1)
         x = self.norm(x + w["positional_embedding"], "ln_pre")
         width, blocks = x.shape[-1], "transformer.resblocks"
@@ -319,10 +319,10 @@ class _PlainClip(nn.Module):
 def test_clip_computes_what_openai_s_does(networks: Zero123Networks, folder: Path) -> None:
     """Queries, keys and values out of one matrix, the transposed projection, the activation."""
     state = original_state(networks, averaged=False)
-    picture = torch.randn(2, 3, 28, 28)
+    image = torch.randn(2, 3, 28, 28)
     loaded = load(folder / "original" / "zero123.ckpt")
     torch.testing.assert_close(
-        loaded.vision(picture).image_embeds, _PlainClip(state)(picture), atol=1e-5, rtol=1e-4
+        loaded.vision(image).image_embeds, _PlainClip(state)(image), atol=1e-5, rtol=1e-4
     )
 
 

@@ -14,13 +14,13 @@ from training_core.config import ConfigError
 
 
 @pytest.fixture
-def pictures() -> tuple[torch.Tensor, torch.Tensor]:
+def images() -> tuple[torch.Tensor, torch.Tensor]:
     truth = torch.rand(2, 16, 14, 3)
     return (truth + 0.1 * torch.randn_like(truth)).clamp(0.0, 1.0), truth
 
 
-def test_identical_pictures(pictures: tuple[torch.Tensor, torch.Tensor]) -> None:
-    _, truth = pictures
+def test_identical_pictures(images: tuple[torch.Tensor, torch.Tensor]) -> None:
+    _, truth = images
     assert mse(truth, truth).item() == 0.0
     assert dissimilarity(truth, truth).item() == pytest.approx(0.0, abs=1e-5)
     assert ssim(truth, truth).item() == pytest.approx(1.0, abs=1e-5)
@@ -45,9 +45,9 @@ def test_ssim_of_flat_pictures() -> None:
 
 
 def test_ssim_loss_pulls_towards_the_truth(
-    pictures: tuple[torch.Tensor, torch.Tensor],
+    images: tuple[torch.Tensor, torch.Tensor],
 ) -> None:
-    prediction, truth = pictures
+    prediction, truth = images
     prediction = prediction.requires_grad_(True)
     loss = dissimilarity(prediction, truth)
     (gradient,) = torch.autograd.grad(loss, prediction)
@@ -57,14 +57,14 @@ def test_ssim_loss_pulls_towards_the_truth(
 
 
 def test_terms_are_weighted_once_and_returned_raw(
-    pictures: tuple[torch.Tensor, torch.Tensor],
+    images: tuple[torch.Tensor, torch.Tensor],
 ) -> None:
-    total, terms = Losses(LossConfig(mse=2.0, ssim=0.5))(*pictures)
+    total, terms = Losses(LossConfig(mse=2.0, ssim=0.5))(*images)
     assert {name: weight for name, (weight, _) in terms.items()} == {"mse": 2.0, "ssim": 0.5}
     raw = {name: value for name, (_, value) in terms.items()}
-    assert raw["mse"].item() == pytest.approx(mse(*pictures).item())
+    assert raw["mse"].item() == pytest.approx(mse(*images).item())
     assert total.item() == pytest.approx(2.0 * raw["mse"].item() + 0.5 * raw["ssim"].item())
-    assert set(Losses(LossConfig(mse=1.0, ssim=0.0))(*pictures)[1]) == {"mse"}
+    assert set(Losses(LossConfig(mse=1.0, ssim=0.0))(*images)[1]) == {"mse"}
 
 
 def test_lpips_that_is_not_installed_is_an_error_not_a_substitute(

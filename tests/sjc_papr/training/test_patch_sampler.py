@@ -26,7 +26,7 @@ def test_a_pure_function_of_seed_and_step(views: Views) -> None:
 
 def test_colours_belong_to_their_rays(views: Views) -> None:
     sampler = PatchSampler(views, 0.5, PatchConfig(size=5, per_step=4, on_object=0.5), seed=0)
-    pictures = views.composite(0.5)
+    images = views.composite(0.5)
     for step in range(10):
         rays, colours = next(sampler.sample(step))
         assert rays.directions.shape == (4, 5, 5, 3) and colours.shape == (4, 5, 5, 3)
@@ -38,7 +38,7 @@ def test_colours_belong_to_their_rays(views: Views) -> None:
             )
             pixels, _ = views.cameras[view].project((eye + direction[0, 0])[None].numpy())
             left, top = (int(x) for x in pixels[0])
-            assert torch.equal(colour, pictures[view, top : top + 5, left : left + 5])
+            assert torch.equal(colour, images[view, top : top + 5, left : left + 5])
 
 
 @pytest.mark.parametrize(("on_object", "low", "high"), [(1.0, 1.0, 1.0), (0.0, 0.0, 0.3)])

@@ -18,7 +18,7 @@ def test_hull_points_lie_around_the_object(views: Views) -> None:
     config = PointsConfig(init="hull", count=300, hull_resolution=32, hull_interior=0.0)
     rows = initial_points(views, config, 8, seed=0)
     assert rows.positions.shape == (300, 3) and rows.features.shape == (300, 8)
-    # The hull of ten coarse pictures is a little larger than the sphere.
+    # The hull of ten coarse images is a little larger than the sphere.
     distance = rows.positions.norm(dim=1)
     assert rows.positions.abs().max() < RADIUS * 1.35
     assert 0.85 * RADIUS < distance.median() < 1.25 * RADIUS
@@ -34,7 +34,7 @@ def test_interior_points_lie_inside(views: Views) -> None:
 
 
 def test_an_object_that_fills_the_pictures_has_no_ghosts_around_it() -> None:
-    """Corners of the searched box are then outside most pictures, and nothing carves them."""
+    """Corners of the searched box are then outside most images, and nothing carves them."""
     angle = 0.69
     rig = multiview_cameras(24, fit_distance(1.1 * RADIUS, angle), angle, (32, 32))
     drawn = np.stack([draw_sphere(camera)[0] for camera in rig])
@@ -46,7 +46,7 @@ def test_an_object_that_fills_the_pictures_has_no_ghosts_around_it() -> None:
 
 def test_an_object_larger_than_usual_is_still_found() -> None:
     small = sphere_views(10)
-    # The same pictures of a world twice as large.
+    # The same images of a world twice as large.
     doubled = tuple(
         replace(camera, cam_to_world=_times_two(camera.cam_to_world)) for camera in small.cameras
     )
