@@ -1,6 +1,6 @@
 """Settings of the documentation site: README, docs/*.md and the docstrings.
 
-python -m sphinx -W -q -b html -c docs/site docs outputs/site
+python -m sphinx -W -q -c docs/site docs outputs/site
 """
 
 import re
@@ -45,9 +45,11 @@ write_api_pages()
 
 
 def escape_markup(app, what, name, obj, options, lines: list[str]) -> None:
-    """Bars and stars outside of backticks are arithmetic in our docstrings, not markup."""
+    """Bars and stars outside of backticks are arithmetic in our docstrings, not markup; a star that
+    begins a line makes a list.
+    """
     for index, line in enumerate(lines):
-        parts = re.split(r"(``?[^`]+``?)", line)
+        parts = re.split(r"(^\s*\* |``?[^`]+``?)", line)
         parts[::2] = [re.sub(r"([|*])", r"\\\1", part) for part in parts[::2]]
         lines[index] = "".join(parts)
 

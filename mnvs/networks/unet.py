@@ -40,8 +40,10 @@ _UP = "CrossAttnUpBlockSpatioTemporal"
 class MNVSUNet(PeftAdapterMixin, VideoUNetMixin, UNetSpatioTemporalConditionModel):
     """Predicts v for T frames of six-view tiles at once.
 
-    The defaults are Zero123++ v1.2's and SVD's common sizes. Beyond diffusers' entries, the
-    config has:
+    The defaults are Zero123++ v1.2's and SVD's common sizes.
+
+    Args:
+        others: as in diffusers.
         temporal_start: `svd`, mixing as in SVD's checkpoint; `gated`, mixing starts at 1% temporal
             with a live gradient; `off`, the temporal layers are never run and every frame is
             Zero123++'s. These are start values; a saved model brings its own mix factors.
