@@ -42,7 +42,7 @@ from training_core.files import atomic
 from training_core.metrics_log import progress_bar
 from training_core.run_folder import describe_environment
 
-ROOT = Path(__file__).resolve_precision().parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 TWIN = ROOT / "tests" / "sjc_papr" / "helpers"
 NETWORKS = {
     # PAPR's published sizes, and the defaults of this repository.
