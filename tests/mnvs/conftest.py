@@ -17,9 +17,9 @@ def same_start() -> None:
 
 
 @pytest.fixture(scope="session")
-def official(shared_data: Path) -> Official:
+def official() -> Official:
     """The official Zero123++ code's inputs, weights and outputs."""
-    return Official(shared_data / "fixtures" / "zero123plus_tiny_a")
+    return Official()
 
 
 @pytest.fixture(scope="session")

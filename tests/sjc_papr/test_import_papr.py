@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from official_papr import official_tensors
 from tiny_scene import cameras
 
 from sjc_papr import evaluate, import_papr
@@ -15,8 +16,11 @@ from sjc_papr.networks.renderer import render
 
 
 @pytest.fixture(scope="module")
-def checkpoint(shared_data: Path) -> Path:
-    return shared_data / "fixtures" / "papr_official_a.pth"
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As the official code saves one."""
+    path = tmp_path_factory.mktemp("official") / "model.pth"
+    torch.save({1000: official_tensors()}, path)
+    return path
 
 
 def run(checkpoint: Path, output: Path, *more: str) -> int:

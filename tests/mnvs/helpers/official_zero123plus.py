@@ -1,10 +1,9 @@
-"""The tiny Zero123++ of the reference data, with what the official pipeline code computed.
+"""A tiny Zero123++ with what the official pipeline code computed; see tests/fixtures/README.md.
 
 `write` puts it on disk the way published checkpoints lie there, with temporal sources that fit.
 """
 
 import json
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from diffusers import (
     MotionAdapter,
     UNetSpatioTemporalConditionModel,
 )
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from mnvs.checkpoints.unet_loading import load_unet
@@ -26,25 +25,30 @@ from mnvs.networks.denoiser import VideoUNet
 FRAMES = 3
 
 
-@dataclass(frozen=True)
-class Official:
-    """One fixture: `stem`.json, .safetensors and .npz."""
+STEM = Path(__file__).parents[2] / "fixtures" / "zero123plus_official"
+_WEIGHTS = "weights."
 
-    stem: Path
+
+class Official:
+    """Settings, weights, inputs and outputs."""
 
     @cached_property
     def settings(self) -> dict:
-        return json.loads(self.stem.with_suffix(".json").read_text())
+        return json.loads(STEM.with_suffix(".json").read_text())
+
+    @cached_property
+    def _stored(self) -> dict[str, Tensor]:
+        with np.load(STEM.with_suffix(".npz")) as file:
+            return {name: torch.from_numpy(file[name]) for name in file.files}
 
     @cached_property
     def weights(self) -> dict[str, Tensor]:
-        stored = load_file(self.stem.with_suffix(".safetensors"))
-        return {name: tensor.float() for name, tensor in stored.items()}
+        stored = {n: t for n, t in self._stored.items() if n.startswith(_WEIGHTS)}
+        return {name.removeprefix(_WEIGHTS): tensor.float() for name, tensor in stored.items()}
 
     @cached_property
     def arrays(self) -> dict[str, Tensor]:
-        with np.load(self.stem.with_suffix(".npz")) as file:
-            return {name: torch.from_numpy(file[name]) for name in file.files}
+        return {n: t for n, t in self._stored.items() if not n.startswith(_WEIGHTS)}
 
     def noised(self, mode: str) -> tuple[Tensor, Tensor]:
         """The condition latent as the official code noised it in `train` or `eval`; its steps."""

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from official_papr import PIXEL_ROWS, official_numbers, official_tensors
 from torch import Tensor
 
 from blender_render.geometry.cameras import Camera
@@ -15,7 +16,13 @@ from sjc_papr.networks.renderer import RenderOutput, render
 
 
 @pytest.fixture(scope="module")
-def official(shared_data: Path) -> dict[str, np.ndarray]:
+def official() -> dict[str, np.ndarray]:
+    return official_numbers()
+
+
+@pytest.fixture(scope="module")
+def whole(shared_data: Path) -> dict[str, np.ndarray]:
+    """The full output, with PAPR's UNet in ``checkpoint``."""
     return dict(np.load(shared_data / "fixtures" / "papr_official_a.npz"))
 
 
@@ -26,6 +33,7 @@ def checkpoint(shared_data: Path) -> dict[str, Tensor]:
 
 def our_model(official: dict[str, np.ndarray], tensors: dict[str, Tensor], scale: float) -> Papr:
     background = float(official["background_score"])
+    tensors = {n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}
     return convert_official(tensors, coordinate_scale=scale, background_score=background)
 
 
@@ -44,43 +52,16 @@ def attention_by_point(output: RenderOutput, count: int) -> Tensor:
     return dense.scatter_(-1, output.indices[0], weights[..., :-1])
 
 
-@pytest.mark.parametrize("view", [0, 1])
-def test_picture_attention_and_neighbours(
-    official: dict[str, np.ndarray], checkpoint: dict[str, Tensor], view: int
-) -> None:
-    model = our_model(official, checkpoint, float(official["coord_scale"]))
-    with torch.inference_mode():
-        output = render(model, camera_rays(our_camera(official, view)))
-
-    indices = torch.from_numpy(official["topk"][view]).long()
-    assert torch.equal(output.indices[0].sort(-1).values, indices.sort(-1).values)
-
-    theirs = torch.from_numpy(official["attention"][view])
-    count = len(model.points)
-    dense = torch.zeros(*theirs.shape[:2], count + 1)
-    dense[..., -1] = theirs[..., -1]
-    dense.scatter_(-1, indices, theirs[..., :-1])
-    assert (attention_by_point(output, count) - dense).abs().max() < 1e-4
-    assert (output.features[0] - torch.from_numpy(official["features"][view])).abs().max() < 1e-4
-    assert (output.rgb[0] - torch.from_numpy(official["rgb"][view])).abs().max() < 1e-4
-
-
-def test_rays_are_the_same(official: dict[str, np.ndarray]) -> None:
-    for view in (0, 1):
-        rays = camera_rays(our_camera(official, view))
-        eye = rays.origins[0].numpy() * float(official["coord_scale"])
-        assert np.abs(rays.directions[0].numpy() - official["rays_d"][view]).max() < 1e-6
-        assert np.abs(eye - official["rays_o"][view]).max() < 1e-5
-
-
-def test_gradients(official: dict[str, np.ndarray], checkpoint: dict[str, Tensor]) -> None:
-    model = our_model(official, checkpoint, 1.0)
-    rays = RayBundle(
+def official_rays(official: dict[str, np.ndarray], directions: str) -> RayBundle:
+    """Of camera 0, in the official code's coordinates."""
+    return RayBundle(
         torch.from_numpy(official["rays_o"][:1]),
-        torch.from_numpy(official["rays_d"][:1]),
+        torch.from_numpy(official[directions][:1]),
         torch.from_numpy(-official["c2w"][:1, :3, 2]),
     )
-    render(model, rays).rgb.square().mean().backward()
+
+
+def assert_official_gradients(model: Papr, official: dict[str, np.ndarray]) -> None:
     ours = {
         "points": model.points.positions.grad,
         "influence": model.points.influence.grad,
@@ -92,3 +73,60 @@ def test_gradients(official: dict[str, np.ndarray], checkpoint: dict[str, Tensor
         error = gradient - theirs
         assert error.abs().max() < 1e-3 * theirs.abs().max(), name
         assert error.norm() < 1e-3 * theirs.norm(), name
+
+
+@pytest.mark.parametrize("view", [0, 1])
+def test_attention_and_neighbours(official: dict[str, np.ndarray], view: int) -> None:
+    model = our_model(official, official_tensors(), float(official["coord_scale"]))
+    with torch.inference_mode():
+        output = render(model, camera_rays(our_camera(official, view)))
+
+    indices = torch.from_numpy(official["topk"][view]).long()
+    ours = output.indices[0, PIXEL_ROWS]
+    assert torch.equal(ours.sort(-1).values, indices.sort(-1).values)
+
+    theirs = torch.from_numpy(official["attention"][view])
+    count = len(model.points)
+    dense = torch.zeros(*theirs.shape[:2], count + 1)
+    dense[..., -1] = theirs[..., -1]
+    dense.scatter_(-1, indices, theirs[..., :-1])
+    assert (attention_by_point(output, count)[PIXEL_ROWS] - dense).abs().max() < 1e-4
+    features = torch.from_numpy(official["features"][view])
+    assert (output.features[0, PIXEL_ROWS] - features).abs().max() < 1e-4
+
+
+def test_rays_are_the_same(official: dict[str, np.ndarray]) -> None:
+    for view in (0, 1):
+        rays = camera_rays(our_camera(official, view))
+        eye = rays.origins[0].numpy() * float(official["coord_scale"])
+        directions = rays.directions[0, PIXEL_ROWS].numpy()
+        assert np.abs(directions - official["rays_d"][view]).max() < 1e-6
+        assert np.abs(eye - official["rays_o"][view]).max() < 1e-5
+
+
+def test_gradients_of_the_attention(official: dict[str, np.ndarray]) -> None:
+    """From the gradients that the official UNet's weights give at the feature map and alpha."""
+    model = our_model(official, official_tensors(), 1.0)
+    output = render(model, official_rays(official, "all_rays_d"))
+    back = [torch.from_numpy(official[name]) for name in ("grad_of_map", "grad_of_alpha")]
+    torch.autograd.backward([output.features, output.alpha], back)
+    assert_official_gradients(model, official)
+
+
+@pytest.mark.parametrize("view", [0, 1])
+def test_the_whole_picture(
+    whole: dict[str, np.ndarray], checkpoint: dict[str, Tensor], view: int
+) -> None:
+    model = our_model(whole, checkpoint, float(whole["coord_scale"]))
+    with torch.inference_mode():
+        output = render(model, camera_rays(our_camera(whole, view)))
+    assert (output.features[0] - torch.from_numpy(whole["features"][view])).abs().max() < 1e-4
+    assert (output.rgb[0] - torch.from_numpy(whole["rgb"][view])).abs().max() < 1e-4
+
+
+def test_gradients_of_the_whole(
+    whole: dict[str, np.ndarray], checkpoint: dict[str, Tensor]
+) -> None:
+    model = our_model(whole, checkpoint, 1.0)
+    render(model, official_rays(whole, "rays_d")).rgb.square().mean().backward()
+    assert_official_gradients(model, whole)
