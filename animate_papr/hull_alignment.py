@@ -17,7 +17,7 @@ from blender_render.dataset.readers import Views
 from sjc_papr.networks.point_cloud import gather_rows
 from sjc_papr.training.config import PointsConfig
 from sjc_papr.training.point_init import initial_points
-from training_core.schedules import exponential
+from training_core.step.schedules import exponential
 
 logger = logging.getLogger(__name__)
 

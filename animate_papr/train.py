@@ -41,7 +41,7 @@ from training_core.files import atomic
 from training_core.loop import TrainingLoop, Validation
 from training_core.metrics_log import write_final
 from training_core.run_folder import RunFolder
-from training_core.seeds import Stream, stream_seed
+from training_core.step.seeds import Stream, stream_seed
 from training_core.stopping import StopSignals
 
 logger = logging.getLogger(__name__)

@@ -32,12 +32,12 @@ from training_core.checkpoint import (
 from training_core.cli import run_command
 from training_core.config import ConfigError
 from training_core.devices import pick_device, prepare_cpu
-from training_core.ema import Ema
-from training_core.guards import check_finite
 from training_core.loop import TrainingLoop, Validation
 from training_core.metrics_log import MetricsLog, write_final
-from training_core.schedules import warmup_cosine
-from training_core.seeds import Stream, step_generator
+from training_core.step.ema import Ema
+from training_core.step.guards import check_finite
+from training_core.step.schedules import warmup_cosine
+from training_core.step.seeds import Stream, step_generator
 from training_core.stopping import StopSignals
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from training_core.config import ConfigError, InputError, describe_options, load_config
-from training_core.guards import TrainingFault
+from training_core.step.guards import TrainingFault
 from training_core.stopping import Stopped
 
 logger = logging.getLogger(__name__)

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple, Protocol
 from torch import Tensor
 
 from training_core.checkpoint import Checkpoint, CheckpointStore
-from training_core.guards import Diverged
 from training_core.metrics_log import Averages, MetricsLog, Progress, progress_bar
 from training_core.processes import OneProcess, Processes
 from training_core.run_config import LogConfig
 from training_core.run_folder import RunFolder
+from training_core.step.guards import Diverged
 from training_core.stopping import Stopped, StopSignals
 
 logger = logging.getLogger(__name__)

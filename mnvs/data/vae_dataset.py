@@ -14,7 +14,7 @@ from blender_render.imaging.images import to_uint8
 from mnvs.data.tiles import pack_tile
 from mnvs.encoders.vae_scaling import on_grey
 from training_core.config import InputError
-from training_core.seeds import Stream, step_generator
+from training_core.step.seeds import Stream, step_generator
 
 # One frame in this many is held out for evaluation: the middle one of each group.
 HOLD_OUT_EVERY = 8

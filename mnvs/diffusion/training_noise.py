@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mnvs.diffusion.noise_schedule import NoiseSchedule
 from mnvs.diffusion.objectives import ObjectiveConfig, sample_timesteps
-from training_core.seeds import derive_seed
+from training_core.step.seeds import derive_seed
 
 
 @dataclass(frozen=True, eq=False)

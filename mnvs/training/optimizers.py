@@ -7,7 +7,7 @@ from torch import nn
 
 from mnvs.training.config import OptimizerConfig
 from training_core.config import ConfigError
-from training_core.schedules import warmup_cosine
+from training_core.step.schedules import warmup_cosine
 
 
 def make_optimizer(

@@ -26,9 +26,9 @@ from training_core.checkpoint import (
 )
 from training_core.config import ConfigError, InputError
 from training_core.devices import peak_memory_bytes
-from training_core.ema import Ema
-from training_core.guards import TrainingFault, check_finite
-from training_core.seeds import derive_seed
+from training_core.step.ema import Ema
+from training_core.step.guards import TrainingFault, check_finite
+from training_core.step.seeds import derive_seed
 
 # In fp16 a step is skipped when a gradient overflows, and the loss is scaled down; that the first
 # few are is normal, this many in a row are not.

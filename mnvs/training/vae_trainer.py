@@ -20,9 +20,9 @@ from mnvs.encoders.vae_scaling import (
     unscale_image,
 )
 from training_core.checkpoint import Checkpoint, capture_optimizer, restore_optimizer
-from training_core.guards import check_finite
 from training_core.metrics_log import MetricsLog
-from training_core.schedules import warmup_cosine
+from training_core.step.guards import check_finite
+from training_core.step.schedules import warmup_cosine
 
 
 class VaeTrainer:

@@ -16,8 +16,8 @@ from mnvs.data.tiles import unpack_tile
 from mnvs.inference.pipeline import MNVSPipeline
 from mnvs.training.config import ModelConfig, ValidationConfig
 from mnvs.training.metrics import video_scores
-from training_core.ema import Ema
 from training_core.metrics_log import MetricsLog
+from training_core.step.ema import Ema
 
 _SHOWN_FRAMES = 4
 

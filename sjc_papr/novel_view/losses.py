@@ -33,8 +33,8 @@ from sjc_papr.novel_view.sjc import Sjc
 from sjc_papr.novel_view.target_cameras import TargetCameras, nearest_views
 from sjc_papr.score_models.base import ScoreModel
 from sjc_papr.training.auxiliary import AuxiliaryResult
-from training_core.schedules import fraction
-from training_core.seeds import Stream, step_generator
+from training_core.step.schedules import fraction
+from training_core.step.seeds import Stream, step_generator
 
 Leaves = tuple[Tensor, Tensor, Tensor]
 

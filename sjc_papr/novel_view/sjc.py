@@ -21,7 +21,7 @@ from sjc_papr.novel_view.config import SjcConfig
 from sjc_papr.novel_view.target_cameras import nearest_views
 from sjc_papr.score_models.base import Condition, NoiseLevels, ScoreModel
 from training_core.config import ConfigError
-from training_core.schedules import linear
+from training_core.step.schedules import linear
 
 
 class SjcResult(NamedTuple):

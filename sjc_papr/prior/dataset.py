@@ -16,7 +16,7 @@ from sjc_papr.prior.network import PriorNetworkConfig
 from sjc_papr.prior.score_model import prior_rays
 from sjc_papr.score_models.framing import square_view
 from training_core.config import ConfigError
-from training_core.seeds import Stream, step_generator
+from training_core.step.seeds import Stream, step_generator
 
 
 class PriorBatch(NamedTuple):

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from sjc_papr.networks.neighbours import nearest_neighbours
 from sjc_papr.networks.point_cloud import PointCloud, PointRows, append_points, keep_points
 from sjc_papr.training.config import DensityConfig
-from training_core.seeds import Stream, step_generator
+from training_core.step.seeds import Stream, step_generator
 
 _SPARSITY_NEIGHBOURS = 10
 _BLENDED_NEIGHBOURS = 3

@@ -3,7 +3,7 @@
 import math
 
 from sjc_papr.training.config import WatchConfig
-from training_core.guards import Diverged
+from training_core.step.guards import Diverged
 
 
 class DivergenceDetector:

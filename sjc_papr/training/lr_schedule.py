@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from sjc_papr.training.config import RateConfig
-from training_core.schedules import warmup_cosine
+from training_core.step.schedules import warmup_cosine
 
 GROUPS = ("positions", "influence", "features", "attention", "renderer")
 

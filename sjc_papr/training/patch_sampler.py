@@ -11,7 +11,7 @@ from torch import Tensor
 from blender_render.dataset.readers import Views
 from sjc_papr.networks.rays import PixelWindow, RayBundle, camera_rays
 from sjc_papr.training.config import PatchConfig
-from training_core.seeds import Stream, step_generator
+from training_core.step.seeds import Stream, step_generator
 
 
 class PatchSampler:

@@ -27,7 +27,7 @@ from training_core.checkpoint import (
     restore_optimizer,
     restore_rng,
 )
-from training_core.guards import Diverged, TrainingFault, check_finite
+from training_core.step.guards import Diverged, TrainingFault, check_finite
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from sjc_papr.prior.config import PriorOptimizeConfig, TrainPriorConfig
 from sjc_papr.prior.score_model import WEIGHTS_FILE, PixelPrior
 from training_core.checkpoint import CheckpointStore
 from training_core.cli import EXIT_STOPPED
-from training_core.guards import TrainingFault
+from training_core.step.guards import TrainingFault
 
 TINY = (
     "network.size=16",

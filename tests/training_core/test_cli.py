@@ -19,7 +19,7 @@ from pathlib import Path
 from training_core.files import atomic
 from training_core import cli
 from training_core.config import InputError, option
-from training_core.guards import check_finite
+from training_core.step.guards import check_finite
 from training_core.stopping import StopSignals
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from training_core.checkpoint import (
     capture_optimizer,
     restore_optimizer,
 )
-from training_core.guards import Diverged
 from training_core.loop import TrainingLoop, TrainingTime, Validation
 from training_core.metrics_log import Averages, MetricsLog, Progress, progress_bar
 from training_core.run_config import LogConfig
 from training_core.run_folder import RunFolder
+from training_core.step.guards import Diverged
 from training_core.stopping import Stopped, StopSignals
 
 STEPS = 6

@@ -14,7 +14,7 @@ from mnvs.training.devices import frozen_dtype, make_accelerator
 from mnvs.training.trainable import Trainable
 from mnvs.training.trainer import Trainer
 from training_core.config import load_config
-from training_core.seeds import derive_seed
+from training_core.step.seeds import derive_seed
 
 TOKENS = 5
 

@@ -16,7 +16,7 @@ from mnvs.training.conditioner import Batch, add_noise
 from mnvs.training.config import ModelConfig
 from training_core.checkpoint import Checkpoint
 from training_core.config import ConfigError, InputError
-from training_core.guards import TrainingFault
+from training_core.step.guards import TrainingFault
 
 SHAPES = ((2, 4, 6, 4), (1, 4, 4, 4))
 

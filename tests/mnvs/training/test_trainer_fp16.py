@@ -12,7 +12,7 @@ from small_training import MadeUpClips, make_trainer
 
 from mnvs.training.trainer import Trainer
 from training_core.checkpoint import Checkpoint
-from training_core.guards import TrainingFault
+from training_core.step.guards import TrainingFault
 
 
 def with_scaler(trainer: Trainer, scale: float) -> Trainer:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mnvs.data.dataset import Clip
 from mnvs.training.config import ModelConfig, ValidationConfig
 from mnvs.training.validation import ClipValidation, contact_sheet
-from training_core.ema import Ema
+from training_core.step.ema import Ema
 
 
 class Log:

@@ -12,7 +12,7 @@ from blender_render.dataset.readers import Views
 from sjc_papr.novel_view.config import BalanceConfig
 from sjc_papr.novel_view.gradient_balance import GradientBalance
 from sjc_papr.training.divergence import DivergenceDetector
-from training_core.guards import Diverged
+from training_core.step.guards import Diverged
 
 
 def test_fixed_weights_are_left_as_they_are() -> None:

@@ -19,10 +19,10 @@ from sjc_papr.training.auxiliary import AuxiliaryResult
 from sjc_papr.training.config import DensityConfig
 from sjc_papr.training.trainer import Trainer
 from training_core.checkpoint import CheckpointStore
-from training_core.guards import Diverged, TrainingFault
 from training_core.loop import TrainingLoop
 from training_core.run_config import LogConfig
 from training_core.run_folder import RunFolder
+from training_core.step.guards import Diverged, TrainingFault
 from training_core.stopping import Stopped, StopSignals
 
 STEPS = 16

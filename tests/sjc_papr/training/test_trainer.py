@@ -24,7 +24,7 @@ from sjc_papr.training.lr_schedule import GROUPS, LRSchedule, Phase, single_stag
 from sjc_papr.training.patch_sampler import PatchSampler
 from sjc_papr.training.trainer import Trainer
 from training_core.checkpoint import CheckpointStore
-from training_core.guards import TrainingFault
+from training_core.step.guards import TrainingFault
 
 
 def make_trainer(

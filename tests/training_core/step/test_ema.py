@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from training_core.ema import Ema
+from training_core.step.ema import Ema
 
 
 def test_the_average_follows_quickly_at_first_then_with_its_decay() -> None:

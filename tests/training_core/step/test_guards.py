@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from training_core.guards import TrainingFault, check_finite
+from training_core.step.guards import TrainingFault, check_finite
 
 
 def test_finite_values_pass_without_writing(tmp_path: Path) -> None:

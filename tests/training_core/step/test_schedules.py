@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from training_core import schedules
+from training_core.step import schedules
 
 
 @pytest.mark.parametrize(

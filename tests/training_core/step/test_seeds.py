@@ -2,7 +2,7 @@
 
 import torch
 
-from training_core.seeds import Stream, derive_seed, step_generator, stream_seed
+from training_core.step.seeds import Stream, derive_seed, step_generator, stream_seed
 
 
 def test_seeds_stay_what_they_were() -> None:

@@ -1,0 +1,1 @@
+"""What a training step draws on: schedules, seeds, averaged weights, guards against bad values."""
