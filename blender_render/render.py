@@ -10,15 +10,25 @@ from __future__ import annotations
 import glob
 import logging
 import os
+import re
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 from blender_render import dataset_format as fmt
+from blender_render.actions import chosen_actions
 from blender_render.config import RenderConfig
 from blender_render.failures import FAILURES_FILE, AssetFailure, record_outcome
-from blender_render.jobs import BUILTIN, Asset, Crew, dataset_hash, render_asset, target_of
+from blender_render.jobs import (
+    BUILTIN,
+    Asset,
+    Crew,
+    dataset_hash,
+    own_config,
+    render_asset,
+    target_of,
+)
 from training_core.cli import run_command
 from training_core.config import ConfigError
 from training_core.metrics_log import progress
@@ -40,18 +50,28 @@ def find_assets(config: RenderConfig) -> list[Asset]:
     """
     found: list[Asset] = []
     for entry in config.assets:
-        found += _expand(entry)
+        found += [each for asset in _expand(entry) for each in _with_actions(config, asset)]
     if not found:
         raise ConfigError("assets: nothing to render; give files, folders or builtin:demo")
-    sources: dict[str, str] = {}
+    unique: dict[str, Asset] = {}
     for asset in found:
-        if sources.setdefault(asset.name, asset.source) != asset.source:
+        if unique.setdefault(asset.name, asset) != asset:
             raise ConfigError(
-                f"assets: {sources[asset.name]} and {asset.source} would both become "
+                f"assets: {unique[asset.name].source} and {asset.source} would both become "
                 f"{asset.name!r}; rename one with NAME=FILE"
             )
-    unique = [Asset(name, source) for name, source in sources.items()]
-    return unique[config.shard :: config.shards]
+    return list(unique.values())[config.shard :: config.shards]
+
+
+def _with_actions(config: RenderConfig, asset: Asset) -> list[Asset]:
+    """One for each of ``actions``; the asset as it is where none are asked for."""
+    if not config.actions:
+        return [asset]
+    chosen = chosen_actions(asset.source, config.actions, config.actions_at_most)
+    return [
+        Asset(f"{asset.name}-{re.sub(r'[^A-Za-z0-9]+', '_', action)}", asset.source, action)
+        for action in chosen
+    ]
 
 
 def _expand(entry: str) -> list[Asset]:
@@ -124,7 +144,8 @@ def plan(config: RenderConfig) -> str:
 
 def _state(config: RenderConfig, asset: Asset) -> str:
     try:
-        complete = fmt.is_complete(target_of(config, asset), dataset_hash(config, asset.sha256()))
+        wanted = dataset_hash(own_config(config, asset), asset.sha256())
+        complete = fmt.is_complete(target_of(config, asset), wanted)
     except AssetFailure as failure:
         return failure.detail
     return "complete, skipped" if complete else "to render"
