@@ -203,7 +203,9 @@ def effective(config: RenderConfig) -> dict[str, Any]:
     """The part of a config that decides what the files of a dataset hold, as JSON."""
     content = {k: v for k, v in asdict(config).items() if k not in NOT_IN_HASH}
     content["engine"] = {k: v for k, v in content["engine"].items() if k != "threads"}
-    if not config.frames.first:  # as before there was such a key, so that old datasets stay complete
+    if (
+        not config.frames.first
+    ):  # as before there was such a key, so that old datasets stay complete
         content["frames"] = {k: v for k, v in content["frames"].items() if k != "first"}
     return {"recipe_version": RECIPE_VERSION, **content}
 

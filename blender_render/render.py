@@ -65,9 +65,11 @@ def find_assets(config: RenderConfig) -> list[Asset]:
 
 def _with_actions(config: RenderConfig, asset: Asset) -> list[Asset]:
     """One for each of ``actions``; the asset as it is where none are asked for."""
-    if not config.actions:
+    if not config.actions or asset.source.startswith(BUILTIN):
         return [asset]
     chosen = chosen_actions(asset.source, config.actions, config.actions_at_most)
+    if not chosen:  # no animation in it
+        return [asset]
     return [
         Asset(f"{asset.name}-{re.sub(r'[^A-Za-z0-9]+', '_', action)}", asset.source, action)
         for action in chosen

@@ -50,6 +50,8 @@ class ViewScore:
         psnr: dB over the whole picture. ssim. lpips: None without its network.
         depth_mae: mean absolute error of planar depth where truth has a surface, world units; None
             without truth.
+        holes: share of the pixels that the object covers wholly (true alpha of 0.99 or more) where
+            the render's alpha is below one half; None where it covers none.
     """
 
     name: str
@@ -57,6 +59,7 @@ class ViewScore:
     ssim: float
     lpips: float | None
     depth_mae: float | None
+    holes: float | None = None
 
 
 @torch.inference_mode()
@@ -96,6 +99,7 @@ def evaluate_views(
                     ssim=ssim(rgb, truth).item(),
                     lpips=network(rgb, truth).item() if network else None,
                     depth_mae=depth_error(output.depth[0], depth),
+                    holes=hole_share(output.alpha[0], views.images[i, ..., 3].to(device)),
                 )
             )
             if pictures is not None:
@@ -119,10 +123,20 @@ def depth_error(predicted: Tensor, truth: Tensor | None) -> float | None:
     return (predicted - truth)[surface].abs().mean().item()
 
 
+def hole_share(alpha: Tensor, truth: Tensor) -> float | None:
+    """Share of the pixels where ``truth`` [H, W] is the object through and through and ``alpha``
+    [H, W] lets more than half of the background show.
+    """
+    inside = truth >= 0.99
+    if not bool(inside.any()):
+        return None
+    return (alpha < 0.5)[inside].float().mean().item()
+
+
 def mean_scores(scores: Sequence[ViewScore]) -> dict[str, float | None]:
     """Mean of every figure over the views that have it; None where none has."""
     means: dict[str, float | None] = {}
-    for key in ("psnr", "ssim", "lpips", "depth_mae"):
+    for key in ("psnr", "ssim", "lpips", "depth_mae", "holes"):
         values = [value for score in scores if (value := getattr(score, key)) is not None]
         means[key] = float(np.mean(values)) if values else None
     return means

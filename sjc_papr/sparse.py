@@ -13,7 +13,7 @@ import torch
 
 from blender_render import dataset_format as fmt
 from blender_render.frames import TOLERANCE
-from blender_render.pictures import resize_rgba
+from blender_render.pictures import resize_depth, resize_rgba
 from blender_render.readers import (
     Views,
     list_frames,
@@ -21,6 +21,7 @@ from blender_render.readers import (
     read_sample_info,
     read_sixview,
 )
+from blender_render.sixview_depth import read_depth
 from sjc_papr.config import DataConfig
 from sjc_papr.evaluate import read_split
 from sjc_papr.sparse_config import SparseConfig
@@ -97,8 +98,13 @@ def _six_views(config: SparseConfig, data: DataConfig) -> Views:
         size = data.width, data.height
         pictures = torch.stack([resize_rgba(picture, *size) for picture in pictures])
         cameras = tuple(camera.resized(*size) for camera in cameras)
+    depth = None
+    if config.depth:
+        depth = read_depth(config.sixview, [config.frame])[:, 0]
+        if data.width:
+            depth = torch.stack([resize_depth(own, data.width, data.height) for own in depth])
     name = fmt.picture_name(config.frame)
-    return Views(pictures, cameras, None, tuple(f"{fmt.view_folder(i)}/{name}" for i in range(6)))
+    return Views(pictures, cameras, depth, tuple(f"{fmt.view_folder(i)}/{name}" for i in range(6)))
 
 
 def _refuse_another_world(config: SparseConfig, sample: dict[str, Any], frame: Path) -> None:

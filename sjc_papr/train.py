@@ -5,8 +5,10 @@ name=NAME``
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from torch import Tensor
 
 from blender_render.readers import Views
 from sjc_papr.config import TrainConfig
@@ -22,6 +24,7 @@ from sjc_papr.scores.load import check_score, load_score
 from sjc_papr.sparse import sparse_views
 from sjc_papr.terms.novel import NovelViews, check_novel, describe_novel
 from sjc_papr.terms.pictures import NovelPictures
+from sjc_papr.terms.silhouette import HullGrid
 from sjc_papr.terms.watch import DivergenceWatch
 from sjc_papr.trainer import Trainer
 from sjc_papr.validation import Validation
@@ -73,7 +76,16 @@ def make_trainer(config: TrainConfig, model: Papr, views: Views, folder: Path) -
         fault_folder=folder,
         novel=novel,
         watch=DivergenceWatch(config.novel.watch, optimize.steps) if watched else None,
+        inside_hull=_hull_test(config, model, views) if optimize.density.hull_events else None,
     )
+
+
+def _hull_test(config: TrainConfig, model: Papr, views: Views) -> Callable[[Tensor], Tensor]:
+    """Which of some places the masks' visual hull holds."""
+    silhouette, device = config.novel.silhouette, model.points.positions.device
+    masks = views.images[..., 3]
+    hull = HullGrid(masks, views.cameras, silhouette.resolution, config.novel.object_length)
+    return lambda places: hull.holds(places.cpu()).to(device)
 
 
 def read_inputs(config: TrainConfig) -> tuple[Views, Views, Views | None]:

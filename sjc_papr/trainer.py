@@ -27,6 +27,7 @@ from training_core.checkpoint import (
     restore_optimizer,
     restore_rng,
 )
+from training_core.config import ConfigError
 from training_core.guards import TrainingFault, check_finite
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class Trainer:
         fault_folder: where the state is written should a loss stop being finite.
         novel: losses on views without pictures; None where none has a weight, and then no step
             knows of them.
+        inside_hull: which of some places [N, 3] may hold matter; for ``density.hull_events``.
         watch: sees divergence; ``sjc_papr.fitting.fit`` then starts over.
     """
 
@@ -70,7 +72,11 @@ class Trainer:
         model_terms: Mapping[str, ModelTerm] | None = None,
         novel: NovelViews | None = None,
         watch: DivergenceWatch | None = None,
+        inside_hull: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
+        if config.density.hull_events and inside_hull is None:
+            raise ConfigError("optimize.density.hull_events: this training knows of no hull")
+        self.inside_hull = inside_hull
         self.model_terms = model_terms or {}
         self.novel, self.watch = novel, watch
         self.fault_folder = fault_folder
@@ -101,7 +107,10 @@ class Trainer:
         """
         self._set_rates(step)
         self.optimizer.zero_grad(set_to_none=True)
-        batches = [self._backward(rays, target) for rays, target in self.sampler.sample(step)]
+        among = self._points_of(step)
+        batches = [
+            self._backward(rays, target, among) for rays, target in self.sampler.sample(step)
+        ]
         self._refuse_dead(step, [attended for _, attended in batches])
         losses = [losses for losses, _ in batches]
         logged = {name: torch.stack([b[name] for b in losses]).mean() for name in losses[0]}
@@ -129,17 +138,35 @@ class Trainer:
             self.config.steps,
             self.config.density,
             self.seed,
+            self.inside_hull,
         )
         if said:
             logger.info("step %d: %s", step + 1, said)
         return logged
 
-    def _backward(self, rays: RayBundle, target: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
+    def _points_of(self, step: int) -> Tensor | None:
+        """Numbers of the points this step sees; None = all, where none are to be hidden."""
+        share, count = self.config.drop_points, len(self.model.points)
+        if not share:
+            return None
+        generator = torch.Generator().manual_seed(self.seed * 1_000_037 + step)
+        seen = max(self.model.config.neighbours, round(count * (1.0 - share)))
+        return torch.randperm(count, generator=generator)[:seen].to(self.device)
+
+    def _backward(
+        self, rays: RayBundle, target: Tensor, among: Tensor | None
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
         """Add the gradient of one batch of patches; returns its losses, and whether any point got
         attention (None where the batch shows no object).
         """
         rays, target = rays.to(self.device), target.to(self.device)
-        output = render(self.model, rays, background=self.background, precision=self.precision)
+        output = render(
+            self.model,
+            rays,
+            background=self.background,
+            precision=self.precision,
+            among=among,
+        )
         if self.novel:
             output.rgb.retain_grad()
         loss, terms = self.losses(output.rgb, target)

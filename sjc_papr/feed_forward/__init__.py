@@ -1,1 +1,1 @@
-"""Geometry of six views from a network: planar depth of every pixel, and points that start there."""
+"""Geometry of six views from a network: depth of every pixel, and points that start there."""

@@ -159,4 +159,6 @@ def colour_disagreement(
 def lift(depth: Tensor, cameras: Sequence[Camera]) -> Tensor:
     """World points [V, H, W, 3] at planar depths [V, H, W]."""
     eyes = [Eye.of(camera) for camera in cameras]
-    return torch.stack([e.origin + d.unsqueeze(-1) * e.toward for e, d in zip(eyes, depth)])
+    return torch.stack(
+        [e.origin + d.unsqueeze(-1) * e.toward for e, d in zip(eyes, depth, strict=True)]
+    )

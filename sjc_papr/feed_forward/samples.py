@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from blender_render import dataset_format as fmt
-from blender_render.archive import open_tree
 from blender_render.cameras import Camera
-from blender_render.pictures import decode_depth, resize_depth, resize_rgba
-from blender_render.readers import read_sample_info, read_sixview
+from blender_render.pictures import resize_depth, resize_rgba
+from blender_render.readers import read_sixview
+from blender_render.sixview_depth import read_depth
 from sjc_papr.feed_forward.geometry import SHOWN, Eye, colour_disagreement, hull_depth, lift
 from sjc_papr.feed_forward.network import VIEWS, DepthInputs, DepthNetworkConfig
-from training_core.config import ConfigError, InputError
+from training_core.config import ConfigError
 from training_core.metrics_log import progress
 
 logger = logging.getLogger(__name__)
@@ -127,24 +127,6 @@ def _read_video(video: Path, network: DepthNetworkConfig) -> list[SixDepth]:
         )
         for frame in range(len(clip))
     ]
-
-
-def read_depth(video: str | Path, frames: Sequence[int]) -> Tensor:
-    """Planar depth [6, T, H, W] of a six-view video, world units, 0 = no surface.
-
-    Raises:
-        InputError: it was rendered without (``depth=all`` renders it).
-    """
-    scale = read_sample_info(video).get("depth_scale")
-    if not isinstance(scale, int | float) or not scale > 0:
-        raise InputError(f"{video}: a six-view video without depth; render it with depth=all")
-    views = []
-    with open_tree(video) as tree:
-        for view in range(VIEWS):
-            names = [f"{fmt.view_folder(view)}/{fmt.picture_name(t)}_depth.png" for t in frames]
-            maps = [decode_depth(tree.read_bytes(n), scale, tree.label(n)) for n in names]
-            views.append(torch.from_numpy(np.stack(maps)))
-    return torch.stack(views)
 
 
 def refuse_asymmetric(samples: Sequence[SixDepth]) -> None:

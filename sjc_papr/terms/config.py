@@ -3,7 +3,12 @@
 from dataclasses import dataclass
 
 from sjc_papr.scores.zero123_config import Zero123Config
-from sjc_papr.terms.config_geometry import NearConfig, SmoothConfig, TargetConfig
+from sjc_papr.terms.config_geometry import (
+    NearConfig,
+    SilhouetteConfig,
+    SmoothConfig,
+    TargetConfig,
+)
 from training_core.checks import at_least, in_unit_interval, positive
 from training_core.config import option, section
 
@@ -132,6 +137,7 @@ class NovelConfig:
     sjc: SjcConfig = section(SjcConfig, "Score Jacobian Chaining")
     near: NearConfig = section(NearConfig, "near-view consistency")
     smooth: SmoothConfig = section(SmoothConfig, "depth smoothing")
+    silhouette: SilhouetteConfig = section(SilhouetteConfig, "what the masks say of them")
     balance: BalanceConfig = section(BalanceConfig, "how strong SJC is")
     watch: WatchConfig = section(WatchConfig, "what counts as divergence")
     object_length: float = option(
@@ -148,4 +154,5 @@ class NovelConfig:
     @property
     def on(self) -> bool:
         """Whether any term has a weight."""
-        return any(term.weight > 0.0 for term in (self.sjc, self.near, self.smooth))
+        drawn = self.silhouette.outside > 0.0 or self.silhouette.core > 0.0
+        return drawn or any(term.weight > 0.0 for term in (self.sjc, self.near, self.smooth))

@@ -29,6 +29,7 @@ from sjc_papr.terms.near_view import (
     near_camera,
     near_view_loss,
 )
+from sjc_papr.terms.silhouette import HullGrid, silhouette_losses
 from sjc_papr.terms.sjc import Sjc, check_condition_view
 from sjc_papr.terms.smoothing import depth_smoothing
 from sjc_papr.terms.tally import Tally, norm
@@ -88,6 +89,10 @@ class NovelViews:
         if config.sjc.weight:
             assert score is not None, "SJC without a score model"
             self.sjc = Sjc(score, config.sjc, train.composite(1.0), train.cameras)
+        self.hull: HullGrid | None = None
+        if config.silhouette.outside or config.silhouette.core:
+            masks, grid = train.images[..., 3], config.silhouette.resolution
+            self.hull = HullGrid(masks, train.cameras, grid, config.object_length)
         # What the last step saw, for TensorBoard; ``denoised`` is still encoded, because decoding
         # costs a latent model as much as the rest of its step.
         self.pictures: dict[str, Tensor] = {}
@@ -113,6 +118,8 @@ class NovelViews:
             terms["sjc"] = self._sjc_term(base, progress, generator)
         if self.config.smooth.weight:
             terms["smooth"] = self._smooth_term(base)
+        if self.hull:
+            terms |= self._silhouette_terms(base, self.hull)
         near, length = self.config.near, self.config.object_length
         if near.weight and near.mode == "paired_l1" and near.stop_gradient == "none":
             other = self._render(near_camera(base.view.camera, near, length, generator))
@@ -218,6 +225,13 @@ class NovelViews:
         loss = depth_smoothing(depth, alpha, rgb, config, self.config.object_length)
         return self._term(config.weight, loss, base.leaves)
 
+    def _silhouette_terms(self, base: _Rendered, hull: HullGrid) -> dict[str, _Term]:
+        config, alpha = self.config.silhouette, base.leaves[2][0]
+        chords = hull.chords(base.view.camera).to(alpha.device)
+        losses = silhouette_losses(alpha, chords, config.core_depth * self.config.object_length)
+        named = zip(("outside", "core"), (config.outside, config.core), losses, strict=True)
+        return {name: self._term(w, loss, base.leaves) for name, w, loss in named if w}
+
     @staticmethod
     def _term(weight: float, loss: Tensor, leaves: Leaves) -> _Term:
         gradient = torch.autograd.grad(
@@ -286,6 +300,8 @@ def describe_novel(config: NovelConfig) -> list[str]:
         f"SJC from {config.sjc.score.model} ({config.sjc.weight:g})": config.sjc.weight,
         f"near views by {config.near.mode} ({config.near.weight:g})": config.near.weight,
         f"depth smoothing ({config.smooth.weight:g})": config.smooth.weight,
+        f"nothing outside the hull ({config.silhouette.outside:g})": config.silhouette.outside,
+        f"no holes in its core ({config.silhouette.core:g})": config.silhouette.core,
     }
     terms = ", ".join(part for part, weight in parts.items() if weight)
     return [f"every {config.every} steps a view without a picture, {sides}: {terms}"]
