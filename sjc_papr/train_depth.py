@@ -23,7 +23,8 @@ from training_core.stopping import StopSignals
 
 logger = logging.getLogger(__name__)
 
-MAY_CHANGE = ("log", "threads", "device", "resume", "output_root")
+# A run may be made longer or shorter on the way: its rates follow the new length from there.
+MAY_CHANGE = ("optimize.steps", "log", "threads", "device", "resume", "output_root")
 PHASE = "train_depth"
 
 
