@@ -68,7 +68,7 @@ def _from_network(views: Views, config: PointsConfig, generator: torch.Generator
     depths leave of the visual hull.
     """
     guess = guess_depth(read_network(config.network), views)
-    seen, _ = consistent_points(views, guess)
+    seen, error = consistent_points(views, guess)
     hull = visual_hull(views, config.hull_resolution)
     solid = hull.points[carve_by_depth(hull.points, views.cameras, guess)]
     unseen = solid[:0]
@@ -78,7 +78,9 @@ def _from_network(views: Views, config: PointsConfig, generator: torch.Generator
     jitter = torch.rand(unseen.shape, generator=generator) - 0.5
     unseen = unseen + jitter * hull.voxel_size
     logger.info("depth network: %d points seen, %d filled in", len(seen), len(unseen))
-    return evenly(torch.cat([seen, unseen]), config.count, generator)
+    # A guess of the network, however unsure, is worth more than the hull.
+    error = torch.cat([error, torch.full((len(unseen),), torch.inf)])
+    return evenly(torch.cat([seen, unseen]), config.count, generator, error)
 
 
 def visual_hull(views: Views, resolution: int) -> Hull:

@@ -147,11 +147,11 @@ class DepthNetwork(nn.Module):
         )
         self.middle_out = _Block(coarse + middle, middle)
         self.fine_out = _Block(middle + fine, fine)
-        self.out = nn.Sequential(
-            nn.GroupNorm(8, fine), nn.SiLU(), nn.Conv2d(fine, 4 * 2, 3, padding=1)
-        )
-        nn.init.zeros_(self.out[-1].weight)
-        nn.init.zeros_(self.out[-1].bias)
+        last = nn.Conv2d(fine, 4 * 2, 3, padding=1)
+        nn.init.zeros_(last.weight)
+        assert last.bias is not None
+        nn.init.zeros_(last.bias)
+        self.out = nn.Sequential(nn.GroupNorm(8, fine), nn.SiLU(), last)
 
     def forward(self, inputs: DepthInputs) -> DepthGuess:
         sets = len(inputs.pictures)

@@ -79,15 +79,22 @@ def far_from(points: Tensor, others: Tensor, distance: float) -> Tensor:
     return torch.cat(nearest) > distance if nearest else torch.zeros(0, dtype=torch.bool)
 
 
-def evenly(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def evenly(
+    points: Tensor, count: int, generator: torch.Generator, error: Tensor | None = None
+) -> Tensor:
     """``count`` of the points [N, 3], as evenly over space as cells of one size can tell.
 
-    A point is drawn from every cell in turn until there are enough, so that a part which many views
+    A point is taken from every cell in turn until there are enough, so that a part which many views
     saw does not take the points of one that few did. Points repeat only where N < count.
+
+    Args:
+        error: expected, [N]; a cell's surest points are taken first. None = by lot.
     """
     if len(points) == 0:
         return points
     order = torch.randperm(len(points), generator=generator)
+    if error is not None:
+        order = order[torch.argsort(error[order], stable=True)]
     points = points[order]
     # About as many cells hold points as points are wanted.
     size, cells = _cell_size(points, count)
