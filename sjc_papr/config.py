@@ -191,6 +191,11 @@ class OptimizeConfig:
     patches: PatchConfig = section(PatchConfig, "which pixels a step sees")
     losses: LossConfig = section(LossConfig, "loss weights")
     density: DensityConfig = section(DensityConfig, "dropping and adding points")
+    vary_background: float = option(
+        0.0,
+        "share of the steps with a random colour behind the object: what the points leave of a "
+        "pixel must then be what the mask leaves of it, and no colour can make up for a hole",
+    )
     drop_points: float = option(
         0.0,
         "share of the points hidden from each step's pictures, others every step, so that each "
@@ -204,6 +209,7 @@ class OptimizeConfig:
     def validate(self) -> None:
         """Raises ValueError on counts below one."""
         at_least(1, steps=self.steps, dead_patience=self.dead_patience)
+        in_unit_interval(vary_background=self.vary_background)
         if not 0.0 <= self.drop_points < 1.0:
             raise ValueError(f"drop_points must be in [0, 1), is {self.drop_points}")
         at_least(0, clip_gradient=self.clip_gradient)

@@ -108,8 +108,10 @@ class Trainer:
         self._set_rates(step)
         self.optimizer.zero_grad(set_to_none=True)
         among = self._points_of(step)
+        colour = self._background_of(step)
         batches = [
-            self._backward(rays, target, among) for rays, target in self.sampler.sample(step)
+            self._backward(rays, target, among, colour)
+            for rays, target in self.sampler.sample(step, colour)
         ]
         self._refuse_dead(step, [attended for _, attended in batches])
         losses = [losses for losses, _ in batches]
@@ -153,17 +155,26 @@ class Trainer:
         seen = max(self.model.config.neighbours, round(count * (1.0 - share)))
         return torch.randperm(count, generator=generator)[:seen].to(self.device)
 
+    def _background_of(self, step: int) -> Tensor | None:
+        """RGB [3] behind this step's pictures; None = the usual one."""
+        if not self.config.vary_background:
+            return None
+        generator = torch.Generator().manual_seed(self.seed * 1_000_039 + step)
+        colour, lot = torch.rand(3, generator=generator), torch.rand((), generator=generator)
+        return colour if float(lot) < self.config.vary_background else None
+
     def _backward(
-        self, rays: RayBundle, target: Tensor, among: Tensor | None
+        self, rays: RayBundle, target: Tensor, among: Tensor | None, colour: Tensor | None
     ) -> tuple[dict[str, Tensor], Tensor | None]:
         """Add the gradient of one batch of patches; returns its losses, and whether any point got
         attention (None where the batch shows no object).
         """
         rays, target = rays.to(self.device), target.to(self.device)
+        background = self.background if colour is None else colour.to(self.device)
         output = render(
             self.model,
             rays,
-            background=self.background,
+            background=background,
             precision=self.precision,
             among=among,
         )
@@ -181,7 +192,7 @@ class Trainer:
         for name, (weight, value) in terms.items():
             logged[f"loss/{name}"] = value.detach()
             logged[f"weighted/{name}"] = weight * value.detach()
-        shows_object = bool((target - self.background).abs().amax() > 0.1)
+        shows_object = bool((target - background).abs().amax() > 0.1)
         attended = (output.scores != 0.0).any() & (output.alpha.amax() >= _DEAD_ALPHA)
         return logged, attended if shows_object else None
 

@@ -63,7 +63,8 @@ def _guess_small(network: DepthNetwork, sample: SixDepth) -> Guess:
         rows = range(len(SYMMETRIES))
     except ConfigError:
         rows = range(1)
-    corrections, log_errors = [], []
+    corrections: list[Tensor] = []
+    log_errors: list[Tensor] = []
     for row in rows:
         order, mirror = SYMMETRIES[row]
         answer = network(network_inputs(transformed(sample, row)))

@@ -127,3 +127,24 @@ def test_points_outside_the_hull_are_dropped_once(tmp_path: Path) -> None:
     for step, left in ((1, 60), (2, 55), (3, 55)):
         change_density(model.points, optimizer, step, 10, density, 0, hull.holds)
         assert len(model.points) == left
+
+
+def test_a_varied_background_is_behind_picture_and_render_alike(tmp_path: Path) -> None:
+    views = six_views()
+    trainer = make_trainer(views, tmp_path, None, vary_background=1.0)
+    colour, other = trainer._background_of(0), trainer._background_of(1)
+    assert colour is not None and other is not None and not torch.equal(colour, other)
+    plain, varied = (next(trainer.sampler.sample(0, c)) for c in (None, colour))
+    assert torch.equal(plain[0].directions, varied[0].directions)
+    expected = torch.cat([views.composite(c.tolist()).flatten(0, 2) for c in (colour, other)])
+    found = varied[1].flatten(0, 2)
+    assert all((row == expected).all(1).any() for row in found)
+    # A cloud whose every point is switched off shows the background, and that is then no error
+    # where the picture shows it too.
+    with torch.no_grad():
+        trainer.model.points.influence.fill_(-1e3)
+    output = render(trainer.model, varied[0], background=colour)
+    assert torch.allclose(output.rgb, colour.expand_as(output.rgb), atol=1e-3)
+    assert float(trainer.step(0)["loss/total"]) >= 0.0
+    half = make_trainer(views, tmp_path, None, vary_background=0.5)
+    assert 20 < sum(half._background_of(step) is None for step in range(80)) < 60
