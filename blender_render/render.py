@@ -11,12 +11,14 @@ import contextlib
 import glob
 import logging
 import os
+import re
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 from blender_render.dataset import format as fmt
+from blender_render.rendering.actions import chosen_actions
 from blender_render.rendering.asset_failures import FAILURES_FILE, AssetFailure, record_outcome
 from blender_render.rendering.config import RenderConfig
 from blender_render.rendering.jobs import (
@@ -24,6 +26,7 @@ from blender_render.rendering.jobs import (
     Asset,
     WorkerPool,
     dataset_hash,
+    own_config,
     render_asset,
     target_of,
 )
@@ -48,18 +51,30 @@ def find_assets(config: RenderConfig) -> list[Asset]:
     """
     found: list[Asset] = []
     for entry in config.assets:
-        found += _expand(entry)
+        found += [each for asset in _expand(entry) for each in _with_actions(config, asset)]
     if not found:
         raise ConfigError("assets: nothing to render; give files, folders or builtin:demo")
-    sources: dict[str, str] = {}
+    unique: dict[str, Asset] = {}
     for asset in found:
-        if sources.setdefault(asset.name, asset.source) != asset.source:
+        if unique.setdefault(asset.name, asset) != asset:
             raise ConfigError(
-                f"assets: {sources[asset.name]} and {asset.source} would both become "
+                f"assets: {unique[asset.name].source} and {asset.source} would both become "
                 f"{asset.name!r}; rename one with NAME=FILE"
             )
-    unique = [Asset(name, source) for name, source in sources.items()]
-    return unique[config.shard :: config.shards]
+    return list(unique.values())[config.shard :: config.shards]
+
+
+def _with_actions(config: RenderConfig, asset: Asset) -> list[Asset]:
+    """One for each of ``actions``; the asset as it is where none are asked for."""
+    if not config.actions or asset.source.startswith(BUILTIN):
+        return [asset]
+    chosen = chosen_actions(asset.source, config.actions, config.actions_at_most)
+    if not chosen:  # no animation in it
+        return [asset]
+    return [
+        Asset(f"{asset.name}-{re.sub(r'[^A-Za-z0-9]+', '_', action)}", asset.source, action)
+        for action in chosen
+    ]
 
 
 def _expand(entry: str) -> list[Asset]:
@@ -132,7 +147,8 @@ def plan(config: RenderConfig) -> str:
 
 def _state(config: RenderConfig, asset: Asset) -> str:
     try:
-        complete = fmt.is_complete(target_of(config, asset), dataset_hash(config, asset.sha256()))
+        wanted = dataset_hash(own_config(config, asset), asset.sha256())
+        complete = fmt.is_complete(target_of(config, asset), wanted)
     except AssetFailure as failure:
         return failure.detail
     return "complete, skipped" if complete else "to render"

@@ -103,26 +103,28 @@ def label(data: str) -> str:
 
 def markdown(results: dict[str, dict[str, Any]], data: list[str]) -> str:
     """A row a variant: PSNR by folder, their mean, what that is below the first's, mean SSIM and
-    depth error (world units; "-" without true depth), CPU seconds of all folders.
+    depth error (world units; "-" without true depth), holes (see
+    ``sjc_papr.evaluate.ViewScore``), CPU seconds of all folders.
     """
     shown = " | ".join(label(entry) for entry in data)
     lines = [
-        f"| variant | {shown} | mean | to the first | SSIM | depth error | CPU s |",
-        "|---" * (len(data) + 6) + "|",
+        f"| variant | {shown} | mean | to the first | SSIM | depth error | holes | CPU s |",
+        "|---" * (len(data) + 7) + "|",
     ]
     first: float | None = None
     for name, by_folder in results.items():
         if len(by_folder) < len(data):
             continue  # not finished
-        quality, ssim, depth, seconds = (
-            [by_folder[folder][key] for folder in data]
-            for key in ("psnr", "ssim", "depth_mae", "cpu_seconds")
+        quality, ssim, depth, holes, seconds = (
+            [by_folder[folder].get(key) for folder in data]
+            for key in ("psnr", "ssim", "depth_mae", "holes", "cpu_seconds")
         )
         mean = sum(quality) / len(quality)
         first = mean if first is None else first
         cells = [*(f"{value:.2f}" for value in quality), f"{mean:.2f}", f"{mean - first:+.2f}"]
         cells.append(f"{sum(ssim) / len(ssim):.3f}")
         cells.append("-" if None in depth else f"{sum(depth) / len(depth):.4f}")
+        cells.append("-" if None in holes else f"{100.0 * sum(holes) / len(holes):.2f} %")
         lines.append(f"| {name} | " + " | ".join(cells) + f" | {sum(seconds):.0f} |")
     return "\n".join(lines) + "\n"
 

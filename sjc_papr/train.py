@@ -5,8 +5,10 @@ name=NAME``
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from torch import Tensor
 
 from blender_render.dataset.readers import Views
 from sjc_papr.config import TrainConfig
@@ -19,6 +21,7 @@ from sjc_papr.novel_view.checks import check_novel, describe_novel
 from sjc_papr.novel_view.images import NovelViewImages
 from sjc_papr.novel_view.losses import NovelViews
 from sjc_papr.novel_view.score_loading import check_score, load_score
+from sjc_papr.novel_view.silhouette import HullGrid
 from sjc_papr.training.divergence import DivergenceDetector
 from sjc_papr.training.flops import describe_step
 from sjc_papr.training.losses import Losses
@@ -79,7 +82,16 @@ def make_trainer(
         fault_folder=folder,
         auxiliary=novel,
         divergence=DivergenceDetector(watch, optimize.steps) if watch.restarts else None,
+        inside_hull=_hull_test(config, model, views) if optimize.density.hull_events else None,
     )
+
+
+def _hull_test(config: TrainConfig, model: Papr, views: Views) -> Callable[[Tensor], Tensor]:
+    """Which of some places the masks' visual hull holds."""
+    silhouette, device = config.novel.silhouette, model.points.positions.device
+    masks = views.images[..., 3]
+    hull = HullGrid(masks, views.cameras, silhouette.resolution, config.novel.object_length)
+    return lambda places: hull.holds(places.cpu()).to(device)
 
 
 def read_inputs(config: TrainConfig) -> tuple[Views, Views, Views | None]:

@@ -80,6 +80,7 @@ class AssetRun:
         self._require_motion(clip, rendered)
         normalisation, points = normalise(times, rendered, boxes)
         views = self._plan_views(points)
+        times = times[: self.config.frames.first or None]
         renderer = SceneRenderer(
             self.config.engine, self.config.light, self.job["threads"], self.work / ".shot"
         )

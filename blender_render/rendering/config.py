@@ -14,7 +14,17 @@ RECIPE_VERSION = 1
 
 # None of these changes a picture, so a dataset stays complete when they change. The number of
 # threads is here because Cycles gives the same bytes for any of them (tests say so).
-NOT_IN_HASH = ("assets", "output", "shard", "shards", "workers", "timeout_s", "archive")
+NOT_IN_HASH = (
+    "assets",
+    "actions",  # each dataset says which one is its own
+    "actions_at_most",
+    "output",
+    "shard",
+    "shards",
+    "workers",
+    "timeout_s",
+    "archive",
+)
 
 
 def _positive(name: str, value: float) -> None:
@@ -28,6 +38,9 @@ class FramesConfig:
 
     every: float = option(0.0, "step in source frames (5 = every 5th frame); 0 = use count")
     count: int = option(0, "number of evenly spread frames; 0 = use every")
+    first: int = option(
+        0, "render only so many of them, from the first; the world's scale is that of all; 0 = all"
+    )
     start: float | None = option(None, "first source frame, may be fractional; null = the action's")
     end: float | None = option(None, "last source frame, may be fractional; null = the action's")
     loop: str = option(
@@ -39,6 +52,8 @@ class FramesConfig:
     def validate(self) -> None:
         if (self.every > 0) == (self.count > 0) or self.every < 0 or self.count < 0:
             raise ValueError("give exactly one of every and count, positive")
+        if self.first < 0:
+            raise ValueError(f"first must not be negative, got {self.first}")
         if self.start is not None and self.end is not None and self.end < self.start:
             raise ValueError(f"end ({self.end}) lies before start ({self.start})")
 
@@ -146,6 +161,12 @@ class RenderConfig:
     )
     output: str = option("data", "folder that receives one dataset per asset")
     action: str = option("", "name or index of the animation; empty = the one with the most motion")
+    actions: list[str] = option(
+        [],
+        "names or indices of several animations, each a dataset NAME-ACTION of its own; "
+        "[all] = every one (.glb, .gltf)",
+    )
+    actions_at_most: int = option(0, "of those of an asset, this many, evenly spread; 0 = all")
     require_motion: bool = option(True, "an asset that does not move is a failure")
     depth: str = option(
         "test",
@@ -168,6 +189,10 @@ class RenderConfig:
         if self.rig.kind == "sixview" and self.depth == "test":
             raise ValueError("depth=test needs rig.kind=multiview; use none or all for sixview")
         _positive("timeout_s", self.timeout_s)
+        if self.action and self.actions:
+            raise ValueError("give action or actions, not both")
+        if self.actions_at_most < 0:
+            raise ValueError(f"actions_at_most must not be negative, got {self.actions_at_most}")
         if self.workers < 1:
             raise ValueError(f"workers must be at least 1, got {self.workers}")
         if not 0 <= self.shard < self.shards:
@@ -178,4 +203,8 @@ def effective(config: RenderConfig) -> dict[str, Any]:
     """The part of a config that decides what the files of a dataset hold, as JSON."""
     content = {k: v for k, v in asdict(config).items() if k not in NOT_IN_HASH}
     content["engine"] = {k: v for k, v in content["engine"].items() if k != "threads"}
+    if (
+        not config.frames.first
+    ):  # as before there was such a key, so that old datasets stay complete
+        content["frames"] = {k: v for k, v in content["frames"].items() if k != "first"}
     return {"recipe_version": RECIPE_VERSION, **content}

@@ -19,7 +19,7 @@ import sys
 import threading
 import zipfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +48,13 @@ Listener = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class Asset:
-    """An input: ``source`` is a path or builtin:NAME, ``name`` that of its dataset."""
+    """An input: ``source`` is a path or builtin:NAME, ``name`` that of its dataset, ``action`` the
+    animation to play, where it is not the config's.
+    """
 
     name: str
     source: str
+    action: str = ""
 
     def sha256(self) -> str:
         """Hash of the file (of the scripts that build it, for a built-in asset).
@@ -103,6 +106,11 @@ class WorkerPool:
                     os.killpg(process.pid, signal.SIGKILL)
 
 
+def own_config(config: RenderConfig, asset: Asset) -> RenderConfig:
+    """The config with the asset's own action in it."""
+    return replace(config, action=asset.action, actions=[]) if asset.action else config
+
+
 def target_of(config: RenderConfig, asset: Asset) -> Path:
     """Where the dataset of an asset goes."""
     suffix = ".zip" if config.archive == "zip" else ""
@@ -124,6 +132,7 @@ def render_asset(
         InputError: nothing can be rendered (no device, no room, a folder that is in the way).
         Stopped: ``worker_pool.stop`` was called.
     """
+    config = own_config(config, asset)
     output, target = Path(config.output), target_of(config, asset)
     sha256 = asset.sha256()
     wanted = dataset_hash(config, sha256)

@@ -39,6 +39,9 @@ class SparseConfig:
     seed: int = option(0, "random, spread: draws the views")
     sixview: str = option("", "sixview: folder or .zip of the six-view video")
     frame: int = option(0, "sixview: which of its frames, counted from 0")
+    depth: bool = option(
+        False, "sixview: read its true depth too (rendered with depth=all), for points.init=depth"
+    )
     check_world: bool = option(
         True,
         "sixview: refuse a video whose world or moment is not that of data.path; false trusts it",

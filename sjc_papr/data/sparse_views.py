@@ -19,7 +19,8 @@ from blender_render.dataset.readers import (
     read_sample_info,
     read_sixview,
 )
-from blender_render.imaging.resize import resize_rgba
+from blender_render.dataset.sixview_depth import read_depth
+from blender_render.imaging.resize import resize_depth, resize_rgba
 from blender_render.rendering.frames import TOLERANCE
 from sjc_papr.data.config import DataConfig, SparseConfig
 from sjc_papr.data.loading import load_views
@@ -96,8 +97,13 @@ def _six_views(config: SparseConfig, data: DataConfig) -> Views:
         size = data.width, data.height
         images = torch.stack([resize_rgba(image, *size) for image in images])
         cameras = tuple(camera.resized(*size) for camera in cameras)
+    depth = None
+    if config.depth:
+        depth = read_depth(config.sixview, [config.frame])[:, 0]
+        if data.width:
+            depth = torch.stack([resize_depth(own, data.width, data.height) for own in depth])
     name = fmt.picture_name(config.frame)
-    return Views(images, cameras, None, tuple(f"{fmt.view_folder(i)}/{name}" for i in range(6)))
+    return Views(images, cameras, depth, tuple(f"{fmt.view_folder(i)}/{name}" for i in range(6)))
 
 
 def _refuse_another_world(config: SparseConfig, sample: dict[str, Any], frame: Path) -> None:

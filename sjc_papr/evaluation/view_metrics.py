@@ -26,6 +26,8 @@ class ViewMetrics:
         psnr: dB over the whole image. ssim. lpips: None without its network.
         depth_mae: mean absolute error of planar depth where truth has a surface, world units; None
             without truth.
+        holes: share of the pixels that the object covers wholly (true alpha of 0.99 or more) where
+            the render's alpha is below one half; None where it covers none.
     """
 
     name: str
@@ -33,6 +35,7 @@ class ViewMetrics:
     ssim: float
     lpips: float | None
     depth_mae: float | None
+    holes: float | None = None
 
 
 @torch.inference_mode()
@@ -74,6 +77,7 @@ def evaluate_views(
                     ssim=ssim(rgb, truth).item(),
                     lpips=network(rgb, truth).item() if network else None,
                     depth_mae=depth_error(output.depth[0], depth),
+                    holes=hole_share(output.alpha[0], views.images[i, ..., 3].to(device)),
                 )
             )
             if images is not None:
@@ -95,6 +99,16 @@ def depth_error(predicted: Tensor, truth: Tensor | None) -> float | None:
         return None
     surface = truth > 0
     return (predicted - truth)[surface].abs().mean().item()
+
+
+def hole_share(alpha: Tensor, truth: Tensor) -> float | None:
+    """Share of the pixels where ``truth`` [H, W] is the object through and through and ``alpha``
+    [H, W] lets more than half of the background show.
+    """
+    inside = truth >= 0.99
+    if not bool(inside.any()):
+        return None
+    return (alpha < 0.5)[inside].float().mean().item()
 
 
 def mean_view_metrics(metrics: Sequence[ViewMetrics]) -> dict[str, float | None]:

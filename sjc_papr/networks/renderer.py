@@ -63,10 +63,12 @@ def render(
     background: Tensor | float = 1.0,
     precision: str = "float32",
     max_rays: int | None = None,
+    among: Tensor | None = None,
 ) -> RenderOutput:
     """Render B windows of rays.
 
     Args:
+        among: numbers of the points there are, [Q] int64; None = all of them.
         background: colour behind the object, a number or [3], in [0, 1].
         precision: ``float32``, ``bfloat16`` or ``auto`` (see ``sjc_papr.networks.precision``).
         max_rays: attention is computed for at most this many rays at once, and without gradients
@@ -76,7 +78,7 @@ def render(
     batch, height, width, _ = rays.directions.shape
     step = height if max_rays is None else max(1, max_rays // (batch * width))
     parts = [
-        _attend(model, rays.rows(start, min(start + step, height)), precision)
+        _attend(model, rays.rows(start, min(start + step, height)), precision, among)
         for start in range(0, height, step)
     ]
     merged = {name: torch.cat([part[name] for part in parts], dim=1) for name in parts[0]}
@@ -131,15 +133,20 @@ def render_cameras(
             yield from (output.window(i) for i in range(len(batch)))
 
 
-def _attend(model: Papr, rays: RayBundle, precision: str) -> dict[str, Tensor]:
+def _attend(
+    model: Papr, rays: RayBundle, precision: str, among: Tensor | None
+) -> dict[str, Tensor]:
     cloud, config = model.points, model.config
+    positions = cloud.positions.detach()
     indices = nearest_points(
         rays,
-        cloud.positions.detach(),
+        positions if among is None else positions[among],
         config.neighbours,
         distance_to=config.distance_to,
         max_pairs=config.search_pairs,
     )
+    if among is not None:
+        indices = among[indices]
     points = gather_rows(cloud.positions, indices)
     geometry = ray_point_geometry(
         rays.origins, rays.directions, points, epsilon=config.attention.geometry_epsilon

@@ -38,6 +38,8 @@ def describe_novel(config: NovelConfig) -> list[str]:
         f"SJC from {config.sjc.score.model} ({config.sjc.weight:g})": config.sjc.weight,
         f"near views by {config.near.mode} ({config.near.weight:g})": config.near.weight,
         f"depth smoothing ({config.smooth.weight:g})": config.smooth.weight,
+        f"nothing outside the hull ({config.silhouette.outside:g})": config.silhouette.outside,
+        f"no holes in its core ({config.silhouette.core:g})": config.silhouette.core,
     }
     terms = ", ".join(part for part, weight in parts.items() if weight)
     return [f"every {config.every} steps a view without a picture, {sides}: {terms}"]

@@ -2,7 +2,12 @@
 
 from dataclasses import dataclass
 
-from sjc_papr.novel_view.geometry_config import NearConfig, SmoothConfig, TargetConfig
+from sjc_papr.novel_view.geometry_config import (
+    NearConfig,
+    SilhouetteConfig,
+    SmoothConfig,
+    TargetConfig,
+)
 from sjc_papr.novel_view.score_loading import ScoreConfig
 from sjc_papr.training.config import WatchConfig
 from training_core.checks import at_least, in_unit_interval, positive
@@ -93,6 +98,7 @@ class NovelConfig:
     sjc: SjcConfig = section(SjcConfig, "Score Jacobian Chaining")
     near: NearConfig = section(NearConfig, "near-view consistency")
     smooth: SmoothConfig = section(SmoothConfig, "depth smoothing")
+    silhouette: SilhouetteConfig = section(SilhouetteConfig, "what the masks say of them")
     balance: BalanceConfig = section(BalanceConfig, "how strong SJC is")
     watch: WatchConfig = section(WatchConfig, "what counts as divergence")
     object_length: float = option(
@@ -109,4 +115,5 @@ class NovelConfig:
     @property
     def on(self) -> bool:
         """Whether any term has a weight."""
-        return any(term.weight > 0.0 for term in (self.sjc, self.near, self.smooth))
+        drawn = self.silhouette.outside > 0.0 or self.silhouette.core > 0.0
+        return drawn or any(term.weight > 0.0 for term in (self.sjc, self.near, self.smooth))

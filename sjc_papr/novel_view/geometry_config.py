@@ -69,6 +69,26 @@ class SmoothConfig:
 
 
 @dataclass
+class SilhouetteConfig:
+    """What the visual hull says of novel views; see ``sjc_papr.novel_view.silhouette``."""
+
+    outside: float = option(
+        0.0, "weight of alpha where the visual hull of the pictures' masks leaves nothing; 0 = off"
+    )
+    core: float = option(
+        0.0, "weight of missing alpha where a ray crosses much of that hull (a guess); 0 = off"
+    )
+    core_depth: float = option(0.15, "how much is much, in object lengths")
+    resolution: int = option(64, "cells of the hull along an edge of 1.2 object lengths")
+
+    def validate(self) -> None:
+        """Raises ValueError on negative weights and a grid that shows nothing."""
+        at_least(0, outside=self.outside, core=self.core)
+        at_least(8, resolution=self.resolution)
+        positive(core_depth=self.core_depth)
+
+
+@dataclass
 class TargetConfig:
     """Cameras of views without images; see ``sjc_papr.novel_view.target_cameras``."""
 

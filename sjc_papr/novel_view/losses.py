@@ -29,6 +29,7 @@ from sjc_papr.novel_view.near_view import (
     near_camera,
     near_view_loss,
 )
+from sjc_papr.novel_view.silhouette import HullGrid, silhouette_losses
 from sjc_papr.novel_view.sjc import Sjc
 from sjc_papr.novel_view.target_cameras import TargetCameras, nearest_views
 from sjc_papr.score_models.base import ScoreModel
@@ -88,6 +89,10 @@ class NovelViews:
         if config.sjc.weight:
             assert score is not None, "SJC without a score model"
             self.sjc = Sjc(score, config.sjc, train.composite(1.0), train.cameras)
+        self.hull: HullGrid | None = None
+        if config.silhouette.outside or config.silhouette.core:
+            masks, grid = train.images[..., 3], config.silhouette.resolution
+            self.hull = HullGrid(masks, train.cameras, grid, config.object_length)
 
     def due(self, step: int) -> bool:
         """Whether this step renders novel views."""
@@ -133,6 +138,8 @@ class NovelViews:
             logged, images = of_sjc.logged, images | of_sjc.images
         if self.config.smooth.weight:
             terms["smooth"] = self._smooth_term(base)
+        if self.hull:
+            terms |= self._silhouette_terms(base, self.hull)
         near, length = self.config.near, self.config.object_length
         if near.weight and near.mode == "paired_l1" and near.stop_gradient == "none":
             other = self._render(near_camera(base.view.camera, near, length, generator))
@@ -246,6 +253,13 @@ class NovelViews:
         config = self.config.smooth
         loss = depth_smoothing(depth, alpha, rgb, config, self.config.object_length)
         return self._term(config.weight, loss, base.leaves)
+
+    def _silhouette_terms(self, base: _Rendered, hull: HullGrid) -> dict[str, _Term]:
+        config, alpha = self.config.silhouette, base.leaves[2][0]
+        chords = hull.chords(base.view.camera).to(alpha.device)
+        losses = silhouette_losses(alpha, chords, config.core_depth * self.config.object_length)
+        named = zip(("outside", "core"), (config.outside, config.core), losses, strict=True)
+        return {name: self._term(w, loss, base.leaves) for name, w, loss in named if w}
 
     @staticmethod
     def _term(weight: float, loss: Tensor, leaves: Leaves) -> _Term:

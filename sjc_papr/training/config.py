@@ -11,8 +11,14 @@ class PointsConfig:
     init: str = option(
         "hull",
         "where points start: hull = surface of the masks' visual hull, depth = the depth images, "
-        "cube = PAPR's cube",
-        choices=("hull", "depth", "cube"),
+        "cube = PAPR's cube, network = depths that a network predicts from six views",
+        choices=("hull", "depth", "cube", "network"),
+    )
+    network: str = option(
+        "", "network: folder of sjc_papr.train_depth's network; empty = the one that comes along"
+    )
+    fill_distance: float = option(
+        0.03, "network: hull farther than this from every seen point is kept, world units"
     )
     count: int = option(5000, "points at the start")
     hull_resolution: int = option(96, "voxels along the longest side when carving the hull")
@@ -25,6 +31,7 @@ class PointsConfig:
         at_least(1, count=self.count)
         at_least(8, hull_resolution=self.hull_resolution)
         positive(cube_half_width=self.cube_half_width)
+        at_least(0, fill_distance=self.fill_distance)
         in_unit_interval(hull_interior=self.hull_interior)
 
 
@@ -34,6 +41,9 @@ class DensityConfig:
     prune_from: float = option(0.1, "first prune, as a share of all steps")
     prune_until: float = option(0.6, "last prune, as a share of all steps")
     prune_below: float = option(0.0, "influence at or below which a point is dropped")
+    hull_events: int = option(
+        0, "how many times, over the same span, points outside the masks' visual hull are dropped"
+    )
     grow_events: int = option(0, "how many times points are added where the cloud is thin")
     grow_from: float = option(0.1, "first growth, as a share of all steps")
     grow_until: float = option(0.4, "last growth, as a share of all steps")
@@ -43,7 +53,7 @@ class DensityConfig:
     def validate(self) -> None:
         """Raises ValueError on impossible counts and shares."""
         at_least(0, prune_events=self.prune_events, grow_events=self.grow_events)
-        at_least(0, grow_count=self.grow_count)
+        at_least(0, grow_count=self.grow_count, hull_events=self.hull_events)
         in_unit_interval(prune_from=self.prune_from, prune_until=self.prune_until)
         in_unit_interval(grow_from=self.grow_from, grow_until=self.grow_until)
 
@@ -103,6 +113,16 @@ class OptimizeConfig:
     patches: PatchConfig = section(PatchConfig, "which pixels a step sees")
     losses: LossConfig = section(LossConfig, "loss weights")
     density: DensityConfig = section(DensityConfig, "dropping and adding points")
+    vary_background: float = option(
+        0.0,
+        "share of the steps with a random colour behind the object: what the points leave of a "
+        "pixel must then be what the mask leaves of it, and no colour can make up for a hole",
+    )
+    drop_points: float = option(
+        0.0,
+        "share of the points hidden from each step's images, others every step, so that each "
+        "learns to cover for its neighbours",
+    )
     clip_gradient: float = option(0.0, "largest gradient norm, all groups together; 0 = no limit")
     dead_patience: int = option(
         100, "stop after this many steps in a row in which no point got any attention"
@@ -111,6 +131,9 @@ class OptimizeConfig:
     def validate(self) -> None:
         """Raises ValueError on counts below one."""
         at_least(1, steps=self.steps, dead_patience=self.dead_patience)
+        in_unit_interval(vary_background=self.vary_background)
+        if not 0.0 <= self.drop_points < 1.0:
+            raise ValueError(f"drop_points must be in [0, 1), is {self.drop_points}")
         at_least(0, clip_gradient=self.clip_gradient)
 
 

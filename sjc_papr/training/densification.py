@@ -4,6 +4,7 @@ Both happen at steps that are a pure function of the config, keep the Adam state
 point, and draw from a generator seeded by the step.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -46,8 +47,13 @@ def change_density(
     total_steps: int,
     config: DensityConfig,
     seed: int,
+    inside_hull: Callable[[Tensor], Tensor] | None = None,
 ) -> DensityChange:
-    """Prune and grow where ``step`` is one of the steps for it."""
+    """Prune and grow where ``step`` is one of the steps for it.
+
+    Args:
+        inside_hull: which of some places [N, 3] may hold matter, bool [N]; for ``hull_events``.
+    """
     pruned = grown = 0
     prunes = event_steps(config.prune_events, config.prune_from, config.prune_until, total_steps)
     grows = event_steps(config.grow_events, config.grow_from, config.grow_until, total_steps)
@@ -57,6 +63,12 @@ def change_density(
         if keep.any() and not keep.all():
             keep_points(cloud, keep, optimizer)
             pruned = int((~keep).sum())
+    carves = event_steps(config.hull_events, config.prune_from, config.prune_until, total_steps)
+    if inside_hull and step in carves:
+        keep = inside_hull(cloud.positions.detach())
+        if keep.any() and not keep.all():
+            keep_points(cloud, keep, optimizer)
+            pruned += int((~keep).sum())
     if step in grows:
         room = min(config.grow_count, config.max_points - len(cloud), len(cloud))
         if room > 0:

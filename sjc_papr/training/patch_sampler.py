@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from blender_render.dataset.readers import Views
+from blender_render.dataset.readers import Views, composite
 from sjc_papr.networks.rays import PixelWindow, RayBundle, camera_rays
 from sjc_papr.training.config import PatchConfig
 from training_core.step.seeds import Stream, step_generator
@@ -25,7 +25,7 @@ class PatchSampler:
     """
 
     def __init__(self, views: Views, background: float, config: PatchConfig, seed: int) -> None:
-        self.images = views.composite(background)
+        self.images, self.rgba = views.composite(background), views.images
         self.cameras = views.cameras
         self.config = config
         self.seed = seed
@@ -33,21 +33,34 @@ class PatchSampler:
         self.height, self.width = min(config.size, height), min(config.size, width)
         self.object_pixels = [torch.nonzero(alpha > 0.5) for alpha in views.images[..., 3]]
 
-    def sample(self, step: int) -> Iterator[tuple[RayBundle, Tensor]]:
-        """Rays [B, h, w] and colours [B, h, w, 3] of this step's patches, batch after batch."""
+    def sample(
+        self, step: int, background: Tensor | None = None
+    ) -> Iterator[tuple[RayBundle, Tensor]]:
+        """Rays [B, h, w] and colours [B, h, w, 3] of this step's patches, batch after batch.
+
+        Args:
+            background: RGB [3] to put behind the object this time, instead of the usual grey.
+        """
         generator = step_generator(Stream.DATA, self.seed, step)
         order = torch.randperm(len(self.cameras), generator=generator).tolist()
         views = itertools.cycle(order)
         for _ in range(self.config.accumulate):
-            yield self._batch(itertools.islice(views, self.config.per_step), generator)
+            some = itertools.islice(views, self.config.per_step)
+            yield self._batch(some, generator, background)
 
-    def _batch(self, views: Iterable[int], generator: torch.Generator) -> tuple[RayBundle, Tensor]:
+    def _batch(
+        self, views: Iterable[int], generator: torch.Generator, background: Tensor | None
+    ) -> tuple[RayBundle, Tensor]:
         bundles, colours = [], []
         for view in views:
             window = self._window(view, generator)
             bundles.append(camera_rays(self.cameras[view], window))
             top, left, height, width = window
-            colours.append(self.images[view, top : top + height, left : left + width])
+            rows, columns = slice(top, top + height), slice(left, left + width)
+            if background is None:
+                colours.append(self.images[view, rows, columns])
+            else:
+                colours.append(composite(self.rgba[view, rows, columns], background.tolist()))
         return RayBundle.stack(bundles), torch.stack(colours)
 
     def _window(self, view: int, generator: torch.Generator) -> PixelWindow:

@@ -6,7 +6,10 @@ import torch
 from torch import Tensor
 
 from blender_render.dataset.readers import Views
-from blender_render.geometry.visual_hull import carve
+from blender_render.geometry.visual_hull import Hull, carve
+from sjc_papr.feed_forward.guess import guess_depth
+from sjc_papr.feed_forward.network_files import read_network
+from sjc_papr.feed_forward.start import carve_by_depth, consistent_points, evenly, far_from
 from sjc_papr.networks.point_cloud import PointRows
 from sjc_papr.networks.rays import camera_rays
 from sjc_papr.training.config import PointsConfig
@@ -31,6 +34,8 @@ def initial_points(views: Views, config: PointsConfig, features: int, seed: int)
         positions = cube * config.cube_half_width
     elif config.init == "depth":
         positions = _from_depth(views, config.count, generator)
+    elif config.init == "network":
+        positions = _from_network(views, config, generator)
     else:
         positions = _from_hull(views, config, generator)
     count = positions.shape[0]
@@ -45,13 +50,52 @@ def _from_hull(views: Views, config: PointsConfig, generator: torch.Generator) -
     """Points on the surface of the visual hull, some inside, spread by random offsets in a
     voxel.
     """
+    hull = visual_hull(views, config.hull_resolution)
+    surface = _on_surface(hull.points, hull.voxel_size)
+    inside = round(config.count * config.hull_interior)
+    chosen = torch.cat(
+        [
+            _pick(hull.points[surface], config.count - inside, generator),
+            _pick(hull.points, inside, generator),
+        ]
+    )
+    jitter = torch.rand(chosen.shape, generator=generator) - 0.5
+    return chosen + jitter * hull.voxel_size
+
+
+def _from_network(views: Views, config: PointsConfig, generator: torch.Generator) -> Tensor:
+    """Points of the six views' guessed depth; where no view saw any, the surface of what these
+    depths leave of the visual hull.
+    """
+    guess = guess_depth(read_network(config.network), views)
+    seen, error = consistent_points(views, guess)
+    hull = visual_hull(views, config.hull_resolution)
+    solid = hull.points[carve_by_depth(hull.points, views.cameras, guess)]
+    unseen = solid[:0]
+    if len(solid):
+        unseen = solid[_on_surface(solid, hull.voxel_size)]
+        unseen = unseen[far_from(unseen, seen, config.fill_distance)]
+    jitter = torch.rand(unseen.shape, generator=generator) - 0.5
+    unseen = unseen + jitter * hull.voxel_size
+    logger.info("depth network: %d points seen, %d filled in", len(seen), len(unseen))
+    # A guess of the network, however unsure, is worth more than the hull.
+    error = torch.cat([error, torch.full((len(unseen),), torch.inf)])
+    return evenly(torch.cat([seen, unseen]), config.count, generator, error)
+
+
+def visual_hull(views: Views, resolution: int) -> Hull:
+    """The hull of the masks, with ``resolution`` voxels along its longest side.
+
+    Raises:
+        InputError: there is none.
+    """
     masks = views.images[..., 3]
     # Where the object fills the images, the corners of the searched box are in few of them; what
     # few images show is carved by few, and most points would start in empty space.
     enough = max(2, len(views) // 2)
     for half in _SEARCH_HALF_WIDTHS:
         bounds = ([-half] * 3, [half] * 3)
-        hull = carve(masks, views.cameras, config.hull_resolution // 2, bounds, min_views=enough)
+        hull = carve(masks, views.cameras, resolution // 2, bounds, min_views=enough)
         if len(hull.points) == 0:
             continue
         low, high = hull.extent()
@@ -64,18 +108,9 @@ def _from_hull(views: Views, config: PointsConfig, generator: torch.Generator) -
         )
     margin = 2.0 * hull.voxel_size
     box = (low - margin, high + margin)
-    hull = carve(masks, views.cameras, config.hull_resolution, box, min_views=enough)
-    surface = _on_surface(hull.points, hull.voxel_size)
-    inside = round(config.count * config.hull_interior)
-    chosen = torch.cat(
-        [
-            _pick(hull.points[surface], config.count - inside, generator),
-            _pick(hull.points, inside, generator),
-        ]
-    )
-    jitter = torch.rand(chosen.shape, generator=generator) - 0.5
+    hull = carve(masks, views.cameras, resolution, box, min_views=enough)
     logger.info("visual hull: %d voxels of %.4f units", len(hull.points), hull.voxel_size)
-    return chosen + jitter * hull.voxel_size
+    return hull
 
 
 def _on_surface(points: Tensor, voxel: float) -> Tensor:

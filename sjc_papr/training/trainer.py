@@ -27,7 +27,9 @@ from training_core.checkpoint import (
     restore_optimizer,
     restore_rng,
 )
+from training_core.config import ConfigError
 from training_core.step.guards import Diverged, TrainingFault, check_finite
+from training_core.step.seeds import Stream, step_generator
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +55,7 @@ class Trainer:
         fault_folder: where the state is written should a loss stop being finite.
         auxiliary: a further loss that renders for itself.
         divergence: detects divergence; the training loop then calls ``start_over``.
+        inside_hull: which of some places [N, 3] may hold matter; for ``density.hull_events``.
 
     Attributes:
         images: the latest of each image that the auxiliary loss rendered, by name.
@@ -72,7 +75,11 @@ class Trainer:
         model_terms: Mapping[str, ModelTerm] | None = None,
         auxiliary: AuxiliaryLoss | None = None,
         divergence: DivergenceDetector | None = None,
+        inside_hull: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
+        if config.density.hull_events and inside_hull is None:
+            raise ConfigError("optimize.density.hull_events: this training knows of no hull")
+        self.inside_hull = inside_hull
         self.model_terms = model_terms or {}
         self.auxiliary, self.divergence = auxiliary, divergence
         self.images: dict[str, Tensor] = {}
@@ -104,7 +111,11 @@ class Trainer:
         """
         self._set_rates(step)
         self.optimizer.zero_grad(set_to_none=True)
-        batches = [self._backward(rays, target) for rays, target in self.sampler.sample(step)]
+        among, colour = self._points_of(step), self._background_of(step)
+        batches = [
+            self._backward(rays, target, among, colour)
+            for rays, target in self.sampler.sample(step, colour)
+        ]
         self._refuse_dead(step, [attended for _, attended in batches])
         losses = [losses for losses, _ in batches]
         logged = {name: torch.stack([b[name] for b in losses]).mean() for name in losses[0]}
@@ -134,17 +145,40 @@ class Trainer:
             self.config.steps,
             self.config.density,
             self.seed,
+            self.inside_hull,
         )
         if change:
             logger.info("step %d: %s points, now %d", step + 1, change, len(self.model.points))
         return logged
 
-    def _backward(self, rays: RayBundle, target: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
+    def _points_of(self, step: int) -> Tensor | None:
+        """Numbers of the points this step sees; None = all, where none are to be hidden."""
+        share, count = self.config.drop_points, len(self.model.points)
+        if not share:
+            return None
+        generator = step_generator(Stream.HIDDEN_POINTS, self.seed, step)
+        seen = max(self.model.config.neighbours, round(count * (1.0 - share)))
+        return torch.randperm(count, generator=generator)[:seen].to(self.device)
+
+    def _background_of(self, step: int) -> Tensor | None:
+        """RGB [3] behind this step's images; None = the usual one."""
+        if not self.config.vary_background:
+            return None
+        generator = step_generator(Stream.BACKGROUND, self.seed, step)
+        colour, lot = torch.rand(3, generator=generator), torch.rand((), generator=generator)
+        return colour if float(lot) < self.config.vary_background else None
+
+    def _backward(
+        self, rays: RayBundle, target: Tensor, among: Tensor | None, colour: Tensor | None
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
         """Add the gradient of one batch of patches; returns its losses, and whether any point got
         attention (None where the batch shows no object).
         """
         rays, target = rays.to(self.device), target.to(self.device)
-        output = render(self.model, rays, background=self.background, precision=self.precision)
+        background = self.background if colour is None else colour.to(self.device)
+        output = render(
+            self.model, rays, background=background, precision=self.precision, among=among
+        )
         if self.auxiliary:
             output.rgb.retain_grad()
         loss, terms = self.losses(output.rgb, target)
@@ -159,7 +193,7 @@ class Trainer:
         for name, (weight, value) in terms.items():
             logged[f"loss/{name}"] = value.detach()
             logged[f"weighted/{name}"] = weight * value.detach()
-        shows_object = bool((target - self.background).abs().amax() > 0.1)
+        shows_object = bool((target - background).abs().amax() > 0.1)
         attended = (output.scores != 0.0).any() & (output.alpha.amax() >= _DEAD_ALPHA)
         return logged, attended if shows_object else None
 

@@ -16,12 +16,16 @@ class Stream(enum.IntEnum):
         DATA: crops, patches and pairs; also the points that density control adds, so the patch of
             a step and the points added after the step before start from the same numbers.
         NOVEL_VIEWS: cameras and noise of losses on novel views.
+        HIDDEN_POINTS: points that a step of PAPR does without.
+        BACKGROUND: colours behind the object.
         DIFFUSION: noise levels, noise and dropped conditions of the small prior.
         FRAME: the seed of each frame of an animation, the frame's index counting as the step.
     """
 
     DATA = 1_000_003
     NOVEL_VIEWS = 1_000_033
+    HIDDEN_POINTS = 1_000_037
+    BACKGROUND = 1_000_039
     DIFFUSION = 7_000_003
     FRAME = 10_007
 
