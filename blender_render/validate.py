@@ -20,7 +20,7 @@ import torch
 
 from blender_render.dataset import checks
 from blender_render.dataset import format as fmt
-from blender_render.dataset.archive import Tree, ZipTree, open_tree
+from blender_render.dataset.archive import Tree, open_tree
 from blender_render.dataset.checks import FrameObservations
 from blender_render.dataset.readers import list_frames, picture_file, read_transforms
 from blender_render.geometry.cameras import Camera
@@ -41,7 +41,7 @@ def validate(path: str | Path) -> list[str]:
     """
     problems: list[str] = []
     with open_tree(path) as tree:
-        if isinstance(tree, ZipTree) and tree.compressed:
+        if tree.compressed:
             problems.append(f"{tree.label()}: the archive is compressed; it should be stored")
         if tree.exists(fmt.SAMPLE_FILE):
             _check_sixview(tree, problems)
@@ -76,7 +76,7 @@ def _check_info(
     if not tree.exists(fmt.COMPLETE_FILE):
         problems.append(f"{tree.label()}: incomplete, {fmt.COMPLETE_FILE} is missing")
     try:
-        info = fmt.read_json(tree, rel)
+        info = tree.read_json(rel)
     except InputError as error:
         problems.append(str(error))
         return {}
