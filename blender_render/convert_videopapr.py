@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import logging
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -34,8 +33,7 @@ from blender_render.geometry.cameras import Camera
 from blender_render.geometry.visual_hull import Hull, carve, reprojection_iou
 from blender_render.imaging.images import decode_rgba, encode_png, to_uint8
 from blender_render.imaging.resize import resize_rgba
-from training_core.cli import EXIT_OK, EXIT_USAGE, set_up_logging
-from training_core.config import InputError
+from training_core.cli import exit_code_of
 from training_core.files.atomic import new_directory
 
 logger = logging.getLogger(__name__)
@@ -204,18 +202,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--frames", type=_frames, metavar="0,5,...", help="default: all")
     arguments = parser.parse_args(argv)
-    set_up_logging()
     # Many small operations: more threads gain nothing, and on a busy machine they lose minutes.
     torch.set_num_threads(1)
-    try:
-        convert(arguments.source, arguments.target, arguments.resolution, arguments.frames)
-    except InputError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return EXIT_USAGE
-    except OSError as error:
-        sys.stderr.write(f"error: {error.filename or arguments.target}: {error.strerror}\n")
-        return EXIT_USAGE
-    return EXIT_OK
+    return exit_code_of(lambda: convert(**vars(arguments)))
 
 
 if __name__ == "__main__":

@@ -20,11 +20,11 @@ import torch
 
 from blender_render.dataset import checks
 from blender_render.dataset import format as fmt
-from blender_render.dataset.archive import Tree, ZipTree, open_tree
+from blender_render.dataset.archive import Tree, open_tree
 from blender_render.dataset.checks import FrameObservations
 from blender_render.dataset.readers import list_frames, picture_file, read_transforms
 from blender_render.geometry.cameras import Camera
-from training_core.cli import EXIT_OK, EXIT_USAGE, set_up_logging
+from training_core.cli import exit_code_of
 from training_core.config import InputError
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def validate(path: str | Path) -> list[str]:
     """
     problems: list[str] = []
     with open_tree(path) as tree:
-        if isinstance(tree, ZipTree) and tree.compressed:
+        if tree.compressed:
             problems.append(f"{tree.label()}: the archive is compressed; it should be stored")
         if tree.exists(fmt.SAMPLE_FILE):
             _check_sixview(tree, problems)
@@ -76,7 +76,7 @@ def _check_info(
     if not tree.exists(fmt.COMPLETE_FILE):
         problems.append(f"{tree.label()}: incomplete, {fmt.COMPLETE_FILE} is missing")
     try:
-        info = fmt.read_json(tree, rel)
+        info = tree.read_json(rel)
     except InputError as error:
         problems.append(str(error))
         return {}
@@ -206,20 +206,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("path", type=Path, help="dataset folder, frame folder or .zip")
     arguments = parser.parse_args(argv)
-    set_up_logging()
     # Many small operations: more threads gain nothing, and on a busy machine they lose minutes.
     torch.set_num_threads(1)
-    try:
+
+    def work() -> int | None:
         problems = validate(arguments.path)
-    except InputError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return EXIT_USAGE
-    for problem in problems:
-        sys.stdout.write(problem + "\n")
-    if problems:
-        return EXIT_PROBLEMS
-    logger.info("%s: no problems found", arguments.path)
-    return EXIT_OK
+        for problem in problems:
+            sys.stdout.write(problem + "\n")
+        if problems:
+            return EXIT_PROBLEMS
+        logger.info("%s: no problems found", arguments.path)
+        return None
+
+    return exit_code_of(work)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ from blender_render.geometry.cameras import SIXVIEW_RIGS
 from blender_render.imaging.images import decode_rgba
 from mnvs.data.sixview_writer import write_sixview_dataset
 from mnvs.data.tiles import unpack_tile
-from training_core.cli import EXIT_OK, EXIT_USAGE, set_up_logging
+from training_core.cli import exit_code_of
 from training_core.config import InputError
 
 logger = logging.getLogger(__name__)
@@ -182,14 +182,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--opaque", action="store_true", help="keep the white background")
     parser.add_argument("--dry-run", action="store_true", help="check, show the plan and stop")
     arguments = parser.parse_args(argv)
-    set_up_logging()
-    try:
+
+    def work() -> None:
         if arguments.view_size < 8 or not arguments.fps > 0:
             raise InputError("--view-size must be at least 8 and --fps positive")
         if arguments.dry_run:
             plan = describe(arguments.source, arguments.target, arguments.view_size)
             sys.stdout.write(plan + "\n")
-            return EXIT_OK
+            return
         import_sample(
             arguments.source,
             arguments.target,
@@ -197,13 +197,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             fps=arguments.fps,
             opaque=arguments.opaque,
         )
-    except InputError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return EXIT_USAGE
-    except OSError as error:
-        sys.stderr.write(f"error: {error.filename or arguments.target}: {error.strerror}\n")
-        return EXIT_USAGE
-    return EXIT_OK
+
+    return exit_code_of(work)
 
 
 if __name__ == "__main__":

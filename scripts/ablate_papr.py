@@ -137,6 +137,4 @@ def plan(config: AblationConfig) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(
-        run_command(AblationConfig, run=run, plan=plan, description=__doc__ or "", argv=None)
-    )
+    raise SystemExit(run_command(AblationConfig, run=run, plan=plan, description=__doc__ or ""))

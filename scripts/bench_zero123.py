@@ -128,6 +128,4 @@ def plan(config: BenchConfig) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(
-        run_command(BenchConfig, run=run, plan=plan, description=__doc__ or "", argv=None)
-    )
+    raise SystemExit(run_command(BenchConfig, run=run, plan=plan, description=__doc__ or ""))

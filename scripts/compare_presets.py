@@ -106,6 +106,4 @@ def plan(config: AnimateConfig) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(
-        run_command(AnimateConfig, run=run, plan=plan, description=__doc__ or "", argv=None)
-    )
+    raise SystemExit(run_command(AnimateConfig, run=run, plan=plan, description=__doc__ or ""))

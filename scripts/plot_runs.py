@@ -79,6 +79,4 @@ def plan(config: PlotConfig) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(
-        run_command(PlotConfig, run=run, plan=plan, description=__doc__ or "", argv=None)
-    )
+    raise SystemExit(run_command(PlotConfig, run=run, plan=plan, description=__doc__ or ""))

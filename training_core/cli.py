@@ -53,13 +53,25 @@ def run_command(
     `plan(config)` checks the inputs and returns what would be done as text for `--dry-run`.
     """
     arguments = _parser(schema, description).parse_intermixed_args(argv)
-    set_up_logging()
-    try:
+
+    def work() -> None:
         config = load_config(schema, arguments.config, arguments.overrides)
         if arguments.dry_run:
             sys.stdout.write(plan(config).rstrip() + "\n")
         else:
             run(config)
+
+    return exit_code_of(work)
+
+
+def exit_code_of(work: Callable[[], int | None]) -> int:
+    """Set up logging and do a command's `work`: its exit code (None = 0), or that of its error.
+
+    An error that the user can mend becomes one line on stderr.
+    """
+    set_up_logging()
+    try:
+        return work() or EXIT_OK
     except (ConfigError, InputError) as error:
         return _say(f"error: {error}", EXIT_USAGE)
     except OSError as error:
@@ -72,7 +84,6 @@ def run_command(
         return _say(f"{error}; the same command continues from here", EXIT_STOPPED)
     except KeyboardInterrupt:
         return _say("interrupted at once; the last checkpoint is kept", EXIT_INTERRUPTED)
-    return EXIT_OK
 
 
 def set_up_logging() -> None:

@@ -12,7 +12,6 @@ from safetensors import SafetensorError, safe_open
 from animate_papr.run_files import dataset_of, read_json_or_none, run_config
 from blender_render.dataset.archive import open_tree
 from blender_render.dataset.format import DATASET_FILE
-from blender_render.dataset.format import read_json as read_tree_json
 from training_core.config import InputError
 
 
@@ -98,7 +97,7 @@ def _dataset_info(dataset: Path | None, notes: list[str]) -> dict[str, Any]:
         return {}
     try:
         with open_tree(dataset) as tree:
-            return read_tree_json(tree, DATASET_FILE) if tree.exists(DATASET_FILE) else {}
+            return tree.read_json(DATASET_FILE) if tree.exists(DATASET_FILE) else {}
     except InputError as error:
         notes.append(f"The dataset's description could not be read ({error}).")
         return {}

@@ -53,7 +53,8 @@ class ClipPlayer:
                 track.is_solo = False
                 track.mute = mute if stored else True
             compat.assign_action(data, action if stored else None, slot if stored else None)
-        _apply_rest(self._rest)
+        for holder, attribute, value in self._rest:
+            setattr(holder, attribute, value)
         for owner, action, slot in clip.parts or ():
             data = owner.animation_data or owner.animation_data_create()
             data.action_influence, data.action_blend_type = 1.0, "REPLACE"
@@ -114,8 +115,9 @@ class ClipPlayer:
         ]
         if users:
             return users
-        named = {target[2:]: slot for target, slot in _slots(action)}
-        named.update({action.name.split("|")[0]: None} if "|" in action.name else {})
+        named = {slot.identifier[2:]: slot for slot in compat.slots(action)}
+        if "|" in action.name:
+            named[action.name.split("|")[0]] = None
         owners = [(o, named[o.name]) for o in _possible_owners() if o.name in named]
         armatures = [o for o in bpy.context.scene.objects if o.type == "ARMATURE"]
         if not owners and len(armatures) == 1 and getattr(action, "id_root", "OBJECT") == "OBJECT":
@@ -159,10 +161,6 @@ def _possible_owners() -> list[Any]:
     return [*bpy.data.objects, *keys, *bpy.data.armatures, *materials, *trees]
 
 
-def _slots(action: Any) -> list[tuple[str, Any]]:
-    return list(zip(compat.slot_targets(action), getattr(action, "slots", ()), strict=True))
-
-
 def _state(data: Any) -> tuple[Any, Any, list[bool]]:
     return data.action, compat.slot_of(data), [track.mute for track in data.nla_tracks]
 
@@ -177,11 +175,6 @@ def _rest_pose() -> list[tuple[Any, str, Any]]:
     for keys in bpy.data.shape_keys:
         state += [(block, "value", block.value) for block in keys.key_blocks]
     return state
-
-
-def _apply_rest(state: list[tuple[Any, str, Any]]) -> None:
-    for holder, attribute, value in state:
-        setattr(holder, attribute, value)
 
 
 def pose(time: float, rendered: set[str]) -> npt.NDArray[np.float64]:

@@ -43,9 +43,9 @@ def assign_action(animation_data: Any, action: Any, slot: Any) -> None:
         animation_data.action_slot = slot
 
 
-def slot_targets(action: Any) -> list[str]:
-    """What the slots of an action drive, such as "OBArmature" or "KEHead"; [] before 4.4."""
-    return [slot.identifier for slot in getattr(action, "slots", ())]
+def slots(action: Any) -> Any:
+    """The slots of an action; each ``identifier`` says what it drives, such as "OBArmature"."""
+    return getattr(action, "slots", ())
 
 
 def clear_color_management(scene: Any) -> None:

@@ -11,10 +11,9 @@ import bpy
 
 from blender_render.blender import compat, demo_character
 from blender_render.rendering.asset_failures import AssetFailure
+from blender_render.rendering.jobs import BUILTIN
 
 logger = logging.getLogger(__name__)
-
-BUILTIN = "builtin:"
 
 
 def load(asset: str) -> None:
@@ -32,7 +31,7 @@ def load(asset: str) -> None:
         ".glb": _import_gltf,
         ".gltf": _import_gltf,
         ".fbx": compat.import_fbx,
-        ".obj": _import_obj,
+        ".obj": lambda path: bpy.ops.wm.obj_import(filepath=str(path)),
         ".blend": _open_blend,
     }
     importer = importers.get(path.suffix.lower())
@@ -63,10 +62,6 @@ def _import_gltf(path: Path) -> set[str]:
     # The default heuristic shortens bones by the armature's scale but not the offsets of the
     # meshes parented to them, which tears such characters apart (seen in 4.2 and 5.0).
     return bpy.ops.import_scene.gltf(filepath=str(path), bone_heuristic="TEMPERANCE")
-
-
-def _import_obj(path: Path) -> set[str]:
-    return bpy.ops.wm.obj_import(filepath=str(path))
 
 
 def _open_blend(path: Path) -> set[str]:

@@ -48,7 +48,9 @@ class SceneRenderer:
         self._engine = engine
         self._scratch = scratch
         self._film(threads)
-        self._camera = _add_camera(self._scene)
+        lens = bpy.data.cameras.new("videopapr_camera")
+        self._camera = self._scene.camera = bpy.data.objects.new("videopapr_camera", lens)
+        self._scene.collection.objects.link(self._camera)
         _light_up(self._scene, light)
         self.device = "CPU"
         if engine.name == "eevee":
@@ -167,13 +169,6 @@ def _silent() -> Iterator[None]:
     finally:
         os.dup2(log, 1)
         os.close(log)
-
-
-def _add_camera(scene: Any) -> Any:
-    camera = bpy.data.objects.new("videopapr_camera", bpy.data.cameras.new("videopapr_camera"))
-    scene.collection.objects.link(camera)
-    scene.camera = camera
-    return camera
 
 
 def _light_up(scene: Any, light: LightConfig) -> None:

@@ -38,12 +38,12 @@ from blender_render.imaging.images import encode_png
 from blender_render.rendering.asset_failures import AssetFailure
 from blender_render.rendering.config import RenderConfig, effective
 from blender_render.rendering.frames import playback_fps, sample_times
+from blender_render.rendering.jobs import DONE_FOLDER
 from blender_render.rendering.rigs import RigCamera, clipped_views, fitting_distance, rig_cameras
 from training_core.config import config_from_mapping
 
 logger = logging.getLogger(__name__)
 
-DONE_FOLDER = ".done"
 PR_SET_PDEATHSIG = 1
 
 

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from blender_render.dataset.archive import Tree, open_tree
+from blender_render.dataset.archive import open_tree
 from blender_render.geometry.cameras import Camera
 from training_core.config import InputError
 from training_core.files.atomic import write_json
@@ -40,7 +40,6 @@ COMPLETE_FILE = "complete.json"
 INPUT_FOLDER = "input"
 DATASET_KEYS = ("schema_version", "kind", "frames", "resolution", "world_to_asset")
 SAMPLE_KEYS = ("schema_version", "kind", "rig", "num_frames", "input", "views")
-INTRINSICS = ("w", "h", "fl_x", "fl_y", "cx", "cy")
 
 
 def frame_name(frame: int) -> str:
@@ -87,26 +86,10 @@ def is_complete(path: str | Path, config_hash: str | None = None) -> bool:
     """Whether a dataset (folder or .zip) is complete and, if given, made from ``config_hash``."""
     try:
         with open_tree(path) as tree:
-            marker = read_json(tree, COMPLETE_FILE)
+            marker = tree.read_json(COMPLETE_FILE)
     except InputError:
         return False
     return config_hash is None or marker.get("config_hash") == config_hash
-
-
-def read_json(tree: Tree, rel: str) -> dict[str, Any]:
-    """A JSON object. Raises InputError naming the file and, for broken syntax, the line."""
-    raw = tree.read_bytes(rel)
-    try:
-        content = json.loads(raw.decode("utf-8"))
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{tree.label(rel)}: not valid JSON (line {error.lineno}: {error.msg})"
-        ) from None
-    except UnicodeDecodeError:
-        raise InputError(f"{tree.label(rel)}: not UTF-8 text") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{tree.label(rel)}: a JSON object was expected")
-    return content
 
 
 def write_transforms(

@@ -123,7 +123,7 @@ def read_transforms(tree: Tree, split: str) -> tuple[dict[str, Any], list[dict[s
     where = tree.label(rel)
     if not tree.exists(rel):
         raise InputError(f"{where}: file is missing; the dataset has no {split!r} split here")
-    meta = fmt.read_json(tree, rel)
+    meta = tree.read_json(rel)
     frames = meta.pop("frames", None)
     if not isinstance(frames, list):
         raise InputError(f"{where}: key 'frames' is missing or no list")
@@ -196,7 +196,7 @@ def read_dataset_info(dataset: str | Path) -> dict[str, Any]:
 
 def _read_info(path: str | Path, rel: str, keys: Sequence[str]) -> dict[str, Any]:
     with open_tree(path) as tree:
-        info = fmt.read_json(tree, rel)
+        info = tree.read_json(rel)
         where = tree.label(rel)
         for key in keys:
             if key not in info:

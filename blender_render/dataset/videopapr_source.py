@@ -63,7 +63,7 @@ def select_frames(tree: Tree, wanted: Sequence[int] | None) -> list[str]:
 
 def read_frame(tree: Tree, name: str) -> SourceFrame:
     where = tree.label(json_name(name))
-    entries = fmt.read_json(tree, json_name(name)).get("camera_data")
+    entries = tree.read_json(json_name(name)).get("camera_data")
     if not isinstance(entries, list) or not entries:
         raise InputError(f"{where}: key 'camera_data' is missing or empty")
     pictures: list[str] = []

@@ -176,6 +176,20 @@ def fibonacci_sphere(n: int, turn_rad: float = 0.0) -> Array:
     return _ring(GOLDEN_ANGLE_RAD * index + turn_rad, z)
 
 
+def fibonacci_band(
+    count: int, elevation_min_deg: float, elevation_max_deg: float, turn_rad: float
+) -> Array:
+    """``count`` unit directions [count, 3], evenly spread between two elevations.
+
+    They are a run of consecutive points of a larger Fibonacci sphere, which goes from the top
+    down; the run starts at most half a step off the band, and never beyond a pole.
+    """
+    low, high = (math.sin(math.radians(e)) for e in (elevation_min_deg, elevation_max_deg))
+    total = max(count, round(count * 2.0 / (high - low)))
+    first = min(round(total * (1.0 - high) / 2.0), total - count)
+    return fibonacci_sphere(total, turn_rad)[first : first + count]
+
+
 def uniform_sphere(n: int, rng: np.random.Generator) -> Array:
     """``n`` independent unit directions [n, 3], uniform over the sphere's area."""
     z = rng.uniform(-1.0, 1.0, n)
@@ -215,6 +229,7 @@ def multiview_cameras(
     layout: str = "fibonacci",
     *,
     elevation_deg: float = 0.0,
+    band_deg: tuple[float, float] = (-90.0, 90.0),
 ) -> tuple[Camera, ...]:
     """Cameras at ``radius`` around the origin, all looking at it.
 
@@ -225,6 +240,7 @@ def multiview_cameras(
             about +Z, so that two seeds give two different sets.
         layout: one of ``LAYOUTS``.
         elevation_deg: elevation of the ring for ``orbit``.
+        band_deg: lowest and highest elevation for ``fibonacci``.
 
     Raises:
         ValueError: unknown layout or a count below 1.
@@ -233,7 +249,7 @@ def multiview_cameras(
         raise ValueError(f"count must be at least 1, got {count}")
     rng = np.random.default_rng(seed)
     if layout == "fibonacci":
-        directions = fibonacci_sphere(count, rng.uniform(0.0, 2.0 * math.pi))
+        directions = fibonacci_band(count, *band_deg, rng.uniform(0.0, 2.0 * math.pi))
     elif layout == "uniform":
         directions = uniform_sphere(count, rng)
     elif layout == "hemisphere":

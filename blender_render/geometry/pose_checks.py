@@ -96,6 +96,8 @@ def stack_poses(cameras: Sequence[Camera]) -> Array:
 def hull_agreement(cameras: Sequence[Camera], masks: Sequence[npt.NDArray[np.bool_]]) -> float:
     """Median IoU of masks [H, W] with the re-projection of the visual hull carved from them.
 
+    The masks may differ in size: the input view of a six-view video need not have that of the six.
+
     On its coarse grid true poses reach 0.7 to 0.85, wrong ones stay below about 0.5. 0 for an
     empty hull, or where fewer than three masks show both object and background.
     """
@@ -104,7 +106,7 @@ def hull_agreement(cameras: Sequence[Camera], masks: Sequence[npt.NDArray[np.boo
     if len(picked) < MIN_CAMERAS:
         return 0.0
     cameras = [cameras[i] for i in picked]
-    stacked = torch.from_numpy(np.stack([masks[i] for i in picked]))
+    inside = [torch.from_numpy(masks[i]) for i in picked]
     aim = common_aim(stack_poses(cameras))
     # One and a half times what fits in a picture: the object may be cut by the border.
     reach = 1.5 * aim.distance * math.tan(0.5 * cameras[0].camera_angle_x)
@@ -112,9 +114,9 @@ def hull_agreement(cameras: Sequence[Camera], masks: Sequence[npt.NDArray[np.boo
         return 0.0
     low, high = aim.point - reach, aim.point + reach
     for resolution in (40, 72):
-        hull = carve(stacked, cameras, resolution, (low, high), min_agreement=0.95)
+        hull = carve(inside, cameras, resolution, (low, high), min_agreement=0.95)
         if not len(hull.points):
             return 0.0
         low, high = hull.extent()
         low, high = low - hull.voxel_size, high + hull.voxel_size
-    return float(reprojection_iou(hull, stacked, cameras).median())
+    return float(reprojection_iou(hull, inside, cameras).median())

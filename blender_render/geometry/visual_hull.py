@@ -16,6 +16,7 @@ from torch import Tensor
 from blender_render.geometry.cameras import Camera
 
 Bounds = tuple[npt.ArrayLike, npt.ArrayLike]
+Masks = Tensor | Sequence[Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,7 @@ class Hull:
 
 
 def carve(
-    masks: Tensor,
+    masks: Masks,
     cameras: Sequence[Camera],
     resolution: int,
     bounds: Bounds,
@@ -52,8 +53,8 @@ def carve(
     """Keep the voxels whose centre is inside the mask of enough of the pictures that show it.
 
     Args:
-        masks: [N, H, W], alpha in [0, 1] (inside from 0.5) or bool.
-        cameras: N cameras of H x W pictures.
+        masks: N of [H, W], alpha in [0, 1] (inside from 0.5) or bool; sizes may differ.
+        cameras: N cameras of images of these sizes.
         resolution: voxels along the longest side of ``bounds``.
         bounds: lower and upper corner [3] of the searched box, world coordinates.
         min_agreement: share in (0, 1] of the pictures showing a voxel that must have it inside.
@@ -118,8 +119,8 @@ def parallax_deg(points: Tensor, cameras: Sequence[Camera]) -> Tensor:
     return torch.rad2deg(torch.asin((1.0 - principal).clamp(0.0, 1.0).sqrt()))
 
 
-def reprojection_iou(hull: Hull, masks: Tensor, cameras: Sequence[Camera]) -> Tensor:
-    """Intersection over union [N] of the hull's picture with each mask [N, H, W].
+def reprojection_iou(hull: Hull, masks: Masks, cameras: Sequence[Camera]) -> Tensor:
+    """Intersection over union [N] of the hull's picture with each of N masks [H, W].
 
     Near 1 only when poses, lens and pictures belong together. The value also falls with coarse
     voxels, by a rim of up to a voxel.

@@ -14,11 +14,10 @@ from blender_render.geometry.cameras import (
     SIXVIEW_RIGS,
     Camera,
     fibonacci_sphere,
-    look_at,
     multiview_cameras,
     sixview_cameras,
 )
-from blender_render.rendering.config import RenderConfig, RigConfig
+from blender_render.rendering.config import RenderConfig
 
 Points = npt.NDArray[np.float64]
 
@@ -47,41 +46,19 @@ def rig_cameras(config: RenderConfig, distance: float) -> tuple[RigCamera, ...]:
         for offset, (split, count) in enumerate(
             zip(SPLITS, (rig.train, rig.val, rig.test), strict=True)
         ):
-            cameras = _multiview(rig, count, distance, rig.seed * len(SPLITS) + offset)
+            cameras = multiview_cameras(
+                count,
+                distance,
+                rig.fov_rad,
+                (rig.resolution, rig.resolution),
+                rig.seed * len(SPLITS) + offset,
+                rig.layout,
+                elevation_deg=rig.orbit_elevation_deg,
+                band_deg=(rig.elevation_min_deg, rig.elevation_max_deg),
+            )
             named += [(split, camera) for camera in cameras]
     deep = {"none": (), "test": ("test",), "all": None}[config.depth]
     return tuple(RigCamera(g, camera, deep is None or g in deep) for g, camera in named)
-
-
-def _multiview(rig: RigConfig, count: int, distance: float, seed: int) -> tuple[Camera, ...]:
-    size = (rig.resolution, rig.resolution)
-    if rig.layout != "fibonacci":
-        return multiview_cameras(
-            count,
-            distance,
-            rig.fov_rad,
-            size,
-            seed,
-            rig.layout,
-            elevation_deg=rig.orbit_elevation_deg,
-        )
-    turn = np.random.default_rng(seed).uniform(0.0, 2.0 * math.pi)
-    directions = fibonacci_band(count, rig.elevation_min_deg, rig.elevation_max_deg, turn)
-    return tuple(Camera.from_angle_x(look_at(distance * d), *size, rig.fov_rad) for d in directions)
-
-
-def fibonacci_band(
-    count: int, elevation_min_deg: float, elevation_max_deg: float, turn_rad: float
-) -> Points:
-    """``count`` unit directions [count, 3], evenly spread between two elevations.
-
-    They are a run of consecutive points of a larger Fibonacci sphere, which goes from the top
-    down; the run starts at most half a step off the band, and never beyond a pole.
-    """
-    low, high = (math.sin(math.radians(e)) for e in (elevation_min_deg, elevation_max_deg))
-    total = max(count, round(count * 2.0 / (high - low)))
-    first = min(round(total * (1.0 - high) / 2.0), total - count)
-    return fibonacci_sphere(total, turn_rad)[first : first + count]
 
 
 def fitting_distance(views: tuple[RigCamera, ...], points: Points, margin: float) -> float:

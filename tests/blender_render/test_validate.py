@@ -49,12 +49,14 @@ def test_sound_datasets_pass_in_every_form(
     sound: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     six = write_sixview(tmp_path / "six")
+    large_input = write_sixview(tmp_path / "large_input", input_size=64)
     for path in (
         sound,
         sound / "frame_001",
         pack(sound, tmp_path / "balls.zip"),
         tmp_path / "balls.zip" / "frame_000",
         six,
+        large_input,
         pack(six, tmp_path / "six.zip", "six/"),
     ):
         assert validate(path) == [], path

@@ -92,7 +92,8 @@ def new_directory(final: Path) -> Iterator[Path]:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        yield partial
+        with naming(final):
+            yield partial
         if final.is_dir():
             final.rmdir()
         publish_directory(partial, final)

@@ -118,10 +118,12 @@ def inverted(camera: Camera) -> Camera:
     return replace(camera, cam_to_world=np.linalg.inv(camera.cam_to_world))
 
 
-def write_sixview(folder: Path, frames: int = 2, size: int = 48) -> Path:
+def write_sixview(
+    folder: Path, frames: int = 2, size: int = 48, input_size: int | None = None
+) -> Path:
     """A complete six-view video of moving balls, rig v1.1."""
     rig = SIXVIEW_RIGS["v1.1"]
-    cameras = [rig.camera(0.0, 0.0, size), *sixview_cameras(rig, size)]
+    cameras = [rig.camera(0.0, 0.0, input_size or size), *sixview_cameras(rig, size)]
     names = [fmt.INPUT_FOLDER, *(fmt.view_folder(i) for i in range(6))]
     for camera, name in zip(cameras, names, strict=True):
         (folder / name).mkdir(parents=True)

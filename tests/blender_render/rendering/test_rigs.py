@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
+from blender_render.geometry.cameras import fibonacci_band
 from blender_render.rendering.config import RenderConfig, RigConfig
 from blender_render.rendering.rigs import (
     clipped_views,
-    fibonacci_band,
     fitting_distance,
     outermost,
     rig_cameras,
