@@ -79,9 +79,10 @@ def lead(run: RunData) -> str:
     subject = f"<b>{escape(str(asset))}</b>" if asset else "An animation"
     action = run.dataset_info.get("action")
     named = f" (animation “{escape(str(action))}”)" if action else ""
+    judged = run.dataset_info.get("test_views", "views that training never saw")
     return (
         f"{subject}{named} as a point cloud that moves, {len(run.frames)} frames. Trained on "
-        "pictures from around the object, judged on views that training never saw."
+        f"pictures from around the object, judged on {escape(str(judged))}."
     )
 
 

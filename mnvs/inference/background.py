@@ -22,7 +22,7 @@ Mask = npt.NDArray[np.bool_]
 
 # Shares of the picture within which an object is taken for one.
 SMALLEST, LARGEST = 0.01, 0.85
-_LEAST_TOLERANCE, _SPREADS = 0.035, 4.0
+_LEAST_TOLERANCE, _MOST_TOLERANCE, _SPREADS = 0.035, 0.15, 4.0
 _PLAIN, _EVEN = 0.7, 0.04  # of a border: least share that fits, largest spread around the fit
 _LARGEST_PIECE, _ON_EDGE, _FAINT_OUTLINE = 0.8, 0.25, 0.5
 _SMALL_PIECE = 0.02  # of the largest piece; less is dropped
@@ -127,9 +127,8 @@ def _fit_background(pixels: Array) -> _Background:
         away = np.abs(values - basis @ weights).max(-1)
         spread = 1.4826 * float(np.median(away[fits]))
         fits = away <= max(3.0 * spread, _LEAST_TOLERANCE)
-    # Where the border lies to one side only, a polynomial may run off in the middle.
-    colours = (terms @ weights).clip(values[fits].min(0), values[fits].max(0))
-    tolerance = max(_LEAST_TOLERANCE, _SPREADS * spread)
+    colours = (terms @ weights).clip(0.0, 1.0)
+    tolerance = min(max(_LEAST_TOLERANCE, _SPREADS * spread), _MOST_TOLERANCE)
     return _Background(colours, tolerance, float(fits.mean()), spread)
 
 

@@ -14,7 +14,7 @@ PUBLISHED = {
 NO_NETWORKS = (
     "no networks to generate with: fetch the published ones (hf download {zero123plus} && hf "
     'download {temporal_source} --include "unet/config.json" "unet/*fp16*"), or give '
-    "generate.model.run=RUN or generate.model.pipeline=FOLDER; docs/mnvs_generate.md trains a small one"
+    "generate.model.run=RUN or generate.model.pipeline=FOLDER (docs/mnvs_generate.md: a small one)"
 ).format_map(PUBLISHED)
 
 
