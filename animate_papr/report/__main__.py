@@ -79,10 +79,9 @@ def lead(run: RunData) -> str:
     subject = f"<b>{escape(str(asset))}</b>" if asset else "An animation"
     action = run.dataset_info.get("action")
     named = f" (animation “{escape(str(action))}”)" if action else ""
-    judged = run.dataset_info.get("test_views", "views that training never saw")
     return (
         f"{subject}{named} as a point cloud that moves, {len(run.frames)} frames. Trained on "
-        f"pictures from around the object, judged on {escape(str(judged))}."
+        f"pictures from around the object, judged on {escape(run.judged_on)}."
     )
 
 
