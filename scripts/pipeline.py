@@ -25,6 +25,7 @@ from mnvs import generate
 from mnvs.inference.config import GenerateConfig
 from mnvs.inference.cut_out_footage import PICTURES, RECORD, prepare_footage
 from mnvs.inference.foreign_views import CAMERAS_FILE, read_foreign_views, write_foreign_views
+from mnvs.inference.resources import describe
 from training_core.cli import run_command
 from training_core.config import ConfigError, InputError
 from training_core.files import atomic
@@ -130,7 +131,7 @@ class Pipeline:
     def prepare(self) -> None:
         """Cut out as many pictures as the networks are shown."""
         asked = self.generating(Path(self.source))
-        footage = generate.read_input(asked, asked.source())
+        footage = generate.read_input(asked, generate.find_source(asked))
         prepare_footage(footage, self.at(PREPARE), self.config.prepare)
 
     def generating(self, pictures: Path) -> GenerateConfig:
@@ -187,7 +188,10 @@ class Pipeline:
             return "\n".join(assets.plan(job) for job in self.renders())
         if self.config.kind == "views":
             return f"form: {self.form}"
-        return generate.plan(self.generating(Path(self.source)))
+        asked = self.generating(Path(self.source))
+        source = generate.find_source(asked)
+        footage = generate.read_input(asked, source)
+        return describe(asked, source, footage, generate.frames_per_second(asked, footage))
 
     def plan_of_training(self) -> str:
         """Of the training, which may have no data yet."""
@@ -243,6 +247,7 @@ def _render(job: RenderConfig) -> None:
 def run(config: PipelineConfig) -> None:
     """All stages that are not complete."""
     pipeline = Pipeline(config)
+    pipeline.plan_of_views()  # refuses what cannot be read before anything is made
     begun = [s for s in SETTINGS if has_begun(pipeline.folder, s)]
     free = {key for stage, keys in SETTINGS.items() if stage not in begun for key in keys}
     opened = RunFolder.open(

@@ -23,7 +23,7 @@ from blender_render.dataset.readers import (
     read_sixview,
 )
 from blender_render.geometry.cameras import Camera
-from blender_render.imaging.images import encode_rgba
+from blender_render.imaging.images import encode_png
 from training_core.config import InputError
 from training_core.files.atomic import publish_directory
 
@@ -50,7 +50,7 @@ def write_frames(sixview: Path, target: Path, held_out: Path | None = None) -> N
     clip = read_sixview(sixview)
     _refuse_empty(clip, sixview)
     info = _dataset_info(clip)
-    names = [fmt.frame_folder(i) for i in range(len(clip))]
+    names = [fmt.frame_name(i) for i in range(len(clip))]
     if held_out is not None:
         names = list_frames(held_out)
         info |= _checked_world(clip, sixview, held_out, len(names))
@@ -121,7 +121,7 @@ def write_split(frame: Path, split: str, pictures: Tensor, cameras: Sequence[Cam
     (frame / split).mkdir(parents=True)
     names = [f"{split}/{fmt.picture_name(i)}" for i in range(len(pictures))]
     for name, picture in zip(names, pictures.numpy(), strict=True):
-        (frame / f"{name}.png").write_bytes(encode_rgba(picture))
+        (frame / f"{name}.png").write_bytes(encode_png(picture))
     fmt.write_transforms(frame, split, cameras, names)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from training_core.config import InputError
@@ -25,6 +26,7 @@ SMALLEST, LARGEST = 0.01, 0.85
 _LEAST_TOLERANCE, _MOST_TOLERANCE, _SPREADS = 0.035, 0.15, 4.0
 _PLAIN, _EVEN = 0.7, 0.04  # of a border: least share that fits, largest spread around the fit
 _LARGEST_PIECE, _ON_EDGE, _FAINT_OUTLINE = 0.8, 0.25, 0.5
+_RIM = 3  # pixels that an outline may be blurred over, as in compressed videos
 _SMALL_PIECE = 0.02  # of the largest piece; less is dropped
 _MOST_PIECES = 64
 
@@ -63,7 +65,9 @@ def cut_out(picture: Tensor) -> CutOut:
     inside, largest = _without_specks(~outside)
     if not inside.any():
         raise InputError("nothing in the picture differs from its background")
-    alpha = _soft_alpha(inside, difference, background.tolerance)
+    # Of the object beside each pixel: what the outline, blurred or not, is a mixture of.
+    beside = _widest(difference, _RIM)
+    alpha = _soft_alpha(inside, difference, beside, background.tolerance)
     colours = (pixels - (1.0 - alpha[..., None]) * background.colours) / alpha[..., None].clip(1e-3)
     colours = np.where(alpha[..., None] > 0.0, colours, 0.0).clip(0.0, 1.0)
     rgba = torch.from_numpy(np.concatenate([colours, alpha[..., None]], -1)).float()
@@ -71,7 +75,7 @@ def cut_out(picture: Tensor) -> CutOut:
     if largest < _LARGEST_PIECE:
         doubts.append(f"it is in pieces, the largest is {largest:.0%} of it")
     outline = inside & ~_shrunk(inside)
-    faint = float((difference[outline] < 2.0 * background.tolerance).mean())
+    faint = float((beside[outline] < 2.0 * background.tolerance).mean())
     if faint > _FAINT_OUTLINE:
         doubts.append(f"{faint:.0%} of its outline hardly differs from the background")
     return CutOut(rgba.movedim(-1, 0), tuple(doubts))
@@ -140,7 +144,8 @@ def _doubts_of_border(background: _Background) -> list[str]:
 
 def _without_specks(inside: Mask) -> tuple[Mask, float]:
     """Without pieces that are small beside the largest, and that one's share of what is left."""
-    left, pieces = inside.copy(), []
+    left = inside.copy()
+    pieces: list[Mask] = []
     while left.any() and len(pieces) < _MOST_PIECES:
         seed = np.zeros_like(left)
         seed[np.unravel_index(int(left.argmax()), left.shape)] = True
@@ -155,11 +160,20 @@ def _without_specks(inside: Mask) -> tuple[Mask, float]:
     return whole, max(sizes) / int(whole.sum())
 
 
-def _soft_alpha(inside: Mask, difference: Array, tolerance: float) -> Array:
-    """1 inside; at the outline by how far the colour is from the background's."""
-    rim = inside & ~_shrunk(inside)
-    soft = ((difference - 0.5 * tolerance) / (2.5 * tolerance)).clip(0.0, 1.0)
-    return np.where(rim, soft, inside.astype(np.float64))
+def _soft_alpha(inside: Mask, difference: Array, beside: Array, tolerance: float) -> Array:
+    """1 inside; near the outline the share that a pixel has of the difference beside it."""
+    core = inside
+    for _ in range(_RIM):
+        core = _shrunk(core)
+    least = 0.5 * tolerance
+    share = (difference - least) / (0.9 * beside - least).clip(1e-3)
+    return np.where(inside & ~core, share.clip(0.0, 1.0), inside.astype(np.float64))
+
+
+def _widest(values: Array, reach: int) -> Array:
+    """The largest value [H, W] within a square of ``reach`` pixels to each side."""
+    largest = F.max_pool2d(torch.from_numpy(values)[None, None], 2 * reach + 1, 1, reach)
+    return largest[0, 0].numpy()
 
 
 def _shrunk(mask: Mask) -> Mask:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from blender_render.dataset import format as fmt
-from blender_render.imaging.images import encode_rgba
+from blender_render.imaging.images import encode_png
 from mnvs.encoders.vae_scaling import on_grey
 from mnvs.inference.background import cut_out, doubts_of_mask
 from mnvs.inference.image_transforms import resize, square_rgba
@@ -57,9 +57,9 @@ def prepare_footage(footage: Footage, folder: Path, config: CutOutConfig) -> Non
     Raises:
         InputError: no alpha where it is asked for, or nothing to be cut out.
     """
-    rgba, method, doubts = matte(footage.pictures, config.background)
+    rgba, method, doubts = matte(footage.images, config.background)
     squares = square_rgba(rgba, recentre=config.fill, max_side=config.max_side)
-    write_bytes(folder / MASK, encode_rgba(_picture_of_mask(footage.pictures, rgba)))
+    write_bytes(folder / MASK, encode_png(_picture_of_mask(footage.images, rgba)))
     logger.info("background: %s, %d picture(s)", method, len(rgba))
     for doubt in doubts:
         logger.warning("the mask is doubtful: %s; look at %s", doubt, folder / MASK)
@@ -70,7 +70,7 @@ def prepare_footage(footage: Footage, folder: Path, config: CutOutConfig) -> Non
         shutil.rmtree(leftover, ignore_errors=True)
     work.mkdir()
     for time, pixels in enumerate(_bytes(squares)):
-        (work / f"{fmt.picture_name(time)}.png").write_bytes(encode_rgba(pixels))
+        (work / f"{fmt.picture_name(time)}.png").write_bytes(encode_png(pixels))
     publish_directory(work, folder / PICTURES)
 
 

@@ -84,7 +84,7 @@ def read_foreign_views(folder: Path, config: ViewsConfig) -> ForeignViews:
     for entry in entries:
         path = folder / entry["file_path"]
         footage = read_footage(path).take(config.frames, config.start, config.stride)
-        rgba, method, doubted = matte(footage.pictures, config.background)
+        rgba, method, doubted = matte(footage.images, config.background)
         logger.info("%s: %d frames, background: %s", path, len(rgba), method)
         doubts += [f"{path}: {doubt}" for doubt in doubted]
         videos.append((rgba.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8).movedim(1, -1))
@@ -121,7 +121,7 @@ def write_foreign_views(folder: Path, target: Path, config: ViewsConfig) -> None
     for time in range(frames):
         for split, chosen in (("train", train), ("test", test or train)):
             pictures = views.pictures[chosen, time]
-            frame = work / fmt.frame_folder(time)
+            frame = work / fmt.frame_name(time)
             write_split(frame, split, pictures, [views.cameras[i] for i in chosen])
     info = {
         "asset": folder.name,

@@ -16,7 +16,7 @@ from tiny_scene import TINY_MODEL
 
 from blender_render.dataset.readers import read_dataset_info
 from blender_render.validate import validate
-from mnvs.tiny import build_tiny
+from mnvs.checkpoints.tiny_checkpoint import build_tiny
 from training_core.cli import EXIT_STOPPED
 from training_core.config import InputError
 

@@ -88,8 +88,8 @@ def test_views_of_something_else_are_refused(
 
 
 def test_an_empty_view_is_named(video: Path, tmp_path: Path) -> None:
-    from blender_render.imaging.images import encode_rgba
+    from blender_render.imaging.images import encode_png
 
-    (video / "view_3" / "001.png").write_bytes(encode_rgba(np.zeros((48, 48, 4), np.uint8)))
+    (video / "view_3" / "001.png").write_bytes(encode_png(np.zeros((48, 48, 4), np.uint8)))
     with pytest.raises(InputError, match=r"view_3/001\.png shows no object: 1 of 12"):
         write_frames(video, tmp_path / "made")
