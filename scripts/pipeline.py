@@ -1,3 +1,16 @@
+"""One picture in, an animated 3D character out; or a video, an animated asset, or six views.
+
+    python scripts/pipeline.py --image fox.png generate.model.run=runs/mnvs/NAME
+    python scripts/pipeline.py --video fox.mp4 generate.model.pipeline=FOLDER
+    python scripts/pipeline.py --asset Fox.glb         six views are rendered instead of generated
+    python scripts/pipeline.py --views FOLDER          six views, or another generator's videos
+
+Stages, each in a folder of runs/pipeline/NAME: prepare the picture, six views of every frame, the
+dataset, PAPR frame by frame, videos with point clouds and a report. The same command again goes on
+where it stopped. Without --config the values are those of configs/pipeline/small.yaml; a bare name
+such as --config full is looked up there. docs/pipeline.md explains the rest.
+"""
+
 import copy
 import dataclasses
 import hashlib
