@@ -13,7 +13,6 @@ such as --config full is looked up there. docs/pipeline.md explains the rest.
 
 import copy
 import dataclasses
-import hashlib
 import logging
 import re
 import shutil
@@ -42,6 +41,7 @@ from mnvs.inference.resources import describe
 from training_core.cli import run_command
 from training_core.config import ConfigError, InputError
 from training_core.files import atomic
+from training_core.files.digests import sha256_of
 from training_core.files.json_files import read_json
 from training_core.run_folder import RunFolder
 from training_core.stages import Stage, Step, has_begun, is_complete, read_seconds, run_stages
@@ -215,9 +215,13 @@ class Pipeline:
         return f"first frame {first.steps} steps, each later one {later.steps}; {points} points"
 
     def refuse_changed_input(self) -> None:
-        """A run belongs to one input; raises ConfigError where its content has changed."""
+        """Raises ConfigError where the input is not what it was when the run was begun."""
         path = self.folder / "input.json"
-        now = {"kind": self.config.kind, "source": self.source, "sha256": _digest(self.source)}
+        now = {
+            "kind": self.config.kind,
+            "source": self.source,
+            "sha256": sha256_of(Path(self.source)),
+        }
         if path.is_file() and read_json(path) != now:
             raise ConfigError(
                 f"{self.source} has changed since {self.folder} was begun; choose another name, "
@@ -238,16 +242,6 @@ class Pipeline:
             "seconds": {name: read_seconds(self.folder, name) for name in before},
         }
         atomic.write_json(self.folder / "summary.json", summary)
-
-
-def _digest(source: str) -> str:
-    """Of a file, or of all files in a folder; "" for a built-in asset."""
-    path, digest = Path(source), hashlib.sha256()
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    for file in files:
-        digest.update(file.relative_to(path).as_posix().encode())
-        digest.update(file.read_bytes())
-    return digest.hexdigest() if files else ""
 
 
 def _render(job: RenderConfig) -> None:
