@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -29,7 +28,7 @@ from sjc_papr.networks.renderer import render
 from training_core.cli import run_command
 from training_core.config import MISSING, option, section
 from training_core.devices import pick_device, prepare_cpu
-from training_core.files.atomic import write_bytes, write_json
+from training_core.files.atomic import tensor_bytes, write_bytes, write_json
 from training_core.metrics_log import progress_bar
 
 logger = logging.getLogger(__name__)
@@ -133,8 +132,7 @@ def write_trajectories(
         "world_to_asset": " ".join(repr(float(x)) for x in matrix.ravel()),
         "convention": "world is right-handed with +Z up; asset = world_to_asset @ [x, y, z, 1]",
     }
-    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    write_bytes(path, safetensors.torch.save(contiguous, metadata))
+    write_bytes(path, tensor_bytes(tensors, metadata))
     return True
 
 

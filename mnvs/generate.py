@@ -39,6 +39,7 @@ from training_core.config import ConfigError, InputError, load_config, to_plain
 from training_core.devices import pick_device, prepare_cpu
 from training_core.files import atomic
 from training_core.metrics_log import progress_bar
+from training_core.stopping import StopSignals
 
 logger = logging.getLogger(__name__)
 
@@ -158,9 +159,18 @@ def read_input(config: GenerateConfig, source: ModelSource) -> Footage:
 def generate(
     pipeline: MNVSPipeline, footage: Footage, config: GenerateConfig, source: ModelSource
 ) -> MNVSOutput:
-    """Run the pipeline with a progress bar."""
+    """Run the pipeline with a progress bar.
+
+    Raises:
+        Stopped: by a signal, after a denoising step; nothing is kept.
+    """
     clip, sampling = config.clip, config.sampling
-    with progress_bar(sampling.steps, description="generate") as bar:
+    with StopSignals() as stop, progress_bar(sampling.steps, description="generate") as bar:
+
+        def on_step(done: int) -> None:
+            bar.update()
+            stop.raise_if_requested()
+
         return pipeline(
             footage.images,
             (clip.frames or source.frames) if len(footage.images) == 1 else None,
@@ -176,7 +186,7 @@ def generate(
             fps=frames_per_second(config, footage),
             motion_bucket=source.motion_bucket,
             noise_augmentation=source.noise_augmentation,
-            on_step=lambda done: bar.update(),
+            on_step=on_step,
         )
 
 

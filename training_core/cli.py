@@ -2,10 +2,11 @@
 
 import argparse
 import errno
+import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -47,15 +48,19 @@ def run_command(
     plan: Callable[[T], str],
     description: str,
     argv: Sequence[str] | None = None,
+    flags: Mapping[str, str] | None = None,
 ) -> int:
     """Read the configuration from `argv`, call `run` (or show `plan`), return the exit code.
 
     `plan(config)` checks the inputs and returns what would be done as text for `--dry-run`.
+    `flags` names keys, each with its help, that may also be given as ``--KEY VALUE``.
     """
-    arguments = _parser(schema, description).parse_intermixed_args(argv)
+    arguments = _parser(schema, description, flags or {}).parse_intermixed_args(argv)
+    given = [(key, getattr(arguments, key)) for key in flags or {}]
+    overrides = [f"{key}={json.dumps(value)}" for key, value in given if value is not None]
 
     def work() -> None:
-        config = load_config(schema, arguments.config, arguments.overrides)
+        config = load_config(schema, arguments.config, [*arguments.overrides, *overrides])
         if arguments.dry_run:
             sys.stdout.write(plan(config).rstrip() + "\n")
         else:
@@ -104,13 +109,15 @@ class _BarFriendlyHandler(logging.Handler):
             self.handleError(record)
 
 
-def _parser(schema: type, description: str) -> argparse.ArgumentParser:
+def _parser(schema: type, description: str, flags: Mapping[str, str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=description,
         epilog=f"keys:\n{describe_options(schema)}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    for key, help_text in flags.items():
+        parser.add_argument(f"--{key}", metavar="VALUE", help=help_text)
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file of values")
     parser.add_argument("--dry-run", action="store_true", help="check, show the plan and stop")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="values that win")

@@ -81,6 +81,7 @@ class RunFolder:
         config: Any,
         resume: str = "auto",
         may_change: Collection[str] = (),
+        subfolders: bool = True,
     ) -> "RunFolder":
         """Create `<root>/<phase>/<name>` or continue in it.
 
@@ -89,6 +90,7 @@ class RunFolder:
             resume: "auto" continues an existing folder; "never" starts `<name>_001`, `_002`, ...
                 beside it.
             may_change: dotted keys, or sections of keys, that may differ from the first start.
+            subfolders: make those for checkpoints, images, videos and TensorBoard.
 
         Raises:
             ConfigError: the folder was started with another configuration, holds something
@@ -111,7 +113,8 @@ class RunFolder:
             raise ConfigError(f"{path} has checkpoints but no config.yaml; choose another name")
         for leftover in path.glob(".*.tmp"):
             leftover.unlink(missing_ok=True)
-        run._make_folders()
+        if subfolders:
+            run._make_folders()
         _record_start(path)
         # Last, because its presence means that the folder is complete.
         atomic.write_text(config_file, to_yaml(config))

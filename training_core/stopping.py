@@ -19,6 +19,9 @@ class StopSignals:
 
     A loop finishes its step, sees `requested`, saves, and calls `raise_if_requested()`. A second
     SIGINT (Ctrl-C) interrupts at once. Use in the main thread only.
+
+    Inside another one, the inner one hears the signals; a request that comes after its last look
+    is handed to the outer one.
     """
 
     def __init__(self) -> None:
@@ -49,6 +52,10 @@ class StopSignals:
     ) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        if self._received is not None and kind is None:
+            outer = getattr(self._previous[self._received], "__self__", None)
+            if isinstance(outer, StopSignals):
+                outer._received = self._received
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self._interrupts += number == signal.SIGINT

@@ -81,7 +81,7 @@ def lead(run: RunData) -> str:
     named = f" (animation “{escape(str(action))}”)" if action else ""
     return (
         f"{subject}{named} as a point cloud that moves, {len(run.frames)} frames. Trained on "
-        "pictures from around the object, judged on views that training never saw."
+        f"pictures from around the object, judged on {escape(run.judged_on)}."
     )
 
 

@@ -56,6 +56,16 @@ class RunData:
     rgb: np.ndarray | None
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def judged_on(self) -> str:
+        """Which views the figures are of, in words."""
+        return str(self.dataset_info.get("test_views", "views that training never saw"))
+
+    @property
+    def held_out(self) -> bool:
+        """Whether training saw none of these."""
+        return self.dataset_info.get("test") != "train"
+
 
 def read_run(run: Path) -> RunData:
     """Read a run folder. Raises InputError where it is no run at all."""

@@ -87,12 +87,17 @@ def comparison_section(run: RunData, frames: int, views: int) -> str:
     if not panels:
         return ""
     ramp = "linear-gradient(90deg,#08081e,#421668,#922a6e,#de5048,#faa550,#fdfac8)"
+    judged = escape(run.judged_on[:1].upper() + run.judged_on[1:])
     hint = (
-        "Views that training never saw. Error is the mean absolute difference of the colours: "
+        f"{judged}. Error is the mean absolute difference of the colours: "
         f'0<span class="ramp" style="background:{ramp}"></span>{ERROR_SCALE:g} and more. '
         "Depth is bright where near."
     )
-    return section("Held-out views", hint, f'<div class="tabs"></div>{"".join(panels)}')
+    return section(
+        "Held-out views" if run.held_out else "Views",
+        hint,
+        f'<div class="tabs"></div>{"".join(panels)}',
+    )
 
 
 def _comparison_row(view: str, row: dict[str, Any]) -> str:

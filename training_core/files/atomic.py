@@ -64,17 +64,30 @@ def write_tensors(path: Path, tensors: "Mapping[str, Tensor]") -> None:
     write_bytes(path, tensor_bytes(tensors))
 
 
-def tensor_bytes(tensors: "Mapping[str, Tensor]") -> bytes:
-    """The content of a safetensors file holding contiguous CPU copies of `tensors`."""
+def tensor_bytes(
+    tensors: "Mapping[str, Tensor]", metadata: Mapping[str, str] | None = None
+) -> bytes:
+    """The content of a safetensors file holding contiguous CPU copies of `tensors`.
+
+    The library writes `metadata` in an order left to chance; here equal input gives equal bytes.
+    """
     import torch
     from safetensors.torch import save
 
-    return save(
+    data = save(
         {
             name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
             for name, tensor in tensors.items()
         }
     )
+    if not metadata:
+        return data
+    # 8 bytes of length, a JSON header padded with spaces to a multiple of 8, the tensors.
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = {"__metadata__": dict(sorted(metadata.items())), **json.loads(data[8:end])}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[end:]
 
 
 @contextlib.contextmanager

@@ -1,0 +1,300 @@
+"""One picture in, an animated 3D character out; or a video, an animated asset, or six views.
+
+    python scripts/pipeline.py --image fox.png generate.model.run=runs/mnvs/NAME
+    python scripts/pipeline.py --video fox.mp4 generate.model.pipeline=FOLDER
+    python scripts/pipeline.py --asset Fox.glb         six views are rendered instead of generated
+    python scripts/pipeline.py --views FOLDER          six views, or another generator's videos
+
+Stages, each in a folder of runs/pipeline/NAME: prepare the picture, six views of every frame, the
+dataset, PAPR frame by frame, videos with point clouds and a report. The same command again goes on
+where it stopped. Without --config the values are those of configs/pipeline/small.yaml; a bare name
+such as --config full is looked up there. docs/pipeline.md explains the rest.
+"""
+
+import copy
+import dataclasses
+import logging
+import re
+import shutil
+import sys
+from functools import partial
+from pathlib import Path
+
+from pipeline_config import FLAGS, PipelineConfig, with_default_config
+
+from animate_papr import export, render, train
+from animate_papr.config import AnimateConfig
+from animate_papr.report.__main__ import ReportConfig, write_report
+from blender_render import render as assets
+from blender_render.dataset import format as fmt
+from blender_render.dataset.archive import open_tree
+from blender_render.dataset.frames_of_sixview import write_frames
+from blender_render.rendering.asset_failures import read_failures
+from blender_render.rendering.asset_views import HELD_OUT, SIXVIEW
+from blender_render.rendering.config import RenderConfig
+from blender_render.validate import validate
+from mnvs import generate
+from mnvs.inference.config import GenerateConfig
+from mnvs.inference.cut_out_footage import PICTURES, RECORD, prepare_footage
+from mnvs.inference.foreign_views import CAMERAS_FILE, read_foreign_views, write_foreign_views
+from mnvs.inference.resources import describe
+from training_core.cli import run_command
+from training_core.config import ConfigError, InputError
+from training_core.files import atomic
+from training_core.files.digests import sha256_of
+from training_core.files.json_files import read_json
+from training_core.run_folder import RunFolder
+from training_core.stages import Stage, Step, has_begun, is_complete, read_seconds, run_stages
+
+logger = logging.getLogger(__name__)
+
+PREPARE, VIEWS, DATASET = "1_prepare", "2_views", "3_dataset"
+ANIMATE, RESULTS = "4_animate", "5_results"
+# Which settings a stage reads: they may change as long as it has not begun.
+SETTINGS = {
+    PREPARE: ("prepare",),
+    VIEWS: ("generate", "render"),
+    DATASET: ("foreign",),
+    ANIMATE: ("animate",),
+    RESULTS: ("results",),
+}
+
+
+class Pipeline:
+    """One run: its folder, and what each stage makes of the files of the one before.
+
+    Raises:
+        InputError: the input is not there, or nothing usable. ConfigError: see PipelineConfig.
+    """
+
+    def __init__(self, config: PipelineConfig) -> None:
+        self.config = config
+        source = getattr(config, config.kind)
+        builtin = source.startswith("builtin:")
+        # A relative path must mean the same at the next start.
+        self.source = source if builtin else str(Path(source).absolute())
+        setattr(config, config.kind, self.source)
+        stem = Path(source.removeprefix("builtin:")).stem
+        config.name = config.name or re.sub(r"[^A-Za-z0-9._-]+", "_", stem).strip("._") or "run"
+        self.folder = Path(config.output_root).absolute() / "pipeline" / config.name
+        if not builtin and not Path(self.source).exists():
+            raise InputError(f"{self.source}: does not exist")
+        self.form = self._form_of_views() if config.kind == "views" else ""
+        if config.kind in ("image", "video"):
+            config.generate.model.require()
+
+    def _form_of_views(self) -> str:
+        """sixview, frames (a dataset of frame folders) or foreign (videos with cameras)."""
+        with open_tree(self.source) as tree:
+            if tree.exists(fmt.SAMPLE_FILE):
+                return "sixview"
+            if tree.exists(CAMERAS_FILE):
+                return "foreign"
+            if any(fmt.frame_number(name) is not None for name in tree.list()):
+                return "frames"
+        known = f"{fmt.SAMPLE_FILE}, frame_000 nor {CAMERAS_FILE}"
+        raise InputError(f"{self.source}: has neither {known} in it")
+
+    def at(self, stage: str, *parts: str) -> Path:
+        """A path in the folder of a stage."""
+        return self.folder.joinpath(stage, *parts)
+
+    @property
+    def sixview(self) -> Path:
+        """The six-view video."""
+        return Path(self.source) if self.form == "sixview" else self.at(VIEWS, SIXVIEW)
+
+    @property
+    def dataset(self) -> Path:
+        """What PAPR is trained on: a dataset of frame folders."""
+        return Path(self.source) if self.form == "frames" else self.at(DATASET, "frames")
+
+    @property
+    def animation(self) -> Path:
+        """Run folder of ``animate_papr.train``."""
+        return self.at(ANIMATE, "animate_papr", self.config.name)
+
+    def stages(self) -> list[Stage]:
+        """What is to be done for this kind of input."""
+        config = self.config
+        found: list[Stage] = []
+        if config.kind in ("image", "video"):
+            cut = Step("prepare", self.prepare)
+            found.append(Stage(PREPARE, "the character cut out and centred", (cut,)))
+            purpose, views = (
+                "six views of every frame, generated",
+                [Step("generate", self.generate)],
+            )
+        elif config.kind == "asset":
+            purpose, renders = "six views of every frame, rendered", self.renders()
+            views = [Step(f"render {i}", partial(_render, job)) for i, job in enumerate(renders)]
+        else:
+            purpose, views = "the given views, checked", [Step("check", self.check)]
+        found.append(Stage(VIEWS, purpose, tuple(views)))
+        frames = Step("dataset", self.make_dataset)
+        found.append(Stage(DATASET, "a dataset of frame folders", (frames,)))
+        training = Step("animate", lambda: train.run(self.training()))
+        found.append(Stage(ANIMATE, "PAPR, frame by frame", (training,)))
+        videos = config.results.videos(self.animation, config.device)
+        shown = [Step(name, partial(render.make_video, video)) for name, video in videos.items()]
+        clouds = config.results.export(self.animation, config.device)
+        shown += [Step("export", partial(export.export, clouds)), Step("report", self.report)]
+        return [*found, Stage(RESULTS, "videos, point clouds, report", tuple(shown))]
+
+    def prepare(self) -> None:
+        """Cut out as many pictures as the networks are shown."""
+        asked = self.generating(Path(self.source))
+        footage = generate.read_input(asked, generate.find_source(asked))
+        prepare_footage(footage, self.at(PREPARE), self.config.prepare)
+
+    def generating(self, pictures: Path) -> GenerateConfig:
+        """What ``mnvs.generate`` is told."""
+        asked, config = self.config.generate, self.config
+        values = {field.name: getattr(asked, field.name) for field in dataclasses.fields(asked)}
+        values |= {"input": str(pictures), "output": str(self.at(VIEWS)), "device": config.device}
+        return GenerateConfig(**values | {"threads": config.threads, "model": asked.model.filled()})
+
+    def generate(self) -> None:
+        """From the prepared pictures, which are already those that were asked for."""
+        asked = self.generating(self.at(PREPARE, PICTURES))
+        fps = asked.clip.fps or read_json(self.at(PREPARE, RECORD))["fps"] or 0.0
+        clip = dataclasses.replace(asked.clip, start=0, stride=1, fps=fps)
+        shutil.rmtree(self.sixview, ignore_errors=True)  # of a start that was killed after it
+        generate.run(dataclasses.replace(asked, clip=clip))
+
+    def renders(self) -> list[RenderConfig]:
+        """Six views of the asset, and held-out ones."""
+        return self.config.render.renders(self.source, self.at(VIEWS))
+
+    def check(self) -> None:
+        """Look at every picture and camera of the given views."""
+        if self.form == "foreign":
+            read_foreign_views(Path(self.source), self.config.foreign)
+            return
+        problems = [p for p in validate(self.source) if "no motion" not in p]
+        for problem in problems:
+            logger.warning("%s", problem)
+        if problems:
+            raise InputError(f"{self.source}: {len(problems)} problem(s), the first: {problems[0]}")
+
+    def make_dataset(self) -> None:
+        """Frame folders, with what there is to judge by."""
+        if self.form == "foreign":
+            write_foreign_views(Path(self.source), self.dataset, self.config.foreign)
+        elif self.form != "frames":
+            held_out = self.at(VIEWS, HELD_OUT)
+            write_frames(self.sixview, self.dataset, held_out if held_out.exists() else None)
+        for problem in validate(self.dataset):
+            logger.warning("%s", problem)
+
+    def training(self) -> AnimateConfig:
+        """What ``animate_papr.train`` is told."""
+        config = self.config
+        asked = copy.deepcopy(config.animate)
+        asked.data.path, asked.output_root = str(self.dataset), str(self.at(ANIMATE))
+        asked.name, asked.device, asked.threads = config.name, config.device, config.threads
+        return asked
+
+    def plan_of_views(self) -> str:
+        """The plans of the commands of that stage."""
+        if self.config.kind == "asset":
+            return "\n".join(assets.plan(job) for job in self.renders())
+        if self.config.kind == "views":
+            return f"form: {self.form}"
+        asked = self.generating(Path(self.source))
+        source = generate.find_source(asked)
+        footage = generate.read_input(asked, source)
+        return describe(asked, source, footage, generate.frames_per_second(asked, footage))
+
+    def plan_of_training(self) -> str:
+        """Of the training, which may have no data yet."""
+        if self.dataset.exists():
+            return train.plan(self.training())
+        first, later = self.config.animate.first, self.config.animate.next
+        points = self.config.animate.points.count
+        return f"first frame {first.steps} steps, each later one {later.steps}; {points} points"
+
+    def refuse_changed_input(self) -> None:
+        """Raises ConfigError where the input is not what it was when the run was begun."""
+        path = self.folder / "input.json"
+        now = {
+            "kind": self.config.kind,
+            "source": self.source,
+            "sha256": sha256_of(Path(self.source)),
+        }
+        if path.is_file() and read_json(path) != now:
+            raise ConfigError(
+                f"{self.source} has changed since {self.folder} was begun; choose another name, "
+                "or start anew with resume=never"
+            )
+        atomic.write_json(path, now)
+
+    def report(self) -> None:
+        """The report, and the figures of the whole pipeline."""
+        page = str(self.folder / "report.html")
+        write_report(ReportConfig(run=str(self.animation), output=page))
+        figures = read_json(self.animation / "metrics.json")
+        before = [s.name for s in self.stages() if is_complete(self.folder, s.name)]
+        summary = {
+            "input": self.source,
+            "psnr": [frame["psnr"] for frame in figures["frames"]],
+            "psnr_of": read_json(self.dataset / fmt.DATASET_FILE).get("test_views"),
+            "seconds": {name: read_seconds(self.folder, name) for name in before},
+        }
+        atomic.write_json(self.folder / "summary.json", summary)
+
+
+def _render(job: RenderConfig) -> None:
+    """Raises InputError with the reason where the asset cannot be rendered."""
+    if assets.render_all(job):
+        failure = read_failures(Path(job.output))[-1]
+        raise InputError(f"{job.assets[0]}: {failure['reason']}: {failure['detail']}")
+
+
+def run(config: PipelineConfig) -> None:
+    """All stages that are not complete."""
+    pipeline = Pipeline(config)
+    pipeline.plan_of_views()  # refuses what cannot be read before anything is made
+    begun = [s for s in SETTINGS if has_begun(pipeline.folder, s)]
+    free = {key for stage, keys in SETTINGS.items() if stage not in begun for key in keys}
+    opened = RunFolder.open(
+        Path(config.output_root),
+        "pipeline",
+        config.name,
+        config,
+        config.resume,
+        may_change=(*free, "resume", "device", "output_root"),
+        subfolders=False,
+    )
+    pipeline.folder = opened.path.absolute()
+    pipeline.refuse_changed_input()
+    run_stages(pipeline.folder, pipeline.stages())
+    summary = read_json(pipeline.folder / "summary.json")
+    logger.info("PSNR per frame, on %s: %s", summary["psnr_of"], summary["psnr"])
+    logger.info("open %s", pipeline.folder / "report.html")
+
+
+def plan(config: PipelineConfig) -> str:
+    """What ``--dry-run`` prints, after looking at the input."""
+    pipeline = Pipeline(config)
+    lines = [f"{config.kind} {pipeline.source} into {pipeline.folder}"]
+    details = {VIEWS: pipeline.plan_of_views, ANIMATE: pipeline.plan_of_training}
+    for stage in pipeline.stages():
+        complete = is_complete(pipeline.folder, stage.name)
+        state = " [complete, skipped]" if complete else ""
+        lines.append(f"{stage.name}: {stage.purpose}{state}")
+        if stage.name in details and not complete:
+            lines += [f"    {line}" for line in details[stage.name]().splitlines()]
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line entry; returns the exit code."""
+    arguments = with_default_config(sys.argv[1:] if argv is None else argv)
+    return run_command(
+        PipelineConfig, run=run, plan=plan, description=__doc__ or "", argv=arguments, flags=FLAGS
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,85 @@
+"""What ``scripts/pipeline.py`` can be told: one input, and a section for every stage's command."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from animate_papr.config import AnimateConfig
+from animate_papr.showcase import ShowcaseConfig
+from blender_render.rendering.asset_views import AssetViewsConfig
+from mnvs.inference.cut_out_footage import CutOutConfig
+from mnvs.inference.foreign_views import ViewsConfig
+from mnvs.inference.published import PublishedGenerateConfig
+from training_core.config import option, section
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "pipeline"
+DEFAULT = "small"
+FLAGS = {
+    "image": "one picture of a character; its motion is invented",
+    "video": "a video, GIF or folder of pictures from a camera that stands still",
+    "asset": ".glb .gltf .fbx .obj .blend or builtin:demo; its renders stand for generated views",
+    "views": "six-view dataset, dataset of frame folders, or folder with cameras.json",
+}
+# Keys of the commands that say where a stage reads and writes; `device` and `threads` are given
+# once for all of them.
+DECIDED = {
+    "generate": ("input", "output", "device", "threads"),
+    "animate": ("name", "output_root", "resume", "device", "threads"),
+}
+
+
+@dataclass
+class PipelineConfig:
+    image: str = option("", FLAGS["image"])
+    video: str = option("", FLAGS["video"])
+    asset: str = option("", FLAGS["asset"])
+    views: str = option("", FLAGS["views"])
+    name: str = option("", "folder below OUTPUT_ROOT/pipeline; empty = named after the input")
+    output_root: str = option("runs", "where that folder is made")
+    resume: str = option("auto", "auto = go on, never = a new folder", ("auto", "never"))
+    device: str = option("auto", "auto, cpu or cuda", ("auto", "cpu", "cuda"))
+    threads: int = option(0, "CPU threads; 0 = leave to PyTorch")
+    prepare: CutOutConfig = section(CutOutConfig, "cutting out the character of --image, --video")
+    generate: PublishedGenerateConfig = section(
+        PublishedGenerateConfig, "six views of --image and --video, as mnvs.generate"
+    )
+    render: AssetViewsConfig = section(AssetViewsConfig, "renders of --asset")
+    foreign: ViewsConfig = section(ViewsConfig, "--views of another generator")
+    animate: AnimateConfig = section(AnimateConfig, "PAPR, as animate_papr.train")
+    results: ShowcaseConfig = section(ShowcaseConfig, "videos")
+
+    def validate(self) -> None:
+        """Raises ValueError unless there is one input, and on keys that the pipeline sets."""
+        given = [f"--{key}" for key in FLAGS if getattr(self, key)]
+        if len(given) != 1:
+            flags = ", ".join(f"--{key}" for key in FLAGS)
+            raise ValueError(f"give one of {flags}, not {' and '.join(given) or 'none'}")
+        for command, keys in DECIDED.items():
+            asked = getattr(self, command)
+            for key in keys:
+                if getattr(asked, key) != getattr(type(asked)(), key):
+                    raise ValueError(f"{command}.{key} is set by the pipeline")
+        if self.animate.data.path or self.generate.clip.recentre:
+            raise ValueError(
+                "animate.data.path is the stage before's, generate.clip.recentre prepare.fill's"
+            )
+
+    @property
+    def kind(self) -> str:
+        """Which of the four inputs there is."""
+        return next(key for key in FLAGS if getattr(self, key))
+
+
+def with_default_config(arguments: list[str]) -> list[str]:
+    """``--config NAME`` with NAME looked up in configs/pipeline; without any, the small one."""
+    made = [f"--config={DEFAULT}", *arguments]
+    for index, argument in enumerate(made):
+        if argument.startswith("--config="):
+            made[index] = f"--config={_named(argument.partition('=')[2])}"
+        elif argument == "--config" and index + 1 < len(made):
+            made[index + 1] = _named(made[index + 1])
+    return made
+
+
+def _named(config: str) -> str:
+    known = CONFIGS / f"{config}.yaml"
+    return str(known) if known.is_file() and not Path(config).exists() else config
