@@ -6,6 +6,7 @@ import pytest
 
 from animate_papr.config import AnimateConfig
 from sjc_papr.config import RateConfig, TrainConfig
+from sjc_papr.feed_forward.config import TrainDepthConfig
 from sjc_papr.prior_config import TrainPriorConfig
 from sjc_papr.rates import peaks_of
 from training_core.config import ConfigError, load_config
@@ -25,6 +26,11 @@ from training_core.config import ConfigError, load_config
         "optimize.patches.size=2",
         "optimize.patches.per_step=0",
         "optimize.losses.mse=0",
+        "optimize.drop_points=1",
+        "optimize.vary_background=-0.1",
+        "optimize.density.hull_events=-1",
+        "points.fill_distance=-1",
+        "novel.silhouette.core_depth=0",
         "optimize.rates.final=1.5",
         "optimize.rates.positions=-1",
         "optimize.density.grow_until=2",
@@ -69,6 +75,9 @@ def test_every_config_in_the_repository_is_valid(path: Path) -> None:
     assert len(CONFIGS) >= 12
     if path.stem == "prior":
         assert load_config(TrainPriorConfig, path, []).optimize.steps >= 1000
+        return
+    if path.stem == "depth":
+        assert load_config(TrainDepthConfig, path, []).optimize.steps >= 1000
         return
     # The sparse-view family asks for its video.
     config = load_config(TrainConfig, path, ["data.path=here", "sparse.sixview=there"])
