@@ -6,6 +6,7 @@ import pytest
 
 from animate_papr.config import AnimateConfig
 from sjc_papr.config import TrainConfig
+from sjc_papr.feed_forward.config import TrainDepthConfig
 from sjc_papr.prior.config import TrainPriorConfig
 from sjc_papr.training.config import RateConfig
 from sjc_papr.training.lr_schedule import peaks_of
@@ -26,6 +27,11 @@ from training_core.config import ConfigError, load_config
         "optimize.patches.size=2",
         "optimize.patches.per_step=0",
         "optimize.losses.mse=0",
+        "optimize.drop_points=1",
+        "optimize.vary_background=-0.1",
+        "optimize.density.hull_events=-1",
+        "points.fill_distance=-1",
+        "novel.silhouette.core_depth=0",
         "optimize.rates.final=1.5",
         "optimize.rates.positions=-1",
         "optimize.density.grow_until=2",
@@ -70,6 +76,9 @@ def test_every_config_in_the_repository_is_valid(path: Path) -> None:
     assert len(CONFIGS) >= 12
     if path.stem == "prior":
         assert load_config(TrainPriorConfig, path, []).optimize.steps >= 1000
+        return
+    if path.stem == "depth":
+        assert load_config(TrainDepthConfig, path, []).optimize.steps >= 1000
         return
     # The sparse-view family asks for its video.
     config = load_config(TrainConfig, path, ["data.path=here", "sparse.sixview=there"])
