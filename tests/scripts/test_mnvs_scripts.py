@@ -30,6 +30,7 @@ def study() -> ModuleType:
     return script("study_mnvs")
 
 
+@pytest.mark.slow
 def test_a_study_tries_every_combination_once_and_goes_on_where_it_stopped(
     study: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
