@@ -1,11 +1,11 @@
 """Convert the VideoPAPR reference project's published renders into our multi-view format.
 
-What is published: one folder ``frame_NNN`` per animation frame with RGBA pictures and
+What is published: one folder ``frame_NNN`` per animation frame with RGBA images and
 ``frame_NNN.json``, whose ``camera_data`` lists ``camera_angle_x`` (radians), ``file_path`` (its
 folder does not exist; the file's name is what counts) and ``transform_matrix``, which holds
 world-to-camera. Every camera's own pose is used, also where one stands at another distance.
 
-The scene's scale is not published, so it is measured. The visual hull of the masks of all pictures
+The scene's scale is not published, so it is measured. The visual hull of the masks of all images
 of each frame is carved (``visual_hull``), on a grid of 64 voxels over everything the cameras can
 show and again on 96 voxels over what was found; voxels whose depth the cameras do not fix are left
 out. The box around the hulls of all frames is centred at the origin and scaled to longest side 1.
@@ -54,7 +54,7 @@ def convert(
     """Convert ``source`` into the dataset folder ``target``; return at once if that is done.
 
     Args:
-        resolution: (width, height); pictures are averaged by area with premultiplied alpha.
+        resolution: (width, height); images are averaged by area with premultiplied alpha.
         frames: frame numbers to take; None = all.
 
     Raises:
@@ -109,9 +109,9 @@ def _write_frame(
     for split in fmt.SPLITS:
         (folder / split).mkdir(parents=True)
         chosen = [i for i in range(len(moved)) if _split_of(i) == split]
-        names = [f"{split}/{fmt.picture_name(k)}" for k in range(len(chosen))]
+        names = [f"{split}/{fmt.image_name(k)}" for k in range(len(chosen))]
         for index, name in zip(chosen, names, strict=True):
-            rel = frame.pictures[index]
+            rel = frame.images[index]
             raw = decode_rgba(tree.read_bytes(rel), tree.label(rel))
             small = resize_rgba(torch.tensor(raw).float() / 255.0, width, height)
             encoded = encode_png(to_uint8(small), compress_level=4)

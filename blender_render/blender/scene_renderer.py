@@ -1,4 +1,4 @@
-"""Everything around the asset: engine, device, light, camera, and taking the pictures."""
+"""Everything around the asset: engine, device, light, camera, and taking the images."""
 
 from __future__ import annotations
 
@@ -83,13 +83,13 @@ class SceneRenderer:
         cycles.caustics_reflective = cycles.caustics_refractive = False
         cycles.denoiser = "OPENIMAGEDENOISE"
         cycles.denoising_input_passes = "RGB_ALBEDO_NORMAL"
-        # ACCURATE takes 0.5 s more for a 128 px picture (0.2 s) without a visible gain.
+        # ACCURATE takes 0.5 s more for a 128 px image (0.2 s) without a visible gain.
         cycles.denoising_prefilter = "FAST"
 
-    def picture(self, camera: Camera, *, last: bool) -> npt.NDArray[np.uint8]:
+    def image(self, camera: Camera, *, last: bool) -> npt.NDArray[np.uint8]:
         """8-bit RGBA [H, W, 4] with straight alpha.
 
-        ``last`` gives back what Blender keeps between pictures, so that the next one does not
+        ``last`` gives back what Blender keeps between images, so that the next one does not
         depend on whether this one was made by the same process.
         """
         self._place(camera, last)
@@ -108,7 +108,7 @@ class SceneRenderer:
     def depth(self, camera: Camera, *, last: bool) -> npt.NDArray[np.float32]:
         """Planar depth [H, W] through the pixel centres, in scene units; 0 = no surface.
 
-        A picture's own depth pass would belong to some random place within each pixel, so this
+        An image's own depth pass would belong to some random place within each pixel, so this
         is a render of its own: one sample, through a filter of no width.
         """
         self._place(camera, last)
@@ -159,7 +159,7 @@ def _reading(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """Keep Blender's dozens of status lines per picture out of the log; errors go to stderr."""
+    """Keep Blender's dozens of status lines per image out of the log; errors go to stderr."""
     sys.stdout.flush()
     log = os.dup(1)
     with open(os.devnull, "w") as nowhere:

@@ -1,4 +1,4 @@
-"""The child process: one asset, from import to the last picture, into the folder it is given.
+"""The child process: one asset, from import to the last image, into the folder it is given.
 
 It is started by ``blender_render.rendering.jobs`` with a job file and the number of an open pipe,
 into which it writes what happens as JSON lines. What Blender itself prints goes to stdout, which is
@@ -135,7 +135,7 @@ class AssetRun:
         last = len(views) - 1
         deep = [i for i, view in enumerate(views) if view.depth]
         for i, (view, path) in enumerate(zip(views, paths, strict=True)):
-            pixels = renderer.picture(view.camera, last=i == last and not deep)
+            pixels = renderer.image(view.camera, last=i == last and not deep)
             if not pixels[..., 3].any():
                 raise AssetFailure("blank_picture", f"frame {time:g}: {path.name} in {view.group}")
             brightest = max(brightest, int(pixels[..., :3][pixels[..., 3] > 0].max()))
@@ -152,16 +152,16 @@ class AssetRun:
         (self.work / DONE_FOLDER / str(index)).touch()
 
     def _paths(self, index: int, views: tuple[RigCamera, ...]) -> list[Path]:
-        """Where the pictures of a frame go; numbered by view, or by frame in a six-view video."""
+        """Where the images of a frame go; numbered by view, or by frame in a six-view video."""
         if self.config.rig.kind == "sixview":
-            name = f"{fmt.picture_name(index)}.png"
+            name = f"{fmt.image_name(index)}.png"
             return [self.work / view.group / name for view in views]
         counts: dict[str, int] = {}
         paths = []
         for view in views:
             number = counts[view.group] = counts.get(view.group, -1) + 1
             folder = self.work / fmt.frame_name(index) / view.group
-            paths.append(folder / f"{fmt.picture_name(number)}.png")
+            paths.append(folder / f"{fmt.image_name(number)}.png")
         return paths
 
     def _depth_scale(self, views: tuple[RigCamera, ...]) -> float:

@@ -1,4 +1,4 @@
-"""The layout of datasets on disk: names, JSON files, depth pictures, the completion marker.
+"""The layout of datasets on disk: names, JSON files, depth images, the completion marker.
 
 Multi-view (one folder per animation frame; each is a NeRF-synthetic folder of its own)::
 
@@ -10,7 +10,7 @@ Six-view video::
 
     NAME/sample.json  NAME/complete.json  NAME/input/000.png  NAME/view_{0..5}/000.png
 
-Poses are camera-to-world with OpenGL axes (see ``cameras``). Pictures are 8-bit RGBA with straight
+Poses are camera-to-world with OpenGL axes (see ``cameras``). Images are 8-bit RGBA with straight
 alpha. Depth is planar, in 16-bit PNG: counts × ``depth_scale`` = scene units, 0 = no surface.
 """
 
@@ -58,8 +58,8 @@ def view_folder(view: int) -> str:
     return f"view_{view}"
 
 
-def picture_name(index: int) -> str:
-    """Name of a picture without its extension: ``000``."""
+def image_name(index: int) -> str:
+    """Name of an image without its extension: ``000``."""
     return f"{index:03d}"
 
 
@@ -103,9 +103,9 @@ def write_transforms(
     """Write ``transforms_{split}.json`` into a frame folder.
 
     Args:
-        names: pictures relative to the frame folder without ".png", such as "train/000".
-        depth_names: depth pictures relative to the frame folder with ".png".
-        depth_scale: scene units per count of the depth pictures.
+        names: images relative to the frame folder without ".png", such as "train/000".
+        depth_names: depth images relative to the frame folder with ".png".
+        depth_scale: scene units per count of the depth images.
 
     Raises:
         ValueError: the cameras differ in size or lens, lengths differ, a pose is not finite.

@@ -32,7 +32,7 @@ class SourceFrame:
     """One published frame, in source units.
 
     Attributes:
-        pictures: N paths below the source folder.
+        images: N paths below the source folder.
         cameras: N cameras, camera-to-world whatever the file held.
         masks: [N, H, W] bool.
         inverted: whether the file held world-to-camera.
@@ -40,7 +40,7 @@ class SourceFrame:
     """
 
     name: str
-    pictures: tuple[str, ...]
+    images: tuple[str, ...]
     cameras: tuple[Camera, ...]
     masks: Tensor
     inverted: bool
@@ -66,7 +66,7 @@ def read_frame(tree: Tree, name: str) -> SourceFrame:
     entries = tree.read_json(json_name(name)).get("camera_data")
     if not isinstance(entries, list) or not entries:
         raise InputError(f"{where}: key 'camera_data' is missing or empty")
-    pictures: list[str] = []
+    images: list[str] = []
     cameras: list[Camera] = []
     masks: list[Tensor] = []
     for index, entry in enumerate(entries):
@@ -77,7 +77,7 @@ def read_frame(tree: Tree, name: str) -> SourceFrame:
         height, width = pixels.shape[:2]
         if masks and masks[0].shape != (height, width):
             raise InputError(f"{tree.label(rel)}: wrong size {width}x{height}, unlike the others")
-        pictures.append(rel)
+        images.append(rel)
         cameras.append(fmt.camera_from_dict(entry, (width, height), f"{where}: camera {index}"))
         masks.append(torch.from_numpy(pixels[..., 3] >= 128))
     inverted = looks_inverted(cameras, [mask.numpy() for mask in masks])
@@ -86,13 +86,13 @@ def read_frame(tree: Tree, name: str) -> SourceFrame:
         logger.info("%s: the %d matrices are world-to-camera; inverted them.", name, len(cameras))
     if not common_aim(stack_poses(cameras)).converges:
         raise InputError(f"{where}: the cameras look at no common point, inverted or not")
-    _report_distances(name, pictures, cameras)
+    _report_distances(name, images, cameras)
     stacked = torch.stack(masks)
     box = _extent(name, stacked, cameras)
-    return SourceFrame(name, tuple(pictures), tuple(cameras), stacked, inverted, box)
+    return SourceFrame(name, tuple(images), tuple(cameras), stacked, inverted, box)
 
 
-def _report_distances(name: str, pictures: Sequence[str], cameras: Sequence[Camera]) -> None:
+def _report_distances(name: str, images: Sequence[str], cameras: Sequence[Camera]) -> None:
     aim = common_aim(stack_poses(cameras))
     distance = np.array([np.linalg.norm(c.position - aim.point) for c in cameras])
     usual = aim.distance
@@ -100,7 +100,7 @@ def _report_distances(name: str, pictures: Sequence[str], cameras: Sequence[Came
         logger.info(
             "%s: %s stands at distance %.2f, the others at %.2f; kept as it is.",
             name,
-            pictures[index].rpartition("/")[2],
+            images[index].rpartition("/")[2],
             distance[index],
             usual,
         )
@@ -125,7 +125,7 @@ def normalisation(frames: Sequence[SourceFrame]) -> tuple[Array, float]:
 
 def _extent(name: str, masks: Tensor, cameras: Sequence[Camera]) -> tuple[Array, Array]:
     aim = common_aim(stack_poses(cameras))
-    # One and a half times what fits in a picture: the object may be cut by the border.
+    # One and a half times what fits in an image: the object may be cut by the border.
     reach = 1.5 * aim.distance * math.tan(0.5 * cameras[0].camera_angle_x)
     low, high = aim.point - reach, aim.point + reach
     for resolution in (64, 96):

@@ -3,7 +3,7 @@
 Conventions, used by every function here and written into every dataset:
 
 * The world is right-handed with +Z up.
-* A camera looks along its own −Z, +X is right in the picture and +Y is up (OpenGL and Blender).
+* A camera looks along its own −Z, +X is right in the image and +Y is up (OpenGL and Blender).
   ``cam_to_world`` takes points from the camera's frame to the world's.
 * Pixel (x, y): x grows to the right, y downwards, row 0 is the top, centres lie at half-integers.
 * Depth is planar: along the optical axis, not along the ray.
@@ -99,7 +99,7 @@ class Camera:
         return np.linalg.inv(self.cam_to_world)
 
     def resized(self, width: int, height: int) -> Camera:
-        """The same camera for a picture scaled to another size (aspect may change)."""
+        """The same camera for an image scaled to another size (aspect may change)."""
         sx, sy = width / self.width, height / self.height
         fl_x, fl_y, cx, cy = self.fl_x * sx, self.fl_y * sy, self.cx * sx, self.cy * sy
         return Camera(self.cam_to_world, width, height, fl_x, fl_y, cx, cy)
@@ -135,7 +135,7 @@ def look_at(
 ) -> Array:
     """Camera-to-world [4, 4] of a camera at ``position`` that looks at ``target``.
 
-    Looking along ``up`` leaves the roll free; then the picture's right is the world axis least
+    Looking along ``up`` leaves the roll free; then the image's right is the world axis least
     aligned with the view (+X for straight up and down), which continues azimuth 0 smoothly.
 
     Raises:
@@ -215,7 +215,7 @@ def _ring(azimuth_rad: Array, z: Array) -> Array:
 def fit_distance(bounding_sphere_radius: float, fov_rad: float) -> float:
     """Nearest distance at which a sphere lies wholly inside a view cone ``fov_rad`` wide.
 
-    For pictures that are not square pass the smaller of the two fields of view.
+    For images that are not square pass the smaller of the two fields of view.
     """
     return bounding_sphere_radius / math.sin(0.5 * fov_rad)
 
@@ -271,7 +271,7 @@ class SixViewRig:
     Attributes:
         azimuths_deg: relative to the input view.
         elevations_deg: absolute.
-        fov_deg: field of view of the square pictures.
+        fov_deg: field of view of the square images.
         distance: of all cameras, the input's included, from the origin in scene units.
         object_radius: of the sphere around the origin in which the object must lie for the
             distance to suit it; √3/2 holds every box whose longest side is 1.

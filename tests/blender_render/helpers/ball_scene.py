@@ -85,7 +85,7 @@ def write_frame(
     scale = depth_scale_for(10.0)
     for split, first, last in (("train", 4, None), ("val", 3, 4), ("test", 0, 3)):
         chosen = cameras[first:last]
-        names = [f"{split}/{fmt.picture_name(i)}" for i in range(len(chosen))]
+        names = [f"{split}/{fmt.image_name(i)}" for i in range(len(chosen))]
         (folder / split).mkdir(parents=True)
         for camera, name in zip(chosen, names, strict=True):
             picture, depth = draw(camera, balls)
@@ -129,7 +129,7 @@ def write_sixview(
         (folder / name).mkdir(parents=True)
         for time in range(frames):
             picture, _ = draw(camera, posed(time))
-            (folder / name / f"{fmt.picture_name(time)}.png").write_bytes(encode_png(picture))
+            (folder / name / f"{fmt.image_name(time)}.png").write_bytes(encode_png(picture))
     angles = zip(rig.azimuths_deg, rig.elevations_deg, cameras[1:], strict=True)
     fmt.write_sample_info(
         folder,
