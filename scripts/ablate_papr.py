@@ -130,7 +130,6 @@ def markdown(results: dict[str, dict[str, Any]], data: list[str]) -> str:
 
 
 def plan(config: AblationConfig) -> str:
-    """What ``--dry-run`` prints."""
     runs = configs(config)
     steps = sum(training.optimize.steps for training in runs.values())
     return "\n".join([*(t.name for t in runs.values()), f"{len(runs)} runs, {steps} steps in all"])

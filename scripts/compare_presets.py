@@ -100,7 +100,6 @@ def markdown(names: list[str], base: float, rows: dict[str, list[float]]) -> str
 
 
 def plan(config: AnimateConfig) -> str:
-    """What ``--dry-run`` prints."""
     later = len(frame_names(config)) - 1
     return f"first frame once, then {len(VARIANTS)} variants of {later} frames each"
 

@@ -1,6 +1,7 @@
 """What can be wrong with images, poses and depth of a dataset; used by ``validate``.
 
-Each check adds one line per problem to a list and goes on, so that one run names them all.
+Each check adds one line per problem to a list and goes on, so that one run names them all; a JSON
+schema would not look into the images, and its messages do not name the fault in one line.
 """
 
 from __future__ import annotations

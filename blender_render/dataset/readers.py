@@ -87,19 +87,11 @@ def read_views(
             pixels = torch.from_numpy(decode_rgba(tree.read_bytes(name), tree.label(name)).copy())
             found = (pixels.shape[1], pixels.shape[0])
             size = size or found
-            if found != size:
-                raise InputError(_size_fault(tree.label(name), found, size, "the split's others"))
+            _require_size(tree.label(name), found, size, "the split's others")
             entry = {**meta, **frame}
             camera = fmt.camera_from_dict(entry, found, f"{where}: frame {index} ({name})")
-            if (camera.width, camera.height) != found:
-                raise InputError(
-                    _size_fault(
-                        tree.label(name),
-                        found,
-                        (camera.width, camera.height),
-                        fmt.transforms_file(split),
-                    )
-                )
+            wanted = (camera.width, camera.height)
+            _require_size(tree.label(name), found, wanted, fmt.transforms_file(split))
             width, height = resolution or size
             if images is None:
                 images = torch.empty(len(frames), height, width, 4)
@@ -149,14 +141,14 @@ def _read_depth(tree: Tree, entry: dict[str, Any], where: str, size: tuple[int, 
         raise InputError(f"{where}: 'depth_scale' must be a positive number, is {scale!r}")
     rel = entry["depth_path"]
     depth = torch.from_numpy(decode_depth(tree.read_bytes(rel), scale, tree.label(rel)))
-    found = (depth.shape[1], depth.shape[0])
-    if found != size:
-        raise InputError(_size_fault(tree.label(rel), found, size, "its picture"))
+    _require_size(tree.label(rel), (depth.shape[1], depth.shape[0]), size, "its picture")
     return depth
 
 
-def _size_fault(name: str, found: tuple[int, int], wanted: tuple[int, int], whose: str) -> str:
-    return f"{name}: wrong size {found[0]}x{found[1]}, but {whose} says {wanted[0]}x{wanted[1]}"
+def _require_size(name: str, found: tuple[int, int], wanted: tuple[int, int], whose: str) -> None:
+    if found != wanted:
+        size = f"{found[0]}x{found[1]}, but {whose} says {wanted[0]}x{wanted[1]}"
+        raise InputError(f"{name}: wrong size {size}")
 
 
 def _refuse_unfinished(path: Path) -> None:
@@ -287,7 +279,6 @@ def _read_clip(tree: Tree, folder: str, times: Sequence[int], camera: Camera) ->
         rel = f"{folder}/{fmt.image_name(time)}.png"
         pixels = decode_rgba(tree.read_bytes(rel), tree.label(rel))
         found = (pixels.shape[1], pixels.shape[0])
-        if found != wanted:
-            raise InputError(_size_fault(tree.label(rel), found, wanted, fmt.SAMPLE_FILE))
+        _require_size(tree.label(rel), found, wanted, fmt.SAMPLE_FILE)
         clip.append(torch.from_numpy(pixels.copy()))
     return torch.stack(clip)

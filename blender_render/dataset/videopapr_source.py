@@ -15,7 +15,7 @@ from torch import Tensor
 from blender_render.dataset import format as fmt
 from blender_render.dataset.archive import Tree
 from blender_render.geometry.cameras import Camera
-from blender_render.geometry.pose_checks import common_aim, looks_inverted, stack_poses
+from blender_render.geometry.pose_checks import Aim, common_aim, looks_inverted, stack_poses
 from blender_render.geometry.visual_hull import carve
 from blender_render.imaging.images import decode_rgba
 from training_core.config import InputError
@@ -84,26 +84,17 @@ def read_frame(tree: Tree, name: str) -> SourceFrame:
     if inverted:
         cameras = [replace(c, cam_to_world=np.linalg.inv(c.cam_to_world)) for c in cameras]
         logger.info("%s: the %d matrices are world-to-camera; inverted them.", name, len(cameras))
-    if not common_aim(stack_poses(cameras)).converges:
-        raise InputError(f"{where}: the cameras look at no common point, inverted or not")
-    _report_distances(name, images, cameras)
-    stacked = torch.stack(masks)
-    box = _extent(name, stacked, cameras)
-    return SourceFrame(name, tuple(images), tuple(cameras), stacked, inverted, box)
-
-
-def _report_distances(name: str, images: Sequence[str], cameras: Sequence[Camera]) -> None:
     aim = common_aim(stack_poses(cameras))
-    distance = np.array([np.linalg.norm(c.position - aim.point) for c in cameras])
-    usual = aim.distance
-    for index in np.flatnonzero(np.abs(distance / usual - 1.0) > 0.05):
-        logger.info(
-            "%s: %s stands at distance %.2f, the others at %.2f; kept as it is.",
-            name,
-            images[index].rpartition("/")[2],
-            distance[index],
-            usual,
-        )
+    if not aim.converges:
+        raise InputError(f"{where}: the cameras look at no common point, inverted or not")
+    for camera, rel in zip(cameras, images, strict=True):
+        distance = float(np.linalg.norm(camera.position - aim.point))
+        if abs(distance / aim.distance - 1.0) > 0.05:
+            text = "%s: %s stands at distance %.2f, the others at %.2f; kept as it is."
+            logger.info(text, name, rel.rpartition("/")[2], distance, aim.distance)
+    stacked = torch.stack(masks)
+    box = _extent(name, stacked, cameras, aim)
+    return SourceFrame(name, tuple(images), tuple(cameras), stacked, inverted, box)
 
 
 def normalisation(frames: Sequence[SourceFrame]) -> tuple[Array, float]:
@@ -123,8 +114,7 @@ def normalisation(frames: Sequence[SourceFrame]) -> tuple[Array, float]:
     return matrix, scale
 
 
-def _extent(name: str, masks: Tensor, cameras: Sequence[Camera]) -> tuple[Array, Array]:
-    aim = common_aim(stack_poses(cameras))
+def _extent(name: str, masks: Tensor, cameras: Sequence[Camera], aim: Aim) -> tuple[Array, Array]:
     # One and a half times what fits in an image: the object may be cut by the border.
     reach = 1.5 * aim.distance * math.tan(0.5 * cameras[0].camera_angle_x)
     low, high = aim.point - reach, aim.point + reach

@@ -120,15 +120,6 @@ class Camera:
         y = self.cy - self.fl_y * local[:, 1] / safe
         return np.stack([x, y], axis=1), depth
 
-    def unproject(self, pixels: npt.ArrayLike, depth: npt.ArrayLike) -> Array:
-        """Pixels [N, 2] and planar depth [N] → world points [N, 3]; the inverse of ``project``."""
-        pix, z = np.asarray(pixels, dtype=np.float64), np.asarray(depth, dtype=np.float64)
-        local = np.stack(
-            [(pix[:, 0] - self.cx) / self.fl_x * z, (self.cy - pix[:, 1]) / self.fl_y * z, -z],
-            axis=1,
-        )
-        return local @ self.cam_to_world[:3, :3].T + self.cam_to_world[:3, 3]
-
 
 def look_at(
     position: Vector, target: Vector = (0.0, 0.0, 0.0), up: Vector = (0.0, 0.0, 1.0)
@@ -212,14 +203,6 @@ def _ring(azimuth_rad: Array, z: Array) -> Array:
     return np.stack([flat * np.sin(azimuth_rad), -flat * np.cos(azimuth_rad), z], axis=1)
 
 
-def fit_distance(bounding_sphere_radius: float, fov_rad: float) -> float:
-    """Nearest distance at which a sphere lies wholly inside a view cone ``fov_rad`` wide.
-
-    For images that are not square pass the smaller of the two fields of view.
-    """
-    return bounding_sphere_radius / math.sin(0.5 * fov_rad)
-
-
 def multiview_cameras(
     count: int,
     radius: float,
@@ -296,7 +279,7 @@ SIXVIEW_RIGS = {
         VIEW_AZIMUTHS_DEG,
         (30.0, -20.0) * 3,
         49.13,
-        fit_distance(UNIT_CUBE_RADIUS, math.radians(49.13)),
+        UNIT_CUBE_RADIUS / math.sin(0.5 * math.radians(49.13)),
         UNIT_CUBE_RADIUS,
     ),
     "v1.2": SixViewRig(VIEW_AZIMUTHS_DEG, (20.0, -10.0) * 3, 30.0, 1.866, 0.5),

@@ -56,6 +56,13 @@ def draw(camera: Camera, balls: Sequence[Ball]) -> tuple[np.ndarray, np.ndarray]
     return np.rint(picture * 255).astype(np.uint8), np.where(np.isfinite(depth), depth, 0.0)
 
 
+def unproject(camera: Camera, pixels: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    """Pixels [N, 2] and planar depth [N] → world points [N, 3]; the inverse of ``project``."""
+    sides = (pixels - (camera.cx, camera.cy)) / (camera.fl_x, -camera.fl_y)
+    local = np.column_stack([sides, -np.ones(len(depth))]) * np.asarray(depth)[:, None]
+    return local @ camera.cam_to_world[:3, :3].T + camera.position
+
+
 def ring_of_cameras(count: int = 16, size: tuple[int, int] = (64, 48)) -> tuple[Camera, ...]:
     """Cameras all around the origin at distance 2.5."""
     return multiview_cameras(count, 2.5, 0.8, size, seed=3)
