@@ -210,7 +210,7 @@ def render_all(config: RenderConfig) -> list[str]:
 
 
 def _render_one(config: RenderConfig, asset: Asset, threads: int, worker_pool: WorkerPool) -> bool:
-    """Render one asset and keep the books; returns whether it failed."""
+    """Render one asset and record the outcome; returns whether it failed."""
     output = Path(config.output)
     try:
         with contextlib.ExitStack() as opened:
@@ -227,23 +227,25 @@ def _render_one(config: RenderConfig, asset: Asset, threads: int, worker_pool: W
     return False
 
 
+def run(config: RenderConfig) -> int | None:
+    """Render every asset; exit code 4 if some failed."""
+    failed = render_all(config)
+    if not failed:
+        return None
+    logger.error("%d asset(s) failed (%s), see %s", len(failed), ", ".join(failed), FAILURES_FILE)
+    return EXIT_SOME_FAILED
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    failed: list[str] = []
-    code = run_command(
+    return run_command(
         RenderConfig,
-        run=lambda config: failed.extend(render_all(config)),
+        run=run,
         plan=plan,
         description="Render animated assets into datasets (rigs: multiview, sixview). "
         "Exit code 4: some assets failed, see failures.jsonl in the output folder.",
         argv=argv,
     )
-    if code == 0 and failed:
-        logger.error(
-            "%d asset(s) failed (%s), see %s", len(failed), ", ".join(failed), FAILURES_FILE
-        )
-        return EXIT_SOME_FAILED
-    return code
 
 
 if __name__ == "__main__":

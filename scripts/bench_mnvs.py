@@ -229,7 +229,7 @@ def generation(config: BenchConfig, accelerator: Accelerator, frames: int) -> di
     return measure(device, replace(config, warmup=0, steps=1), generate)
 
 
-def expected(config: BenchConfig, frames: int) -> dict:
+def expected(config: BenchConfig, _: Accelerator, frames: int) -> dict:
     """What ``--dry-run`` says about memory: full size only, on a CPU it has no say."""
     data, steps = DataConfig(frames=frames), steps_config(config)
     # The benchmark encodes nothing, and memory is counted without the driver's own.
@@ -246,6 +246,8 @@ def run(config: BenchConfig) -> None:
         tasks["training step, diffusers' SVD"] = plain_step
     if config.generate:
         tasks[f"generation, {config.generate} steps"] = generation
+    if config.size == "full":
+        tasks["training step, planned"] = expected
     for frames in config.frames:
         for name, task in tasks.items():
             try:
@@ -256,10 +258,6 @@ def run(config: BenchConfig) -> None:
             print(_line(rows[-1]), flush=True)
             gc.collect()
             torch.cuda.empty_cache()
-        if config.size == "full":
-            row = {"what": "training step, planned", "frames": frames, **expected(config, frames)}
-            rows.append(row)
-            print(_line(row), flush=True)
         content = {"config": vars(config), "environment": describe_environment(), "rows": rows}
         atomic.write_json(Path(config.output), content)
 

@@ -43,23 +43,24 @@ _USER_FAULTS = {
 def run_command(
     schema: type[T],
     *,
-    run: Callable[[T], None],
+    run: Callable[[T], int | None],
     plan: Callable[[T], str],
     description: str,
     argv: Sequence[str] | None = None,
 ) -> int:
     """Read the configuration from `argv`, call `run` (or show `plan`), return the exit code.
 
+    `run(config)` may return one of its own (None = 0).
     `plan(config)` checks the inputs and returns what would be done as text for `--dry-run`.
     """
     arguments = _parser(schema, description).parse_intermixed_args(argv)
 
-    def work() -> None:
+    def work() -> int | None:
         config = load_config(schema, arguments.config, arguments.overrides)
-        if arguments.dry_run:
-            sys.stdout.write(plan(config).rstrip() + "\n")
-        else:
-            run(config)
+        if not arguments.dry_run:
+            return run(config)
+        sys.stdout.write(plan(config).rstrip() + "\n")
+        return None
 
     return exit_code_of(work)
 

@@ -51,7 +51,7 @@ class SceneRenderer:
         lens = bpy.data.cameras.new("videopapr_camera")
         self._camera = self._scene.camera = bpy.data.objects.new("videopapr_camera", lens)
         self._scene.collection.objects.link(self._camera)
-        _light_up(self._scene, light)
+        _add_light(self._scene, light)
         self.device = "CPU"
         if engine.name == "eevee":
             self._scene.render.engine = compat.eevee_engine()
@@ -101,7 +101,7 @@ class SceneRenderer:
         settings = self._scene.render.image_settings
         compat.set_format(settings, "PNG")
         settings.color_mode, settings.color_depth, settings.compression = "RGBA", "8", 0
-        data = self._shoot()
+        data = self._render()
         with _reading(self._scratch):
             return np.asarray(Image.open(io.BytesIO(data)))
 
@@ -120,7 +120,7 @@ class SceneRenderer:
         settings = self._scene.render.image_settings
         compat.set_format(settings, "OPEN_EXR_MULTILAYER")
         settings.color_depth, settings.exr_codec = "32", "NONE"
-        data = self._shoot()
+        data = self._render()
         with _reading(self._scratch):
             depth = read_channel(data, "Depth.Z")
         return np.where(depth < NO_SURFACE, depth, np.float32(0.0))
@@ -134,7 +134,7 @@ class SceneRenderer:
         data.clip_start, data.clip_end = 1e-3 * distance, 4.0 * distance + 10.0
         self._camera.matrix_world = Matrix(camera.cam_to_world.tolist())
 
-    def _shoot(self) -> bytes:
+    def _render(self) -> bytes:
         self._scene.render.filepath = str(self._scratch)
         try:
             with _silent():
@@ -171,7 +171,7 @@ def _silent() -> Iterator[None]:
         os.close(log)
 
 
-def _light_up(scene: Any, light: LightConfig) -> None:
+def _add_light(scene: Any, light: LightConfig) -> None:
     uniform = light.preset == "uniform"
     world = bpy.data.worlds.new("videopapr_world")
     world.use_nodes = True

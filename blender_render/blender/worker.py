@@ -13,7 +13,7 @@ import logging
 import os
 import signal
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ import numpy as np
 from blender_render.blender import compat, importing
 from blender_render.blender.clips import STILL_TOLERANCE, AnimationClip, ClipPlayer, is_loop, motion
 from blender_render.blender.geometry import (
-    Normalisation,
     bounding_boxes,
     go_to,
     normalise,
@@ -78,7 +77,7 @@ class AssetRun:
         boxes = bounding_boxes(times, rendered)
         importing.require_textures(rendered)
         self._require_motion(clip, rendered)
-        normalisation, points = normalise(times, rendered, boxes)
+        world_to_asset, points = normalise(times, rendered, boxes)
         views = self._plan_views(points)
         times = times[: self.config.frames.first or None]
         renderer = SceneRenderer(
@@ -92,7 +91,7 @@ class AssetRun:
         for index, time in enumerate(times):
             if index not in done:
                 self._render_frame(renderer, index, time, views)
-        self._describe(clip, times, loop, normalisation, views, renderer)
+        self._describe(clip, times, loop, world_to_asset, views, renderer)
 
     def _plan_frames(self, rendered: set[str]) -> tuple[AnimationClip, list[float], bool]:
         config = self.config.frames
@@ -193,7 +192,7 @@ class AssetRun:
         clip: AnimationClip,
         times: list[float],
         loop: bool,
-        normalisation: Normalisation,
+        world_to_asset: dict[str, Any],
         views: tuple[RigCamera, ...],
         renderer: SceneRenderer,
     ) -> None:
@@ -211,7 +210,7 @@ class AssetRun:
             "fov_deg": float(np.degrees(rig.fov_rad)),
             "world": "right-handed, +Z up, centred, longest side of the box over all frames is 1",
             "world_to_asset": {
-                **asdict(normalisation),
+                **world_to_asset,
                 "meaning": "asset = world * scale + offset, in Blender's import units and axes "
                 "(+Z up; a glTF file's own axes are x, z, -y of these)",
             },

@@ -97,8 +97,8 @@ def read_frame(tree: Tree, name: str) -> SourceFrame:
     return SourceFrame(name, tuple(images), tuple(cameras), stacked, inverted, box)
 
 
-def normalisation(frames: Sequence[SourceFrame]) -> tuple[Array, float]:
-    """[4, 4] from source units to our world, and its scale: the box over all frames to size 1."""
+def normalisation(frames: Sequence[SourceFrame]) -> Array:
+    """[4, 4] from source units to our world: the box over all frames gets size 1."""
     low, high = np.min([f.box[0] for f in frames], 0), np.max([f.box[1] for f in frames], 0)
     scale = 1.0 / float((high - low).max())
     matrix = np.diag([scale, scale, scale, 1.0])
@@ -111,7 +111,7 @@ def normalisation(frames: Sequence[SourceFrame]) -> tuple[Array, float]:
         np.round(high, 2).tolist(),
         scale,
     )
-    return matrix, scale
+    return matrix
 
 
 def _extent(name: str, masks: Tensor, cameras: Sequence[Camera], aim: Aim) -> tuple[Array, Array]:

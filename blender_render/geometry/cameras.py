@@ -181,15 +181,9 @@ def fibonacci_band(
     return fibonacci_sphere(total, turn_rad)[first : first + count]
 
 
-def uniform_sphere(n: int, rng: np.random.Generator) -> Array:
-    """``n`` independent unit directions [n, 3], uniform over the sphere's area."""
-    z = rng.uniform(-1.0, 1.0, n)
-    return _ring(rng.uniform(0.0, 2.0 * math.pi, n), z)
-
-
-def hemisphere(n: int, rng: np.random.Generator) -> Array:
-    """``n`` independent unit directions [n, 3] with z ≥ 0, uniform over the half sphere's area."""
-    z = rng.uniform(0.0, 1.0, n)
+def uniform_sphere(n: int, rng: np.random.Generator, lowest_z: float = -1.0) -> Array:
+    """``n`` independent unit directions [n, 3], uniform over the sphere's area above a height."""
+    z = rng.uniform(lowest_z, 1.0, n)
     return _ring(rng.uniform(0.0, 2.0 * math.pi, n), z)
 
 
@@ -236,7 +230,7 @@ def multiview_cameras(
     elif layout == "uniform":
         directions = uniform_sphere(count, rng)
     elif layout == "hemisphere":
-        directions = hemisphere(count, rng)
+        directions = uniform_sphere(count, rng, lowest_z=0.0)
     elif layout == "orbit":
         directions = orbit(count, elevation_deg)
     else:

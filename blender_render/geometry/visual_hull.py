@@ -60,7 +60,7 @@ def carve(
         min_agreement: share in (0, 1] of the images showing a voxel that must have it inside.
         tolerance: masks are widened by this many voxels as seen from each camera (in whole
             pixels), so that parts thinner than a voxel survive.
-        min_views: voxels seen by fewer images are dropped: nothing speaks for them.
+        min_views: voxels seen by fewer images are dropped: they are unconstrained.
         min_parallax_deg: voxels whose lines of sight deviate from their common direction by less
             than this (root mean square) are dropped: their depth is not known. 0 keeps them.
 

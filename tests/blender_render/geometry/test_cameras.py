@@ -13,7 +13,6 @@ from blender_render.geometry.cameras import (
     SIXVIEW_RIGS,
     Camera,
     fibonacci_sphere,
-    hemisphere,
     look_at,
     multiview_cameras,
     orbit,
@@ -135,7 +134,7 @@ def test_fibonacci_is_even() -> None:
 
 def test_uniform_sets_are_uniform_by_area() -> None:
     rng = np.random.default_rng(1)
-    everywhere, upper = uniform_sphere(20_000, rng), hemisphere(20_000, rng)
+    everywhere, upper = uniform_sphere(20_000, rng), uniform_sphere(20_000, rng, lowest_z=0.0)
     for points in (everywhere, upper):
         np.testing.assert_allclose(np.linalg.norm(points, axis=1), 1.0)
     # By Archimedes z is uniform; a set crowded at the poles has a larger second moment.
