@@ -13,7 +13,7 @@ from marker_facts import MARKER_RADIUS, MARKERS
 from blender_render.dataset.format import camera_from_dict
 from blender_render.geometry.cameras import Camera
 
-pytestmark = [needs_blender, pytest.mark.slow]
+pytestmark = [*needs_blender, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
