@@ -14,7 +14,7 @@ from PIL import Image
 from animate_papr.camera_paths import PathConfig
 from blender_render.dataset.archive import open_tree
 from blender_render.dataset.format import camera_from_dict
-from blender_render.dataset.readers import list_frames, picture_file, read_transforms
+from blender_render.dataset.readers import image_file, list_frames, read_transforms
 from training_core.config import ConfigError, InputError
 
 
@@ -74,7 +74,7 @@ def usual_view(run: Path) -> UsualView:
         where = tree.label("transforms_test.json")
         size = None
         if "w" not in meta or "h" not in meta:  # NeRF-synthetic: the images say it
-            with Image.open(io.BytesIO(tree.read_bytes(picture_file(frames[0])))) as image:
+            with Image.open(io.BytesIO(tree.read_bytes(image_file(frames[0])))) as image:
                 size = image.size
         cameras = [camera_from_dict({**meta, **frame}, size, where) for frame in frames]
     return UsualView(

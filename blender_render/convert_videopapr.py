@@ -1,11 +1,11 @@
 """Convert the VideoPAPR reference project's published renders into our multi-view format.
 
-What is published: one folder ``frame_NNN`` per animation frame with RGBA pictures and
+What is published: one folder ``frame_NNN`` per animation frame with RGBA images and
 ``frame_NNN.json``, whose ``camera_data`` lists ``camera_angle_x`` (radians), ``file_path`` (its
 folder does not exist; the file's name is what counts) and ``transform_matrix``, which holds
 world-to-camera. Every camera's own pose is used, also where one stands at another distance.
 
-The scene's scale is not published, so it is measured. The visual hull of the masks of all pictures
+The scene's scale is not published, so it is measured. The visual hull of the masks of all images
 of each frame is carved (``visual_hull``), on a grid of 64 voxels over everything the cameras can
 show and again on 96 voxels over what was found; voxels whose depth the cameras do not fix are left
 out. The box around the hulls of all frames is centred at the origin and scaled to longest side 1.
@@ -29,8 +29,7 @@ from blender_render.dataset import format as fmt
 from blender_render.dataset import videopapr_source as published
 from blender_render.dataset.archive import Tree, open_tree
 from blender_render.dataset.videopapr_source import SourceFrame
-from blender_render.geometry.cameras import Camera
-from blender_render.geometry.visual_hull import Hull, carve, reprojection_iou
+from blender_render.geometry.visual_hull import carve, reprojection_iou
 from blender_render.imaging.images import decode_rgba, encode_png, to_uint8
 from blender_render.imaging.resize import resize_rgba
 from training_core.cli import exit_code_of
@@ -54,7 +53,7 @@ def convert(
     """Convert ``source`` into the dataset folder ``target``; return at once if that is done.
 
     Args:
-        resolution: (width, height); pictures are averaged by area with premultiplied alpha.
+        resolution: (width, height); images are averaged by area with premultiplied alpha.
         frames: frame numbers to take; None = all.
 
     Raises:
@@ -76,7 +75,7 @@ def convert(
             return
         with new_directory(target) as work:
             sources = [published.read_frame(tree, name) for name in names]
-            to_world, scale = published.normalisation(sources)
+            to_world = published.normalisation(sources)
             quality = {f.name: _write_frame(tree, f, work, to_world, resolution) for f in sources}
             fmt.write_dataset_info(work, _info(source, sources, resolution, to_world, quality))
             fmt.mark_complete(work, digest)
@@ -85,7 +84,10 @@ def convert(
     logger.info("Each frame's pictures went %d to train, %d to val, %d to test.", *shares)
     logger.info("Depth was left out: it is 8 bit, normalised, and its unit is not published.")
     logger.info(
-        "Wrote %d frames to %s; 1 unit is %.4g source units.", len(names), target, 1 / scale
+        "Wrote %d frames to %s; 1 unit is %.4g source units.",
+        len(names),
+        target,
+        1 / to_world[0, 0],
     )
 
 
@@ -104,14 +106,16 @@ def _write_frame(
         pose = camera.cam_to_world.copy()
         pose[:3, 3] = scale * pose[:3, 3] + to_world[:3, 3]
         moved.append(replace(camera, cam_to_world=pose))
-    iou = reprojection_iou(_fine_hull(frame, moved, to_world), frame.masks, moved)
+    low, high = (scale * corner + to_world[:3, 3] for corner in frame.box)
+    hull = carve(frame.masks, moved, 160, (low - 0.02, high + 0.02), tolerance=0.25)
+    iou = reprojection_iou(hull, frame.masks, moved)
     width, height = resolution or (moved[0].width, moved[0].height)
     for split in fmt.SPLITS:
         (folder / split).mkdir(parents=True)
         chosen = [i for i in range(len(moved)) if _split_of(i) == split]
-        names = [f"{split}/{fmt.picture_name(k)}" for k in range(len(chosen))]
+        names = [f"{split}/{fmt.image_name(k)}" for k in range(len(chosen))]
         for index, name in zip(chosen, names, strict=True):
-            rel = frame.pictures[index]
+            rel = frame.images[index]
             raw = decode_rgba(tree.read_bytes(rel), tree.label(rel))
             small = resize_rgba(torch.tensor(raw).float() / 255.0, width, height)
             encoded = encode_png(to_uint8(small), compress_level=4)
@@ -119,24 +123,17 @@ def _write_frame(
         fmt.write_transforms(
             folder, split, [moved[i].resized(width, height) for i in chosen], names
         )
+    mean, least = float(iou.mean()), float(iou.min())
     logger.info(
         "%s: %d pictures; the hull projected back onto the masks agrees to IoU %.3f "
         "(mean; worst %.3f).",
-        frame.name,
-        len(moved),
-        float(iou.mean()),
-        float(iou.min()),
+        *(frame.name, len(moved), mean, least),
     )
     return {
         "poses_inverted": frame.inverted,
-        "hull_iou_mean": round(float(iou.mean()), 4),
-        "hull_iou_min": round(float(iou.min()), 4),
+        "hull_iou_mean": round(mean, 4),
+        "hull_iou_min": round(least, 4),
     }
-
-
-def _fine_hull(frame: SourceFrame, cameras: Sequence[Camera], to_world: Array) -> Hull:
-    low, high = (to_world[0, 0] * corner + to_world[:3, 3] for corner in frame.box)
-    return carve(frame.masks, cameras, 160, (low - 0.02, high + 0.02), tolerance=0.25)
 
 
 def _split_of(index: int) -> str:

@@ -24,6 +24,7 @@ from blender_render.rendering.config import RenderConfig
 from blender_render.rendering.jobs import (
     BUILTIN,
     Asset,
+    Listener,
     WorkerPool,
     dataset_hash,
     own_config,
@@ -154,37 +155,25 @@ def _state(config: RenderConfig, asset: Asset) -> str:
     return "complete, skipped" if complete else "to render"
 
 
-class _ProgressListener:
-    """Shows the events of one asset as a progress bar."""
+def _progress_listener(name: str, opened: contextlib.ExitStack) -> Listener:
+    """Shows the events of the asset ``name`` as a progress bar, which ``opened`` closes."""
+    bars: list[Progress] = []
 
-    def __init__(self, asset: Asset) -> None:
-        self._name = asset.name
-        self._opened = contextlib.ExitStack()
-        self._bar: Progress | None = None
-
-    def __call__(self, event: dict[str, Any]) -> None:
+    def listen(event: dict[str, Any]) -> None:
         if event["event"] == "plan":
             frames, views, done = event["frames"], event["views"], event["done"]
             kept = f", {done} frames kept from an earlier start" if done else ""
-            logger.info(
-                "%s: %d frames of %d views on %s%s",
-                self._name,
-                frames,
-                views,
-                event["device"],
-                kept,
-            )
-            total = frames * views
-            bar = progress_bar(total, initial=done * views, description=self._name, unit="picture")
-            self._bar = self._opened.enter_context(bar)
-        elif event["event"] == "picture" and self._bar is not None:
-            self._bar.update(1)
+            text = "%s: %d frames of %d views on %s%s"
+            logger.info(text, name, frames, views, event["device"], kept)
+            total, initial = frames * views, done * views
+            bar = progress_bar(total, initial=initial, description=name, unit="picture")
+            bars.append(opened.enter_context(bar))
+        elif event["event"] == "picture":
+            bars[0].update(1)
         elif event["event"] == "warning":
-            logger.warning("%s: %s", self._name, event["text"])
+            logger.warning("%s: %s", name, event["text"])
 
-    def close(self) -> None:
-        """End the bar, if there is one."""
-        self._opened.close()
+    return listen
 
 
 def render_all(config: RenderConfig) -> list[str]:
@@ -221,41 +210,42 @@ def render_all(config: RenderConfig) -> list[str]:
 
 
 def _render_one(config: RenderConfig, asset: Asset, threads: int, worker_pool: WorkerPool) -> bool:
-    """Render one asset and keep the books; returns whether it failed."""
+    """Render one asset and record the outcome; returns whether it failed."""
     output = Path(config.output)
-    follower = _ProgressListener(asset)
     try:
-        fresh = render_asset(config, asset, threads, follower, worker_pool)
+        with contextlib.ExitStack() as opened:
+            listener = _progress_listener(asset.name, opened)
+            fresh = render_asset(config, asset, threads, listener, worker_pool)
     except AssetFailure as failure:
         logger.error("%s failed: %s", asset.name, failure)
         details = {"source": asset.source, "reason": failure.reason, "detail": failure.detail}
         record_outcome(output, asset.name, details)
         return True
-    finally:
-        follower.close()
     record_outcome(output, asset.name, None)
     said = "finished" if fresh else "already complete, skipped"
     logger.info("%s: %s, %s", asset.name, said, target_of(config, asset))
     return False
 
 
+def run(config: RenderConfig) -> int | None:
+    """Render every asset; exit code 4 if some failed."""
+    failed = render_all(config)
+    if not failed:
+        return None
+    logger.error("%d asset(s) failed (%s), see %s", len(failed), ", ".join(failed), FAILURES_FILE)
+    return EXIT_SOME_FAILED
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    failed: list[str] = []
-    code = run_command(
+    return run_command(
         RenderConfig,
-        run=lambda config: failed.extend(render_all(config)),
+        run=run,
         plan=plan,
         description="Render animated assets into datasets (rigs: multiview, sixview). "
         "Exit code 4: some assets failed, see failures.jsonl in the output folder.",
         argv=argv,
     )
-    if code == 0 and failed:
-        logger.error(
-            "%d asset(s) failed (%s), see %s", len(failed), ", ".join(failed), FAILURES_FILE
-        )
-        return EXIT_SOME_FAILED
-    return code
 
 
 if __name__ == "__main__":

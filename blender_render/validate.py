@@ -22,7 +22,7 @@ from blender_render.dataset import checks
 from blender_render.dataset import format as fmt
 from blender_render.dataset.archive import Tree, open_tree
 from blender_render.dataset.checks import FrameObservations
-from blender_render.dataset.readers import list_frames, picture_file, read_transforms
+from blender_render.dataset.readers import image_file, list_frames, read_transforms
 from blender_render.geometry.cameras import Camera
 from training_core.cli import exit_code_of
 from training_core.config import InputError
@@ -58,8 +58,8 @@ def validate(path: str | Path) -> list[str]:
         previous: list[npt.NDArray[np.uint8]] = []
         for name in frames:
             seen = _check_frame(tree.sub(name), info is not None, problems)
-            first = seen.pictures[: checks.MAX_MOTION_VIEWS]
-            if checks.same_pictures(previous, first):
+            first = seen.images[: checks.MAX_MOTION_VIEWS]
+            if checks.same_images(previous, first):
                 problems.append(
                     f"{tree.label(name)}: no motion, its pictures are the frame's before it"
                 )
@@ -87,7 +87,7 @@ def _check_info(
 
 
 def _check_frame(folder: Tree, ours: bool, problems: list[str]) -> FrameObservations:
-    """All splits of one frame folder. The training pictures come first in what is returned."""
+    """All splits of one frame folder. The training images come first in what is returned."""
     seen = FrameObservations()
     used: dict[str, str] = {}
     found = [s for s in fmt.SPLITS if folder.exists(fmt.transforms_file(s))]
@@ -101,7 +101,7 @@ def _check_frame(folder: Tree, ours: bool, problems: list[str]) -> FrameObservat
             continue
         sizes: set[tuple[int, int]] = set()
         for index, frame in enumerate(frames):
-            rel = picture_file(frame)
+            rel = image_file(frame)
             if rel in used:
                 problems.append(f"{folder.label(rel)}: in {used[rel]!r} and again in {split!r}")
             used[rel] = split
@@ -123,16 +123,16 @@ def _check_entry(
     seen: FrameObservations,
     problems: list[str],
 ) -> tuple[int, int] | None:
-    """One picture with its camera and depth; its (width, height) when it can be read."""
-    picture = checks.check_picture(tree, rel, problems)
-    if picture is None:
+    """One image with its camera and depth; its (width, height) when it can be read."""
+    image = checks.check_image(tree, rel, problems)
+    if image is None:
         return None
-    size = (picture.shape[1], picture.shape[0])
+    size = (image.shape[1], image.shape[0])
     camera = checks.check_camera(entry, size, where, problems)
     if camera is not None:
-        seen.add(camera, picture, rel)
+        seen.add(camera, image, rel)
     if "depth_path" in entry:
-        checks.check_depth(tree, entry, picture, problems)
+        checks.check_depth(tree, entry, image, problems)
     return size
 
 
@@ -150,23 +150,23 @@ def _check_sixview(tree: Tree, problems: list[str]) -> None:
     for time in range(count):
         seen = FrameObservations()
         for folder, entry in zip(folders, entries, strict=True):
-            rel = f"{folder}/{fmt.picture_name(time)}.png"
+            rel = f"{folder}/{fmt.image_name(time)}.png"
             lines = problems if time == 0 else []
-            picture = checks.check_picture(tree, rel, problems)
-            if picture is None:
+            image = checks.check_image(tree, rel, problems)
+            if image is None:
                 continue
-            size = (picture.shape[1], picture.shape[0])
+            size = (image.shape[1], image.shape[0])
             camera = checks.check_camera(entry["camera"], size, f"{where}: {folder}", lines)
             if camera is not None:
-                seen.add(camera, picture, folder)
+                seen.add(camera, image, folder)
             elif time > 0 and lines and "wrong size" in lines[-1]:
                 problems.append(f"{tree.label(rel)}: {lines[-1].partition(': ')[2]}")
         if time == 0:
             checks.check_poses(seen, tree.label(), True, problems)
             _check_angles(seen, entries, where, problems)
-        elif checks.same_pictures(previous, seen.pictures):
+        elif checks.same_images(previous, seen.images):
             problems.append(f"{tree.label()}: no motion, frame {time} is the frame before it")
-        previous = seen.pictures
+        previous = seen.images
 
 
 def _check_angles(

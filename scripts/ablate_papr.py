@@ -27,7 +27,7 @@ class AblationConfig:
     base: str = option(MISSING, "config file of sjc_papr.train that every variant starts from")
     common: list[str] = option([], "key=value overrides of every variant")
     variants: list[str] = option(
-        MISSING, "'NAME: key=value key=value ...', one a line; the first is what others lose to"
+        MISSING, "'NAME: key=value key=value ...', one a line; the first is the baseline"
     )
     data: list[str] = option(
         MISSING, "frame folders, each with overrides of its own behind it: 'FOLDER key=value ...'"
@@ -130,7 +130,6 @@ def markdown(results: dict[str, dict[str, Any]], data: list[str]) -> str:
 
 
 def plan(config: AblationConfig) -> str:
-    """What ``--dry-run`` prints."""
     runs = configs(config)
     steps = sum(training.optimize.steps for training in runs.values())
     return "\n".join([*(t.name for t in runs.values()), f"{len(runs)} runs, {steps} steps in all"])

@@ -12,7 +12,7 @@ import gc
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -218,21 +218,18 @@ def generation(config: BenchConfig, accelerator: Accelerator, frames: int) -> di
         image_token=draw(1, 1, 1, width),
         added_time_ids=torch.tensor([[6.0, 127.0, 0.02]], device=device),
     )
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    _wait(device)
-    begin = time.perf_counter()
-    sampling = Sampling(config.generate, config.guidance)
-    scheduler = EulerAncestralDiscreteScheduler(**SCHEDULER)
-    shape, generator = (frames, 4, 3 * n, 2 * n), torch.Generator().manual_seed(0)
-    latents = sample_latents(unet, scheduler, conditions, shape, sampling, generator)
-    decode_target(vae, latents.to(dtype), chunk=1)
-    _wait(device)
-    seconds = time.perf_counter() - begin
-    return {"seconds": seconds, "peak_gib": peak_memory_bytes(device) / 2**30}
+
+    def generate(_: int) -> None:
+        sampling = Sampling(config.generate, config.guidance)
+        scheduler = EulerAncestralDiscreteScheduler(**SCHEDULER)
+        shape, generator = (frames, 4, 3 * n, 2 * n), torch.Generator().manual_seed(0)
+        latents = sample_latents(unet, scheduler, conditions, shape, sampling, generator)
+        decode_target(vae, latents.to(dtype), chunk=1)
+
+    return measure(device, replace(config, warmup=0, steps=1), generate)
 
 
-def expected(config: BenchConfig, frames: int) -> dict:
+def expected(config: BenchConfig, _: Accelerator, frames: int) -> dict:
     """What ``--dry-run`` says about memory: full size only, on a CPU it has no say."""
     data, steps = DataConfig(frames=frames), steps_config(config)
     # The benchmark encodes nothing, and memory is counted without the driver's own.
@@ -249,6 +246,8 @@ def run(config: BenchConfig) -> None:
         tasks["training step, diffusers' SVD"] = plain_step
     if config.generate:
         tasks[f"generation, {config.generate} steps"] = generation
+    if config.size == "full":
+        tasks["training step, planned"] = expected
     for frames in config.frames:
         for name, task in tasks.items():
             try:
@@ -259,16 +258,11 @@ def run(config: BenchConfig) -> None:
             print(_line(rows[-1]), flush=True)
             gc.collect()
             torch.cuda.empty_cache()
-        if config.size == "full":
-            row = {"what": "training step, planned", "frames": frames, **expected(config, frames)}
-            rows.append(row)
-            print(_line(row), flush=True)
         content = {"config": vars(config), "environment": describe_environment(), "rows": rows}
         atomic.write_json(Path(config.output), content)
 
 
 def plan(config: BenchConfig) -> str:
-    """What ``--dry-run`` prints."""
     return (
         f"{config.size} size, frames {config.frames}: {config.warmup} + {config.steps} training "
         f"steps and {config.generate} denoising steps each; to {config.output}"

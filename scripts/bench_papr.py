@@ -190,14 +190,14 @@ def measure(case: Case, config: BenchConfig) -> dict[str, Any]:
     growth = peak_memory_bytes(device) - before
     flops = step_flops(case.model_config(), PatchConfig(size=case.patch))
     rate = product_rate(device, case.precision, case.model_config().attention.width)
-    seconds = step["cpu_s"] if device.type == "cpu" else step["wall_s"]
+    key = "cpu_s" if device.type == "cpu" else "wall_s"
+    seconds = step[key]
     figures: dict[str, Any] = asdict(case) | {"step": step, "peak_growth_bytes": growth}
     figures |= {"gflop": flops / 1e9, "gflop_per_s_of_products": rate / 1e9}
     figures["times_the_floor"] = seconds * rate / flops
     if case.precision != "plain":
         bench.search()
         search = timed(bench.search, config.steps, device)
-        key = "cpu_s" if device.type == "cpu" else "wall_s"
         figures["search"] = search
         figures["search_share"] = search[key] / seconds
         bench.whole_picture()
@@ -262,7 +262,6 @@ def markdown(results: list[dict[str, Any]], device: str) -> str:
 
 
 def plan(config: BenchConfig) -> str:
-    """What ``--dry-run`` prints."""
     return json.dumps([asdict(case) for case in cases(config)], indent=1)
 
 

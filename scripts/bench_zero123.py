@@ -122,7 +122,6 @@ def timed(work: Callable[[], Any], device: torch.device) -> float:
 
 
 def plan(config: BenchConfig) -> str:
-    """What ``--dry-run`` prints."""
     side = config.render
     return f"{config.warmup} + {config.repeats} steps of a {side}x{side} render on {config.device}"
 

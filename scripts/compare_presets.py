@@ -11,10 +11,9 @@ is done.
 import copy
 import json
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
-from animate_papr.config import AnimateConfig, NextFrameConfig
+from animate_papr.config import AnimateConfig
 from animate_papr.run_files import read_json_or_none
 from animate_papr.train import FrameTask, frame_names, train_frame
 from training_core.cli import run_command
@@ -23,27 +22,13 @@ from training_core.files import atomic
 from training_core.run_folder import RunFolder
 from training_core.stopping import StopSignals
 
-
-@dataclass(frozen=True)
-class Variant:
-    """A row of the table: what is different from the config."""
-
-    name: str
-    preset: str
-    smooth: float = 0.0
-    rigid: float = 0.0
-
-    def apply(self, config: NextFrameConfig) -> None:
-        config.preset = self.preset
-        config.motion.smooth, config.motion.rigid = self.smooth, self.rigid
-
-
-VARIANTS = (
-    Variant("report", "report"),
-    Variant("motion", "motion"),
-    Variant("motion, smooth 0.1", "motion", smooth=0.1),
-    Variant("motion, rigid 0.1", "motion", rigid=0.1),
-)
+# Name of a row of the table: preset, weights of the motion terms "smooth" and "rigid".
+VARIANTS = {
+    "report": ("report", 0.0, 0.0),
+    "motion": ("motion", 0.0, 0.0),
+    "motion, smooth 0.1": ("motion", 0.1, 0.0),
+    "motion, rigid 0.1": ("motion", 0.0, 0.1),
+}
 
 
 def train_variant(
@@ -75,11 +60,12 @@ def run(config: AnimateConfig) -> None:
         if not (first.path / "metrics.json").exists():
             train_frame(config, FrameTask.read(config, 0, names[0], first), None, stop)
         base = json.loads((first.path / "metrics.json").read_text())["psnr"]
-        for variant in VARIANTS:
+        for name, (preset, smooth, rigid) in VARIANTS.items():
             changed = copy.deepcopy(config)
-            variant.apply(changed.next)
-            part = folder.sub(variant.name.replace(", ", "_").replace(" ", "_"))
-            rows[variant.name] = train_variant(changed, part, first.path, names, stop)
+            changed.next.preset = preset
+            changed.next.motion.smooth, changed.next.motion.rigid = smooth, rigid
+            part = folder.sub(name.replace(", ", "_").replace(" ", "_"))
+            rows[name] = train_variant(changed, part, first.path, names, stop)
     atomic.write_json(folder.path / "table.json", {"first": base, "later": rows})
     table = markdown(names, base, rows)
     atomic.write_text(folder.path / "table.md", table)
@@ -100,7 +86,6 @@ def markdown(names: list[str], base: float, rows: dict[str, list[float]]) -> str
 
 
 def plan(config: AnimateConfig) -> str:
-    """What ``--dry-run`` prints."""
     later = len(frame_names(config)) - 1
     return f"first frame once, then {len(VARIANTS)} variants of {later} frames each"
 

@@ -74,7 +74,6 @@ def run(config: PlotConfig) -> None:
 
 
 def plan(config: PlotConfig) -> str:
-    """What ``--dry-run`` prints."""
     return f"{len(config.runs)} runs, {len(config.values)} panels to {config.output}"
 
 

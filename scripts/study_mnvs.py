@@ -205,22 +205,13 @@ def draw_curves(results: list[dict[str, Any]], path: Path) -> None:
 
     first = results[0]
     same = [r for r in results if r["seed"] == 0 and r["optimizer"] == first["optimizer"]]
-    panels = {
-        f"LoRA modes, objective {first['objective']}": (
-            "mode",
-            [r for r in same if r["objective"] == first["objective"]],
-        ),
-        f"objectives, mode {first['mode']}": (
-            "objective",
-            [r for r in same if r["mode"] == first["mode"]],
-        ),
-    }
+    panels = (("LoRA modes", "mode", "objective"), ("objectives", "objective", "mode"))
     figure, axes = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained", sharey=True)
-    for axis, (title, (key, chosen)) in zip(axes, panels.items(), strict=True):
-        for result in chosen:
+    for axis, (title, key, fixed) in zip(axes, panels, strict=True):
+        for result in (r for r in same if r[fixed] == first[fixed]):
             steps, errors = zip(*result["curve"], strict=True)
             axis.plot(steps, smoothed(errors), label=f"{result[key]} ({result['psnr']:.1f} dB)")
-        axis.set(title=title, xlabel="step", yscale="log")
+        axis.set(title=f"{title}, {fixed} {first[fixed]}", xlabel="step", yscale="log")
         axis.legend(fontsize=8)
     axes[0].set_ylabel(f"error of v, mean of {_LAST} steps")
     figure.savefig(path, dpi=90)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Everything that must pass: linting, formatting, types, tests. Sets up .venv when needed.
 # Arguments go to pytest, for instance: scripts/test.sh tests/training_core -k kill
+# Half as long, without the tests that take more than ten seconds: scripts/test.sh -m "not slow"
 set -euo pipefail
 cd "$(dirname "$0")/.."
 trap 'echo "test.sh: $([[ $? -eq 0 ]] && echo passed || echo FAILED) after ${SECONDS} s"' EXIT
@@ -12,4 +13,7 @@ export PATH="$PWD/.venv/bin:$PATH"
 python -m ruff check .
 python -m ruff format --check .
 python -m mypy
-python -m pytest -q "$@"
+# A process a core, whole files to each, because tests of a file share what is slow to make. More
+# than four would want more memory than a laptop has.
+cores=$(nproc)
+python -m pytest -q -n $((cores < 4 ? cores : 4)) --dist loadfile "$@"

@@ -44,7 +44,7 @@ _USER_FAULTS = {
 def run_command(
     schema: type[T],
     *,
-    run: Callable[[T], None],
+    run: Callable[[T], int | None],
     plan: Callable[[T], str],
     description: str,
     argv: Sequence[str] | None = None,
@@ -52,6 +52,7 @@ def run_command(
 ) -> int:
     """Read the configuration from `argv`, call `run` (or show `plan`), return the exit code.
 
+    `run(config)` may return one of its own (None = 0).
     `plan(config)` checks the inputs and returns what would be done as text for `--dry-run`.
     `flags` names keys, each with its help, that may also be given as ``--KEY VALUE``.
     """
@@ -59,12 +60,12 @@ def run_command(
     given = [(key, getattr(arguments, key)) for key in flags or {}]
     overrides = [f"{key}={json.dumps(value)}" for key, value in given if value is not None]
 
-    def work() -> None:
+    def work() -> int | None:
         config = load_config(schema, arguments.config, [*arguments.overrides, *overrides])
-        if arguments.dry_run:
-            sys.stdout.write(plan(config).rstrip() + "\n")
-        else:
-            run(config)
+        if not arguments.dry_run:
+            return run(config)
+        sys.stdout.write(plan(config).rstrip() + "\n")
+        return None
 
     return exit_code_of(work)
 

@@ -49,7 +49,7 @@ def slots(action: Any) -> Any:
 
 
 def clear_color_management(scene: Any) -> None:
-    """Standard view transform without look, exposure or gamma: pictures are plain sRGB."""
+    """Standard view transform without look, exposure or gamma: images are plain sRGB."""
     scene.display_settings.display_device = "sRGB"
     view = scene.view_settings
     view.view_transform = "Standard"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import bpy
@@ -103,14 +102,6 @@ def _face_vertices(obj: Any) -> Points:
     return positions.reshape(-1, 3)[np.unique(corners)].astype(np.float64)
 
 
-@dataclass(frozen=True)
-class Normalisation:
-    """asset = world × ``scale`` + ``offset``: from the dataset's world to that of the import."""
-
-    scale: float
-    offset: tuple[float, float, float]
-
-
 def bounding_boxes(times: list[float], rendered: set[str]) -> Points:
     """Lowest and highest corner of what is visible at each moment, [T, 2, 3].
 
@@ -126,14 +117,15 @@ def bounding_boxes(times: list[float], rendered: set[str]) -> Points:
 
 def normalise(
     times: list[float], rendered: set[str], boxes: Points
-) -> tuple[Normalisation, Points]:
+) -> tuple[dict[str, Any], Points]:
     """Bring the asset's box over all ``times`` to the origin, longest side 1, by a parent empty.
 
     Args:
         boxes: [T, 2, 3], from ``bounding_boxes`` of the same times.
 
     Returns:
-        the way back, and the outermost points [N, 3] of all moments in the new world.
+        the way back as JSON (asset = world × ``scale`` + ``offset``), and the outermost points
+        [N, 3] of all moments in the new world.
 
     Raises:
         AssetFailure: not_normalisable.
@@ -149,7 +141,7 @@ def normalise(
             f"after parenting, the box is {off:.3g} units away from where it should be",
         )
     points = np.concatenate([outer for _, outer in after])
-    return Normalisation(size, (float(centre[0]), float(centre[1]), float(centre[2]))), points
+    return {"scale": size, "offset": centre.tolist()}, points
 
 
 def _box_at(time: float, rendered: set[str]) -> tuple[Points, Points]:

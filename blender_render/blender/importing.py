@@ -66,7 +66,7 @@ def _import_gltf(path: Path) -> set[str]:
 
 def _open_blend(path: Path) -> set[str]:
     """Open a file without running its scripts, and move its content into a scene of our own, so
-    that none of its render, colour or compositor settings reach the pictures."""
+    that none of its render, colour or compositor settings reach the images."""
     result = bpy.ops.wm.open_mainfile(filepath=str(path), load_ui=False, use_scripts=False)
     stored = bpy.context.scene
     scene = bpy.data.scenes.new("videopapr")
@@ -90,10 +90,10 @@ def _copy_exclusions(source: Any, target: Any) -> None:
 
 
 def require_textures(rendered: set[str]) -> None:
-    """Make sure that every picture the visible materials use can be read.
+    """Make sure that every image the visible materials use can be read.
 
     Raises:
-        AssetFailure: missing_texture, naming the pictures.
+        AssetFailure: missing_texture, naming the images.
     """
     missing = set()
     for name in rendered:

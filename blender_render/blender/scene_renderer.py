@@ -1,4 +1,4 @@
-"""Everything around the asset: engine, device, light, camera, and taking the pictures."""
+"""Everything around the asset: engine, device, light, camera, and taking the images."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class SceneRenderer:
         lens = bpy.data.cameras.new("videopapr_camera")
         self._camera = self._scene.camera = bpy.data.objects.new("videopapr_camera", lens)
         self._scene.collection.objects.link(self._camera)
-        _light_up(self._scene, light)
+        _add_light(self._scene, light)
         self.device = "CPU"
         if engine.name == "eevee":
             self._scene.render.engine = compat.eevee_engine()
@@ -83,13 +83,13 @@ class SceneRenderer:
         cycles.caustics_reflective = cycles.caustics_refractive = False
         cycles.denoiser = "OPENIMAGEDENOISE"
         cycles.denoising_input_passes = "RGB_ALBEDO_NORMAL"
-        # ACCURATE takes 0.5 s more for a 128 px picture (0.2 s) without a visible gain.
+        # ACCURATE takes 0.5 s more for a 128 px image (0.2 s) without a visible gain.
         cycles.denoising_prefilter = "FAST"
 
-    def picture(self, camera: Camera, *, last: bool) -> npt.NDArray[np.uint8]:
+    def image(self, camera: Camera, *, last: bool) -> npt.NDArray[np.uint8]:
         """8-bit RGBA [H, W, 4] with straight alpha.
 
-        ``last`` gives back what Blender keeps between pictures, so that the next one does not
+        ``last`` gives back what Blender keeps between images, so that the next one does not
         depend on whether this one was made by the same process.
         """
         self._place(camera, last)
@@ -101,14 +101,14 @@ class SceneRenderer:
         settings = self._scene.render.image_settings
         compat.set_format(settings, "PNG")
         settings.color_mode, settings.color_depth, settings.compression = "RGBA", "8", 0
-        data = self._shoot()
+        data = self._render()
         with _reading(self._scratch):
             return np.asarray(Image.open(io.BytesIO(data)))
 
     def depth(self, camera: Camera, *, last: bool) -> npt.NDArray[np.float32]:
         """Planar depth [H, W] through the pixel centres, in scene units; 0 = no surface.
 
-        A picture's own depth pass would belong to some random place within each pixel, so this
+        An image's own depth pass would belong to some random place within each pixel, so this
         is a render of its own: one sample, through a filter of no width.
         """
         self._place(camera, last)
@@ -120,7 +120,7 @@ class SceneRenderer:
         settings = self._scene.render.image_settings
         compat.set_format(settings, "OPEN_EXR_MULTILAYER")
         settings.color_depth, settings.exr_codec = "32", "NONE"
-        data = self._shoot()
+        data = self._render()
         with _reading(self._scratch):
             depth = read_channel(data, "Depth.Z")
         return np.where(depth < NO_SURFACE, depth, np.float32(0.0))
@@ -134,7 +134,7 @@ class SceneRenderer:
         data.clip_start, data.clip_end = 1e-3 * distance, 4.0 * distance + 10.0
         self._camera.matrix_world = Matrix(camera.cam_to_world.tolist())
 
-    def _shoot(self) -> bytes:
+    def _render(self) -> bytes:
         self._scene.render.filepath = str(self._scratch)
         try:
             with _silent():
@@ -159,7 +159,7 @@ def _reading(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """Keep Blender's dozens of status lines per picture out of the log; errors go to stderr."""
+    """Keep Blender's dozens of status lines per image out of the log; errors go to stderr."""
     sys.stdout.flush()
     log = os.dup(1)
     with open(os.devnull, "w") as nowhere:
@@ -171,7 +171,7 @@ def _silent() -> Iterator[None]:
         os.close(log)
 
 
-def _light_up(scene: Any, light: LightConfig) -> None:
+def _add_light(scene: Any, light: LightConfig) -> None:
     uniform = light.preset == "uniform"
     world = bpy.data.worlds.new("videopapr_world")
     world.use_nodes = True

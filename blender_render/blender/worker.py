@@ -1,4 +1,4 @@
-"""The child process: one asset, from import to the last picture, into the folder it is given.
+"""The child process: one asset, from import to the last image, into the folder it is given.
 
 It is started by ``blender_render.rendering.jobs`` with a job file and the number of an open pipe,
 into which it writes what happens as JSON lines. What Blender itself prints goes to stdout, which is
@@ -13,7 +13,7 @@ import logging
 import os
 import signal
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ import numpy as np
 from blender_render.blender import compat, importing
 from blender_render.blender.clips import STILL_TOLERANCE, AnimationClip, ClipPlayer, is_loop, motion
 from blender_render.blender.geometry import (
-    Normalisation,
     bounding_boxes,
     go_to,
     normalise,
@@ -78,7 +77,7 @@ class AssetRun:
         boxes = bounding_boxes(times, rendered)
         importing.require_textures(rendered)
         self._require_motion(clip, rendered)
-        normalisation, points = normalise(times, rendered, boxes)
+        world_to_asset, points = normalise(times, rendered, boxes)
         views = self._plan_views(points)
         times = times[: self.config.frames.first or None]
         renderer = SceneRenderer(
@@ -92,7 +91,7 @@ class AssetRun:
         for index, time in enumerate(times):
             if index not in done:
                 self._render_frame(renderer, index, time, views)
-        self._describe(clip, times, loop, normalisation, views, renderer)
+        self._describe(clip, times, loop, world_to_asset, views, renderer)
 
     def _plan_frames(self, rendered: set[str]) -> tuple[AnimationClip, list[float], bool]:
         config = self.config.frames
@@ -135,7 +134,7 @@ class AssetRun:
         last = len(views) - 1
         deep = [i for i, view in enumerate(views) if view.depth]
         for i, (view, path) in enumerate(zip(views, paths, strict=True)):
-            pixels = renderer.picture(view.camera, last=i == last and not deep)
+            pixels = renderer.image(view.camera, last=i == last and not deep)
             if not pixels[..., 3].any():
                 raise AssetFailure("blank_picture", f"frame {time:g}: {path.name} in {view.group}")
             brightest = max(brightest, int(pixels[..., :3][pixels[..., 3] > 0].max()))
@@ -152,16 +151,16 @@ class AssetRun:
         (self.work / DONE_FOLDER / str(index)).touch()
 
     def _paths(self, index: int, views: tuple[RigCamera, ...]) -> list[Path]:
-        """Where the pictures of a frame go; numbered by view, or by frame in a six-view video."""
+        """Where the images of a frame go; numbered by view, or by frame in a six-view video."""
         if self.config.rig.kind == "sixview":
-            name = f"{fmt.picture_name(index)}.png"
+            name = f"{fmt.image_name(index)}.png"
             return [self.work / view.group / name for view in views]
         counts: dict[str, int] = {}
         paths = []
         for view in views:
             number = counts[view.group] = counts.get(view.group, -1) + 1
             folder = self.work / fmt.frame_name(index) / view.group
-            paths.append(folder / f"{fmt.picture_name(number)}.png")
+            paths.append(folder / f"{fmt.image_name(number)}.png")
         return paths
 
     def _depth_scale(self, views: tuple[RigCamera, ...]) -> float:
@@ -193,7 +192,7 @@ class AssetRun:
         clip: AnimationClip,
         times: list[float],
         loop: bool,
-        normalisation: Normalisation,
+        world_to_asset: dict[str, Any],
         views: tuple[RigCamera, ...],
         renderer: SceneRenderer,
     ) -> None:
@@ -211,7 +210,7 @@ class AssetRun:
             "fov_deg": float(np.degrees(rig.fov_rad)),
             "world": "right-handed, +Z up, centred, longest side of the box over all frames is 1",
             "world_to_asset": {
-                **asdict(normalisation),
+                **world_to_asset,
                 "meaning": "asset = world * scale + offset, in Blender's import units and axes "
                 "(+Z up; a glTF file's own axes are x, z, -y of these)",
             },

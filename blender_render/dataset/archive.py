@@ -82,7 +82,7 @@ class Tree:
         return any(f.compress_type != zipfile.ZIP_STORED and not f.is_dir() for f in files)
 
     def close(self) -> None:
-        """Give back what the tree holds open."""
+        """Close the archive, if there is one."""
         if self._archive:
             self._archive.close()
 

@@ -1,6 +1,7 @@
-"""What can be wrong with pictures, poses and depth of a dataset; used by ``validate``.
+"""What can be wrong with images, poses and depth of a dataset; used by ``validate``.
 
-Each check adds one line per problem to a list and goes on, so that one run names them all.
+Each check adds one line per problem to a list and goes on, so that one run names them all; a JSON
+schema would not look into the images, and its messages do not name the fault in one line.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from training_core.config import InputError
 
 MAX_MOTION_VIEWS = 8
 MIN_HULL_IOU = 0.5  # see hull_agreement
-# Mean difference in 8-bit counts under which two pictures count as the same.
-SAME_PICTURE = 0.02
+# Mean difference in 8-bit counts under which two images count as the same.
+SAME_IMAGE = 0.02
 MIN_DEPTH_AGREEMENT = 0.95
 
 
@@ -38,35 +39,35 @@ class FrameObservations:
     """What the checks of one animation frame have gathered."""
 
     cameras: list[Camera] = field(default_factory=list)
-    pictures: list[npt.NDArray[np.uint8]] = field(default_factory=list)
+    images: list[npt.NDArray[np.uint8]] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
 
-    def add(self, camera: Camera, picture: npt.NDArray[np.uint8], name: str) -> None:
-        """Remember a sound picture [H, W, 4] with its camera."""
+    def add(self, camera: Camera, image: npt.NDArray[np.uint8], name: str) -> None:
+        """Remember a sound image [H, W, 4] with its camera."""
         self.cameras.append(camera)
-        self.pictures.append(picture)
+        self.images.append(image)
         self.names.append(name)
 
 
-def check_picture(tree: Tree, rel: str, problems: list[str]) -> npt.NDArray[np.uint8] | None:
-    """Decode a picture and look at its alpha; None (and a problem) when it cannot be read."""
+def check_image(tree: Tree, rel: str, problems: list[str]) -> npt.NDArray[np.uint8] | None:
+    """Decode an image and look at its alpha; None (and a problem) when it cannot be read."""
     try:
-        picture = decode_rgba(tree.read_bytes(rel), tree.label(rel))
+        image = decode_rgba(tree.read_bytes(rel), tree.label(rel))
     except InputError as error:
         problems.append(str(error))
         return None
-    alpha = picture[..., 3]
+    alpha = image[..., 3]
     if not alpha.any():
         problems.append(f"{tree.label(rel)}: nothing in the picture, alpha is 0 everywhere")
     elif alpha.min() == 255:
         problems.append(f"{tree.label(rel)}: no background, alpha is opaque everywhere")
-    return picture
+    return image
 
 
 def check_camera(
     entry: dict[str, Any], size: tuple[int, int], where: str, problems: list[str]
 ) -> Camera | None:
-    """The camera of a picture of ``size`` (width, height); None (and a problem) when unusable."""
+    """The camera of an image of ``size`` (width, height); None (and a problem) when unusable."""
     try:
         camera = fmt.camera_from_dict(entry, size, where)
     except InputError as error:
@@ -84,10 +85,10 @@ def check_camera(
 def check_depth(
     tree: Tree,
     entry: dict[str, Any],
-    picture: npt.NDArray[np.uint8],
+    image: npt.NDArray[np.uint8],
     problems: list[str],
 ) -> None:
-    """Depth must be readable, of the picture's size, and present just where alpha is."""
+    """Depth must be readable, of the image's size, and present just where alpha is."""
     rel, scale = entry["depth_path"], entry.get("depth_scale")
     if not isinstance(scale, int | float) or not scale > 0:
         problems.append(f"{tree.label(str(rel))}: 'depth_scale' must be positive, is {scale!r}")
@@ -97,10 +98,10 @@ def check_depth(
     except InputError as error:
         problems.append(str(error))
         return
-    if depth.shape != picture.shape[:2]:
+    if depth.shape != image.shape[:2]:
         problems.append(f"{tree.label(rel)}: its size differs from the picture's")
         return
-    alpha = picture[..., 3]
+    alpha = image[..., 3]
     # Half-covered pixels at the outline may or may not have a depth.
     for where, wrong, text in (
         (alpha == 255, depth == 0, "of the opaque pixels have no depth"),
@@ -119,7 +120,7 @@ def check_poses(seen: FrameObservations, where: str, centred: bool, problems: li
     """
     if len(seen.cameras) < MIN_CAMERAS:
         return
-    masks = [picture[..., 3] >= 128 for picture in seen.pictures]
+    masks = [image[..., 3] >= 128 for image in seen.images]
     if looks_inverted(seen.cameras, masks):
         problems.append(
             f"{where}: the poses are inverted (world-to-camera where camera-to-world belongs)"
@@ -140,12 +141,11 @@ def check_poses(seen: FrameObservations, where: str, centred: bool, problems: li
         )
 
 
-def same_pictures(
+def same_images(
     first: Sequence[npt.NDArray[np.uint8]], second: Sequence[npt.NDArray[np.uint8]]
 ) -> bool:
-    """Whether two frames show the same in every one of their (first few) pictures."""
+    """Whether two frames show the same in every one of their (first few) images."""
     pairs = list(zip(first, second, strict=False))[:MAX_MOTION_VIEWS]
     return bool(pairs) and all(
-        a.shape == b.shape and np.abs(a.astype(np.int16) - b).mean() < SAME_PICTURE
-        for a, b in pairs
+        a.shape == b.shape and np.abs(a.astype(np.int16) - b).mean() < SAME_IMAGE for a, b in pairs
     )

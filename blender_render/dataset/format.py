@@ -1,4 +1,4 @@
-"""The layout of datasets on disk: names, JSON files, depth pictures, the completion marker.
+"""The layout of datasets on disk: names, JSON files, depth images, the completion marker.
 
 Multi-view (one folder per animation frame; each is a NeRF-synthetic folder of its own)::
 
@@ -10,8 +10,11 @@ Six-view video::
 
     NAME/sample.json  NAME/complete.json  NAME/input/000.png  NAME/view_{0..5}/000.png
 
-Poses are camera-to-world with OpenGL axes (see ``cameras``). Pictures are 8-bit RGBA with straight
+Poses are camera-to-world with OpenGL axes (see ``cameras``). Images are 8-bit RGBA with straight
 alpha. Depth is planar, in 16-bit PNG: counts × ``depth_scale`` = scene units, 0 = no surface.
+
+What is read is checked by hand: poses must be rigid motions, which no JSON schema can say, and each
+fault is named in one line.
 """
 
 from __future__ import annotations
@@ -58,8 +61,8 @@ def view_folder(view: int) -> str:
     return f"view_{view}"
 
 
-def picture_name(index: int) -> str:
-    """Name of a picture without its extension: ``000``."""
+def image_name(index: int) -> str:
+    """Name of an image without its extension: ``000``."""
     return f"{index:03d}"
 
 
@@ -103,9 +106,9 @@ def write_transforms(
     """Write ``transforms_{split}.json`` into a frame folder.
 
     Args:
-        names: pictures relative to the frame folder without ".png", such as "train/000".
-        depth_names: depth pictures relative to the frame folder with ".png".
-        depth_scale: scene units per count of the depth pictures.
+        names: images relative to the frame folder without ".png", such as "train/000".
+        depth_names: depth images relative to the frame folder with ".png".
+        depth_scale: scene units per count of the depth images.
 
     Raises:
         ValueError: the cameras differ in size or lens, lengths differ, a pose is not finite.
@@ -204,24 +207,16 @@ def _pose(entry: Mapping[str, Any], where: str) -> npt.NDArray[np.float64]:
         matrix = np.empty(0)
     if matrix.shape != (4, 4):
         raise InputError(f"{where}: 'transform_matrix' is not a 4x4 matrix of numbers")
-    fault = pose_fault(matrix)
-    if fault:
-        raise InputError(f"{where}: {fault}")
-    return matrix
-
-
-def pose_fault(matrix: npt.NDArray[np.float64]) -> str | None:
-    """What is wrong with a [4, 4] pose, in words; None when it is a rigid motion."""
-    if not np.isfinite(matrix).all():
-        return "pose holds NaN or infinity"
     rotation = matrix[:3, :3]
+    if not np.isfinite(matrix).all():
+        raise InputError(f"{where}: pose holds NaN or infinity")
     if np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-3:
-        return "pose is not orthonormal"
+        raise InputError(f"{where}: pose is not orthonormal")
     if np.linalg.det(rotation) < 0.0:
-        return "pose is mirrored (determinant -1)"
+        raise InputError(f"{where}: pose is mirrored (determinant -1)")
     if np.abs(matrix[3] - (0.0, 0.0, 0.0, 1.0)).max() > 1e-6:
-        return "last row of the pose is not 0 0 0 1"
-    return None
+        raise InputError(f"{where}: last row of the pose is not 0 0 0 1")
+    return matrix
 
 
 def write_dataset_info(folder: Path, info: Mapping[str, Any]) -> None:

@@ -80,7 +80,7 @@ def _refuse_empty(clip: SixViewClip, sixview: Path) -> None:
     if not bool(covered.all()):
         view, time = (~covered).nonzero()[0].tolist()
         raise InputError(
-            f"{sixview}: {fmt.view_folder(view)}/{fmt.picture_name(time)}.png shows no object: "
+            f"{sixview}: {fmt.view_folder(view)}/{fmt.image_name(time)}.png shows no object: "
             f"{int((~covered).sum())} of {covered.numel()} pictures are empty"
         )
 
@@ -119,7 +119,7 @@ def _checked_world(clip: SixViewClip, sixview: Path, held_out: Path, frames: int
 def write_split(frame: Path, split: str, pictures: Tensor, cameras: Sequence[Camera]) -> None:
     """Pictures [N, H, W, 4] uint8 and their cameras as one split of a frame folder."""
     (frame / split).mkdir(parents=True)
-    names = [f"{split}/{fmt.picture_name(i)}" for i in range(len(pictures))]
+    names = [f"{split}/{fmt.image_name(i)}" for i in range(len(pictures))]
     for name, picture in zip(names, pictures.numpy(), strict=True):
         (frame / f"{name}.png").write_bytes(encode_png(picture))
     fmt.write_transforms(frame, split, cameras, names)

@@ -1,6 +1,6 @@
 """Datasets as tensors: multi-view folders (ours and NeRF-synthetic) and six-view videos.
 
-Poses are camera-to-world with OpenGL axes; pictures are float RGBA in [0, 1] with straight alpha,
+Poses are camera-to-world with OpenGL axes; images are float RGBA in [0, 1] with straight alpha,
 row 0 on top; depth is planar, in scene units, 0 = no surface. Everything that is wrong with the
 data ends in an InputError of one line that names the file and the fault.
 """
@@ -27,11 +27,11 @@ from training_core.config import InputError
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """The pictures of one split of one frame.
+    """The images of one split of one frame.
 
     Attributes:
         images: [N, H, W, 4] float32 in [0, 1], straight alpha.
-        cameras: N cameras of H x W pictures.
+        cameras: N cameras of H x W images.
         depth: [N, H, W] float32, planar, scene units, 0 = no surface; None where there is none.
         names: N names as written in the JSON file, such as "train/000".
     """
@@ -65,9 +65,9 @@ def read_views(
     """Read one split of a frame folder (or of a NeRF-synthetic folder, or inside a .zip).
 
     Args:
-        resolution: (width, height) to which pictures are resized by area averaging; intrinsics
+        resolution: (width, height) to which images are resized by area averaging; intrinsics
             follow. None keeps the size on disk.
-        with_depth: read the depth pictures if the split has them.
+        with_depth: read the depth images if the split has them.
 
     Raises:
         InputError: anything missing, damaged or inconsistent, an empty split, or a dataset whose
@@ -83,23 +83,15 @@ def read_views(
         size: tuple[int, int] | None = None
         with_depth = with_depth and any("depth_path" in f for f in frames)
         for index, frame in enumerate(frames):
-            name = picture_file(frame)
+            name = image_file(frame)
             pixels = torch.from_numpy(decode_rgba(tree.read_bytes(name), tree.label(name)).copy())
             found = (pixels.shape[1], pixels.shape[0])
             size = size or found
-            if found != size:
-                raise InputError(_size_fault(tree.label(name), found, size, "the split's others"))
+            _require_size(tree.label(name), found, size, "the split's others")
             entry = {**meta, **frame}
             camera = fmt.camera_from_dict(entry, found, f"{where}: frame {index} ({name})")
-            if (camera.width, camera.height) != found:
-                raise InputError(
-                    _size_fault(
-                        tree.label(name),
-                        found,
-                        (camera.width, camera.height),
-                        fmt.transforms_file(split),
-                    )
-                )
+            wanted = (camera.width, camera.height)
+            _require_size(tree.label(name), found, wanted, fmt.transforms_file(split))
             width, height = resolution or size
             if images is None:
                 images = torch.empty(len(frames), height, width, 4)
@@ -109,7 +101,7 @@ def read_views(
                 depth[index] = resize_depth(_read_depth(tree, entry, where, found), width, height)
             cameras.append(camera if found == (width, height) else camera.resized(width, height))
     assert images is not None
-    names = tuple(picture_file(f).removesuffix(".png") for f in frames)
+    names = tuple(image_file(f).removesuffix(".png") for f in frames)
     return Views(images, tuple(cameras), depth, names)
 
 
@@ -135,8 +127,8 @@ def read_transforms(tree: Tree, split: str) -> tuple[dict[str, Any], list[dict[s
     return meta, frames
 
 
-def picture_file(frame: dict[str, Any]) -> str:
-    """Path of a frame's picture below the frame folder, with its extension."""
+def image_file(frame: dict[str, Any]) -> str:
+    """Path of a frame's image below the frame folder, with its extension."""
     name = posixpath.normpath(frame["file_path"])
     return name if name.lower().endswith(".png") else f"{name}.png"
 
@@ -149,14 +141,14 @@ def _read_depth(tree: Tree, entry: dict[str, Any], where: str, size: tuple[int, 
         raise InputError(f"{where}: 'depth_scale' must be a positive number, is {scale!r}")
     rel = entry["depth_path"]
     depth = torch.from_numpy(decode_depth(tree.read_bytes(rel), scale, tree.label(rel)))
-    found = (depth.shape[1], depth.shape[0])
-    if found != size:
-        raise InputError(_size_fault(tree.label(rel), found, size, "its picture"))
+    _require_size(tree.label(rel), (depth.shape[1], depth.shape[0]), size, "its picture")
     return depth
 
 
-def _size_fault(name: str, found: tuple[int, int], wanted: tuple[int, int], whose: str) -> str:
-    return f"{name}: wrong size {found[0]}x{found[1]}, but {whose} says {wanted[0]}x{wanted[1]}"
+def _require_size(name: str, found: tuple[int, int], wanted: tuple[int, int], whose: str) -> None:
+    if found != wanted:
+        size = f"{found[0]}x{found[1]}, but {whose} says {wanted[0]}x{wanted[1]}"
+        raise InputError(f"{name}: wrong size {size}")
 
 
 def _refuse_unfinished(path: Path) -> None:
@@ -212,7 +204,7 @@ def _read_info(path: str | Path, rel: str, keys: Sequence[str]) -> dict[str, Any
 
 @dataclass(frozen=True, eq=False)
 class SixViewClip:
-    """A six-view video, pictures as stored (8 bit, straight alpha) to stay small in memory.
+    """A six-view video, images as stored (8 bit, straight alpha) to stay small in memory.
 
     Attributes:
         input: [T, H, W, 4] uint8, the input view.
@@ -240,9 +232,9 @@ class SixViewClip:
         return torch.stack([torch.stack(view) for view in views], dim=1)
 
     @staticmethod
-    def _resized(picture: Tensor, height: int) -> Tensor:
-        width = max(1, round(picture.shape[1] * height / picture.shape[0]))
-        return resize_rgba(picture.float() / 255.0, width, height)
+    def _resized(image: Tensor, height: int) -> Tensor:
+        width = max(1, round(image.shape[1] * height / image.shape[0]))
+        return resize_rgba(image.float() / 255.0, width, height)
 
 
 def read_sample_info(path: str | Path) -> dict[str, Any]:
@@ -280,14 +272,13 @@ def read_sixview(path: str | Path, frames: Sequence[int] | None = None) -> SixVi
 
 
 def _read_clip(tree: Tree, folder: str, times: Sequence[int], camera: Camera) -> Tensor:
-    """Pictures [T, H, W, 4] uint8 of one view; each must have its camera's size."""
+    """Images [T, H, W, 4] uint8 of one view; each must have its camera's size."""
     clip: list[Tensor] = []
     wanted = (camera.width, camera.height)
     for time in times:
-        rel = f"{folder}/{fmt.picture_name(time)}.png"
+        rel = f"{folder}/{fmt.image_name(time)}.png"
         pixels = decode_rgba(tree.read_bytes(rel), tree.label(rel))
         found = (pixels.shape[1], pixels.shape[0])
-        if found != wanted:
-            raise InputError(_size_fault(tree.label(rel), found, wanted, fmt.SAMPLE_FILE))
+        _require_size(tree.label(rel), found, wanted, fmt.SAMPLE_FILE)
         clip.append(torch.from_numpy(pixels.copy()))
     return torch.stack(clip)

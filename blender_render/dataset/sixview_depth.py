@@ -30,7 +30,7 @@ def read_depth(video: str | Path, frames: Sequence[int]) -> Tensor:
     views = []
     with open_tree(video) as tree:
         for view in range(VIEWS):
-            names = [f"{fmt.view_folder(view)}/{fmt.picture_name(t)}_depth.png" for t in frames]
+            names = [f"{fmt.view_folder(view)}/{fmt.image_name(t)}_depth.png" for t in frames]
             maps = [decode_depth(tree.read_bytes(n), scale, tree.label(n)) for n in names]
             views.append(torch.from_numpy(np.stack(maps)))
     return torch.stack(views)

@@ -15,7 +15,7 @@ from torch import Tensor
 from blender_render.dataset import format as fmt
 from blender_render.dataset.archive import Tree
 from blender_render.geometry.cameras import Camera
-from blender_render.geometry.pose_checks import common_aim, looks_inverted, stack_poses
+from blender_render.geometry.pose_checks import Aim, common_aim, looks_inverted, stack_poses
 from blender_render.geometry.visual_hull import carve
 from blender_render.imaging.images import decode_rgba
 from training_core.config import InputError
@@ -32,7 +32,7 @@ class SourceFrame:
     """One published frame, in source units.
 
     Attributes:
-        pictures: N paths below the source folder.
+        images: N paths below the source folder.
         cameras: N cameras, camera-to-world whatever the file held.
         masks: [N, H, W] bool.
         inverted: whether the file held world-to-camera.
@@ -40,7 +40,7 @@ class SourceFrame:
     """
 
     name: str
-    pictures: tuple[str, ...]
+    images: tuple[str, ...]
     cameras: tuple[Camera, ...]
     masks: Tensor
     inverted: bool
@@ -66,7 +66,7 @@ def read_frame(tree: Tree, name: str) -> SourceFrame:
     entries = tree.read_json(json_name(name)).get("camera_data")
     if not isinstance(entries, list) or not entries:
         raise InputError(f"{where}: key 'camera_data' is missing or empty")
-    pictures: list[str] = []
+    images: list[str] = []
     cameras: list[Camera] = []
     masks: list[Tensor] = []
     for index, entry in enumerate(entries):
@@ -77,37 +77,28 @@ def read_frame(tree: Tree, name: str) -> SourceFrame:
         height, width = pixels.shape[:2]
         if masks and masks[0].shape != (height, width):
             raise InputError(f"{tree.label(rel)}: wrong size {width}x{height}, unlike the others")
-        pictures.append(rel)
+        images.append(rel)
         cameras.append(fmt.camera_from_dict(entry, (width, height), f"{where}: camera {index}"))
         masks.append(torch.from_numpy(pixels[..., 3] >= 128))
     inverted = looks_inverted(cameras, [mask.numpy() for mask in masks])
     if inverted:
         cameras = [replace(c, cam_to_world=np.linalg.inv(c.cam_to_world)) for c in cameras]
         logger.info("%s: the %d matrices are world-to-camera; inverted them.", name, len(cameras))
-    if not common_aim(stack_poses(cameras)).converges:
-        raise InputError(f"{where}: the cameras look at no common point, inverted or not")
-    _report_distances(name, pictures, cameras)
-    stacked = torch.stack(masks)
-    box = _extent(name, stacked, cameras)
-    return SourceFrame(name, tuple(pictures), tuple(cameras), stacked, inverted, box)
-
-
-def _report_distances(name: str, pictures: Sequence[str], cameras: Sequence[Camera]) -> None:
     aim = common_aim(stack_poses(cameras))
-    distance = np.array([np.linalg.norm(c.position - aim.point) for c in cameras])
-    usual = aim.distance
-    for index in np.flatnonzero(np.abs(distance / usual - 1.0) > 0.05):
-        logger.info(
-            "%s: %s stands at distance %.2f, the others at %.2f; kept as it is.",
-            name,
-            pictures[index].rpartition("/")[2],
-            distance[index],
-            usual,
-        )
+    if not aim.converges:
+        raise InputError(f"{where}: the cameras look at no common point, inverted or not")
+    for camera, rel in zip(cameras, images, strict=True):
+        distance = float(np.linalg.norm(camera.position - aim.point))
+        if abs(distance / aim.distance - 1.0) > 0.05:
+            text = "%s: %s stands at distance %.2f, the others at %.2f; kept as it is."
+            logger.info(text, name, rel.rpartition("/")[2], distance, aim.distance)
+    stacked = torch.stack(masks)
+    box = _extent(name, stacked, cameras, aim)
+    return SourceFrame(name, tuple(images), tuple(cameras), stacked, inverted, box)
 
 
-def normalisation(frames: Sequence[SourceFrame]) -> tuple[Array, float]:
-    """[4, 4] from source units to our world, and its scale: the box over all frames to size 1."""
+def normalisation(frames: Sequence[SourceFrame]) -> Array:
+    """[4, 4] from source units to our world: the box over all frames gets size 1."""
     low, high = np.min([f.box[0] for f in frames], 0), np.max([f.box[1] for f in frames], 0)
     scale = 1.0 / float((high - low).max())
     matrix = np.diag([scale, scale, scale, 1.0])
@@ -120,12 +111,11 @@ def normalisation(frames: Sequence[SourceFrame]) -> tuple[Array, float]:
         np.round(high, 2).tolist(),
         scale,
     )
-    return matrix, scale
+    return matrix
 
 
-def _extent(name: str, masks: Tensor, cameras: Sequence[Camera]) -> tuple[Array, Array]:
-    aim = common_aim(stack_poses(cameras))
-    # One and a half times what fits in a picture: the object may be cut by the border.
+def _extent(name: str, masks: Tensor, cameras: Sequence[Camera], aim: Aim) -> tuple[Array, Array]:
+    # One and a half times what fits in an image: the object may be cut by the border.
     reach = 1.5 * aim.distance * math.tan(0.5 * cameras[0].camera_angle_x)
     low, high = aim.point - reach, aim.point + reach
     for resolution in (64, 96):

@@ -3,7 +3,7 @@
 Conventions, used by every function here and written into every dataset:
 
 * The world is right-handed with +Z up.
-* A camera looks along its own −Z, +X is right in the picture and +Y is up (OpenGL and Blender).
+* A camera looks along its own −Z, +X is right in the image and +Y is up (OpenGL and Blender).
   ``cam_to_world`` takes points from the camera's frame to the world's.
 * Pixel (x, y): x grows to the right, y downwards, row 0 is the top, centres lie at half-integers.
 * Depth is planar: along the optical axis, not along the ray.
@@ -99,7 +99,7 @@ class Camera:
         return np.linalg.inv(self.cam_to_world)
 
     def resized(self, width: int, height: int) -> Camera:
-        """The same camera for a picture scaled to another size (aspect may change)."""
+        """The same camera for an image scaled to another size (aspect may change)."""
         sx, sy = width / self.width, height / self.height
         fl_x, fl_y, cx, cy = self.fl_x * sx, self.fl_y * sy, self.cx * sx, self.cy * sy
         return Camera(self.cam_to_world, width, height, fl_x, fl_y, cx, cy)
@@ -120,22 +120,13 @@ class Camera:
         y = self.cy - self.fl_y * local[:, 1] / safe
         return np.stack([x, y], axis=1), depth
 
-    def unproject(self, pixels: npt.ArrayLike, depth: npt.ArrayLike) -> Array:
-        """Pixels [N, 2] and planar depth [N] → world points [N, 3]; the inverse of ``project``."""
-        pix, z = np.asarray(pixels, dtype=np.float64), np.asarray(depth, dtype=np.float64)
-        local = np.stack(
-            [(pix[:, 0] - self.cx) / self.fl_x * z, (self.cy - pix[:, 1]) / self.fl_y * z, -z],
-            axis=1,
-        )
-        return local @ self.cam_to_world[:3, :3].T + self.cam_to_world[:3, 3]
-
 
 def look_at(
     position: Vector, target: Vector = (0.0, 0.0, 0.0), up: Vector = (0.0, 0.0, 1.0)
 ) -> Array:
     """Camera-to-world [4, 4] of a camera at ``position`` that looks at ``target``.
 
-    Looking along ``up`` leaves the roll free; then the picture's right is the world axis least
+    Looking along ``up`` leaves the roll free; then the image's right is the world axis least
     aligned with the view (+X for straight up and down), which continues azimuth 0 smoothly.
 
     Raises:
@@ -190,15 +181,9 @@ def fibonacci_band(
     return fibonacci_sphere(total, turn_rad)[first : first + count]
 
 
-def uniform_sphere(n: int, rng: np.random.Generator) -> Array:
-    """``n`` independent unit directions [n, 3], uniform over the sphere's area."""
-    z = rng.uniform(-1.0, 1.0, n)
-    return _ring(rng.uniform(0.0, 2.0 * math.pi, n), z)
-
-
-def hemisphere(n: int, rng: np.random.Generator) -> Array:
-    """``n`` independent unit directions [n, 3] with z ≥ 0, uniform over the half sphere's area."""
-    z = rng.uniform(0.0, 1.0, n)
+def uniform_sphere(n: int, rng: np.random.Generator, lowest_z: float = -1.0) -> Array:
+    """``n`` independent unit directions [n, 3], uniform over the sphere's area above a height."""
+    z = rng.uniform(lowest_z, 1.0, n)
     return _ring(rng.uniform(0.0, 2.0 * math.pi, n), z)
 
 
@@ -210,14 +195,6 @@ def orbit(n: int, elevation_deg: float = 0.0) -> Array:
 def _ring(azimuth_rad: Array, z: Array) -> Array:
     flat = np.sqrt(np.maximum(0.0, 1.0 - z * z))
     return np.stack([flat * np.sin(azimuth_rad), -flat * np.cos(azimuth_rad), z], axis=1)
-
-
-def fit_distance(bounding_sphere_radius: float, fov_rad: float) -> float:
-    """Nearest distance at which a sphere lies wholly inside a view cone ``fov_rad`` wide.
-
-    For pictures that are not square pass the smaller of the two fields of view.
-    """
-    return bounding_sphere_radius / math.sin(0.5 * fov_rad)
 
 
 def multiview_cameras(
@@ -253,7 +230,7 @@ def multiview_cameras(
     elif layout == "uniform":
         directions = uniform_sphere(count, rng)
     elif layout == "hemisphere":
-        directions = hemisphere(count, rng)
+        directions = uniform_sphere(count, rng, lowest_z=0.0)
     elif layout == "orbit":
         directions = orbit(count, elevation_deg)
     else:
@@ -271,7 +248,7 @@ class SixViewRig:
     Attributes:
         azimuths_deg: relative to the input view.
         elevations_deg: absolute.
-        fov_deg: field of view of the square pictures.
+        fov_deg: field of view of the square images.
         distance: of all cameras, the input's included, from the origin in scene units.
         object_radius: of the sphere around the origin in which the object must lie for the
             distance to suit it; √3/2 holds every box whose longest side is 1.
@@ -296,7 +273,7 @@ SIXVIEW_RIGS = {
         VIEW_AZIMUTHS_DEG,
         (30.0, -20.0) * 3,
         49.13,
-        fit_distance(UNIT_CUBE_RADIUS, math.radians(49.13)),
+        UNIT_CUBE_RADIUS / math.sin(0.5 * math.radians(49.13)),
         UNIT_CUBE_RADIUS,
     ),
     "v1.2": SixViewRig(VIEW_AZIMUTHS_DEG, (20.0, -10.0) * 3, 30.0, 1.866, 0.5),

@@ -7,7 +7,7 @@ The test needs neither the object at the origin nor equal distances.
 
 One case is left: with the object below the origin, at (0, 0, -k), cameras at distance r from it,
 inverted, stand at distance k around (0, 0, -r) and look at that point, a perfect rig to the eye.
-Then the pictures decide: only the true poses carve a visual hull that gives the outlines again.
+Then the images decide: only the true poses carve a visual hull that gives the outlines again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MAX_AIM_DEG = 30.0
 # (forward-facing captures, one place seen again and again) do not look *around* a point.
 MIN_AXIS_SPREAD = 0.01
 MIN_CENTRE_SPREAD = 0.1
-# Enough pictures to test outlines against; more cost time and add nothing.
+# Enough images to test outlines against; more cost time and add nothing.
 MAX_HULL_VIEWS = 32
 
 
@@ -79,7 +79,7 @@ def looks_inverted(cameras: Sequence[Camera], masks: Sequence[npt.NDArray[np.boo
     False also when neither reading makes sense, and for fewer than three cameras.
 
     Args:
-        masks: [H, W] of each camera's picture; looked at only where the poses alone fit both ways.
+        masks: [H, W] of each camera's image; looked at only where the poses alone fit both ways.
     """
     flipped = [replace(c, cam_to_world=np.linalg.inv(c.cam_to_world)) for c in cameras]
     given, other = common_aim(stack_poses(cameras)), common_aim(stack_poses(flipped))
@@ -113,7 +113,7 @@ def hull_agreement(cameras: Sequence[Camera], masks: Sequence[npt.NDArray[np.boo
     cameras = [cameras[i] for i in picked]
     inside = [torch.from_numpy(masks[i]) for i in picked]
     aim = common_aim(stack_poses(cameras))
-    # One and a half times what fits in a picture: the object may be cut by the border.
+    # One and a half times what fits in an image: the object may be cut by the border.
     reach = 1.5 * aim.distance * math.tan(0.5 * cameras[0].camera_angle_x)
     if reach < 1e-6:
         return 0.0

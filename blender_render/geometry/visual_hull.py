@@ -1,4 +1,4 @@
-"""Visual hull: the part of space that lies inside the object's outline in every picture."""
+"""Visual hull: the part of space that lies inside the object's outline in every image."""
 
 from __future__ import annotations
 
@@ -50,22 +50,22 @@ def carve(
     min_views: int = 2,
     min_parallax_deg: float = 20.0,
 ) -> Hull:
-    """Keep the voxels whose centre is inside the mask of enough of the pictures that show it.
+    """Keep the voxels whose centre is inside the mask of enough of the images that show it.
 
     Args:
         masks: N of [H, W], alpha in [0, 1] (inside from 0.5) or bool; sizes may differ.
         cameras: N cameras of images of these sizes.
         resolution: voxels along the longest side of ``bounds``.
         bounds: lower and upper corner [3] of the searched box, world coordinates.
-        min_agreement: share in (0, 1] of the pictures showing a voxel that must have it inside.
+        min_agreement: share in (0, 1] of the images showing a voxel that must have it inside.
         tolerance: masks are widened by this many voxels as seen from each camera (in whole
             pixels), so that parts thinner than a voxel survive.
-        min_views: voxels seen by fewer pictures are dropped: nothing speaks for them.
+        min_views: voxels seen by fewer images are dropped: they are unconstrained.
         min_parallax_deg: voxels whose lines of sight deviate from their common direction by less
             than this (root mean square) are dropped: their depth is not known. 0 keeps them.
 
-    What lies outside a picture or behind its camera counts as unknown, never as empty, so objects
-    cut by the border of some pictures are kept whole. The price is a shaft of unknown space along
+    What lies outside an image or behind its camera counts as unknown, never as empty, so objects
+    cut by the border of some images are kept whole. The price is a shaft of unknown space along
     the directions from which all showing cameras look; ``min_parallax_deg`` takes it away.
 
     Raises:
@@ -81,7 +81,7 @@ def carve(
     centre = 0.5 * (low + high)
     seen = torch.zeros(len(points), dtype=torch.int16)
     missed = torch.zeros_like(seen)
-    # A voxel that misses more pictures than this cannot reach the agreement any more.
+    # A voxel that misses more images than this cannot reach the agreement any more.
     allowed = int((1.0 - min_agreement) * len(cameras) + 1e-9)
     for index in _far_apart(len(cameras)):
         camera = cameras[index]
@@ -120,9 +120,9 @@ def parallax_deg(points: Tensor, cameras: Sequence[Camera]) -> Tensor:
 
 
 def reprojection_iou(hull: Hull, masks: Masks, cameras: Sequence[Camera]) -> Tensor:
-    """Intersection over union [N] of the hull's picture with each of N masks [H, W].
+    """Intersection over union [N] of the hull's image with each of N masks [H, W].
 
-    Near 1 only when poses, lens and pictures belong together. The value also falls with coarse
+    Near 1 only when poses, lens and images belong together. The value also falls with coarse
     voxels, by a rim of up to a voxel.
     """
     values = []
@@ -136,9 +136,9 @@ def reprojection_iou(hull: Hull, masks: Masks, cameras: Sequence[Camera]) -> Ten
 
 def _silhouette(hull: Hull, camera: Camera) -> Tensor:
     """Bool [H, W]: every voxel drawn as a square of its size at the hull's mean distance."""
-    picture = torch.zeros(camera.height, camera.width, dtype=torch.bool)
+    image = torch.zeros(camera.height, camera.width, dtype=torch.bool)
     if not len(hull.points):
-        return picture
+        return image
     middle = hull.points.double().mean(0).numpy()
     distance = max(float((middle - camera.position) @ camera.forward), hull.voxel_size)
     side = hull.voxel_size * camera.fl_x / distance
@@ -147,13 +147,13 @@ def _silhouette(hull: Hull, camera: Camera) -> Tensor:
     x, y, front = _project(hull.points, camera)
     for dx, dy in itertools.product(steps, steps):
         column, row, known = _pixels(x + dx, y + dy, front, camera)
-        picture[row[known], column[known]] = True
-    return picture
+        image[row[known], column[known]] = True
+    return image
 
 
 def _far_apart(count: int) -> list[int]:
     """All indices, neighbours in time far apart in number: rigs are often sorted along a path,
-    and different directions carve most of the empty space with the first few pictures."""
+    and different directions carve most of the empty space with the first few images."""
     return sorted(range(count), key=lambda i: (i * 0.6180339887) % 1.0)
 
 
@@ -179,7 +179,7 @@ def _project(points: Tensor, camera: Camera) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _pixels(x: Tensor, y: Tensor, front: Tensor, camera: Camera) -> tuple[Tensor, Tensor, Tensor]:
-    """Column [N], row [N] (int64) and whether the picture shows the point [N]."""
+    """Column [N], row [N] (int64) and whether the image shows the point [N]."""
     known = front & (x >= 0) & (x < camera.width) & (y >= 0) & (y < camera.height)
     return (
         x.clamp(0, camera.width - 1).long(),

@@ -1,9 +1,10 @@
 """Reading the one kind of OpenEXR file that the renderer writes for depth.
 
-Blender gives passes other than the picture only through its compositor, whose interface changed
+Blender gives passes other than the image only through its compositor, whose interface changed
 between 4.2 and 5.0, or in a multi-layer EXR. The latter, uncompressed, is a header and rows of
 raw floats, so reading it here needs neither the compositor nor an EXR library. Format: "OpenEXR
-File Layout", openexr.com.
+File Layout", openexr.com. Blender ships OpenImageIO, but ``import OpenImageIO`` fails with bpy as a
+module (tried with 5.0.1), so it cannot take the place of this.
 """
 
 from __future__ import annotations

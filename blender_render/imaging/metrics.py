@@ -35,7 +35,7 @@ def psnr(
         peak: width of the range of values, such as 2 for [-1, 1].
         per_image: one number for each entry of the first axis instead of one for everything.
         double: average in float64. Averages over whole videos need it: float32 sums of so many
-            numbers lose digits. Single images do without, as they always have.
+            numbers lose digits. Metrics of single images use float32.
     """
     difference = prediction - target
     squared = (difference.double() if double else difference).square()

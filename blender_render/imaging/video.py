@@ -34,18 +34,18 @@ def write_video(
     `quality` is x264's constant rate factor: 0 = lossless, 16 = no visible loss, 51 = worst.
     Raises ValueError on a wrong shape, OSError where the encoder fails.
     """
-    pictures = _checked(frames)
-    height, width = pictures.shape[1:3]
-    pictures = np.pad(pictures, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    images = _checked(frames)
+    height, width = images.shape[1:3]
+    images = np.pad(images, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     if background is not None:
-        pictures[:, height:] = to_uint8(background)
-        pictures[:, :, width:] = to_uint8(background)
+        images[:, height:] = to_uint8(background)
+        images[:, :, width:] = to_uint8(background)
     # The matrix is named twice: the filter converts, the tags tell players how to undo it.
     # "faststart" lets a browser play before it has everything.
     command = [
         *(imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y"),
         *("-f", "rawvideo", "-pix_fmt", "rgb24"),
-        *("-s", f"{pictures.shape[2]}x{pictures.shape[1]}"),
+        *("-s", f"{images.shape[2]}x{images.shape[1]}"),
         *("-r", str(Fraction(fps).limit_denominator(1001)), "-i", "-"),
         *("-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", str(quality)),
         *("-vf", "scale=out_color_matrix=bt709:out_range=tv"),
@@ -54,7 +54,7 @@ def write_video(
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as part:
-        done = subprocess.run([*command, str(part)], input=pictures.tobytes(), capture_output=True)
+        done = subprocess.run([*command, str(part)], input=images.tobytes(), capture_output=True)
         if done.returncode != 0:
             fault = done.stderr.decode(errors="replace").strip().replace("\n", "; ")
             code = errno.ENOSPC if "No space left" in fault else errno.EIO
@@ -63,17 +63,17 @@ def write_video(
 
 def write_gif(path: Path, frames: ArrayLike, fps: float) -> None:
     """Writes frames [T, H, W, 3] as an endless GIF (256 colours; times in steps of 10 ms)."""
-    pictures = [Image.fromarray(picture) for picture in _checked(frames)]
+    images = [Image.fromarray(image) for image in _checked(frames)]
     milliseconds = max(20, round(100 / fps) * 10)  # browsers slow anything shorter down to 100 ms
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as part:
-        pictures[0].save(
-            part, "GIF", save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0
+        images[0].save(
+            part, "GIF", save_all=True, append_images=images[1:], duration=milliseconds, loop=0
         )
 
 
 def _checked(frames: ArrayLike) -> np.ndarray:
-    pictures = to_uint8(frames)
-    if pictures.ndim != 4 or pictures.shape[-1] != 3 or 0 in pictures.shape:
-        raise ValueError(f"expected pictures [T, H, W, 3], got {list(pictures.shape)}")
-    return pictures
+    images = to_uint8(frames)
+    if images.ndim != 4 or images.shape[-1] != 3 or 0 in images.shape:
+        raise ValueError(f"expected pictures [T, H, W, 3], got {list(images.shape)}")
+    return images

@@ -9,10 +9,10 @@ from typing import Any
 from blender_render.geometry.cameras import LAYOUTS, SIXVIEW_RIGS
 from training_core.config import option, section
 
-# To be raised when equal configs come to give other pictures, so that old datasets are redone.
+# To be raised when equal configs come to give other images, so that old datasets are redone.
 RECIPE_VERSION = 1
 
-# None of these changes a picture, so a dataset stays complete when they change. The number of
+# None of these changes an image, so a dataset stays complete when they change. The number of
 # threads is here because Cycles gives the same bytes for any of them (tests say so).
 NOT_IN_HASH = (
     "assets",
@@ -105,7 +105,7 @@ class RigConfig:
 
     @property
     def views(self) -> int:
-        """Pictures per frame, without depth."""
+        """Images per frame, without depth."""
         return self.train + self.val + self.test if self.kind == "multiview" else 7
 
 
@@ -126,7 +126,7 @@ class LightConfig:
 
 @dataclass
 class EngineConfig:
-    """How pictures are computed."""
+    """How images are computed."""
 
     name: str = option("cycles", "eevee needs a graphics context", choices=("cycles", "eevee"))
     device: str = option(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.metadata
 import json
 import logging
 import os
@@ -202,7 +203,8 @@ def _run_worker(
     log.parent.mkdir(parents=True, exist_ok=True)
     read_end, write_end = os.pipe()
     command = [sys.executable, "-m", "blender_render.blender.worker"]
-    environment = {**os.environ, "PYTHONPATH": _python_path()}
+    path = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))}
     with log.open("w", encoding="utf-8") as out, os.fdopen(read_end, encoding="utf-8") as events:
         try:
             process = worker_pool.start(
@@ -256,15 +258,8 @@ def _last_words(log: Path) -> str:
     return lines[-1] if lines else "none"
 
 
-def _python_path() -> str:
-    root = str(Path(__file__).resolve().parents[2])
-    return os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
-
-
 def _blender_version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
     try:
-        return version("bpy")
-    except PackageNotFoundError:
+        return importlib.metadata.version("bpy")
+    except importlib.metadata.PackageNotFoundError:
         raise InputError("rendering needs Blender as a module: pip install bpy") from None

@@ -24,7 +24,7 @@ Points = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class RigCamera:
-    """One camera of a rig: ``group`` is the folder of its pictures (train, input, view_0, …)."""
+    """One camera of a rig: ``group`` is the folder of its images (train, input, view_0, …)."""
 
     group: str
     camera: Camera
@@ -65,10 +65,10 @@ def fitting_distance(views: tuple[RigCamera, ...], points: Points, margin: float
     """Least distance from the origin at which every view shows every point unclipped.
 
     A camera in direction d sees p at depth D − p·d, so |x| ≤ tan(fov / 2) (D − p·d) bounds D from
-    below; with the margin, the object spans at most 1 / margin of the picture.
+    below; with the margin, the object spans at most 1 / margin of the image.
 
     Args:
-        views: cameras at any distance; all look at the origin through square pictures.
+        views: cameras at any distance; all look at the origin through square images.
         points: [N, 3] scene units.
         margin: ≥ 1.
     """
@@ -93,7 +93,7 @@ def outermost(points: Points, directions: int = 256) -> Points:
 
 
 def clipped_views(views: tuple[RigCamera, ...], points: Points) -> list[str]:
-    """Names of the groups in which a point [N, 3] falls outside a picture or behind a camera."""
+    """Names of the groups in which a point [N, 3] falls outside an image or behind a camera."""
     found: dict[str, Any] = {}
     for view in views:
         pixels, depth = view.camera.project(points)

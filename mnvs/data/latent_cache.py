@@ -162,7 +162,7 @@ def content_hash(path: Path, num_frames: int) -> bytes:
     with open_tree(path) as tree:
         for folder in (fmt.INPUT_FOLDER, *(fmt.view_folder(i) for i in range(6))):
             for frame in range(num_frames):
-                image = tree.read_bytes(f"{folder}/{fmt.picture_name(frame)}.png")
+                image = tree.read_bytes(f"{folder}/{fmt.image_name(frame)}.png")
                 digest.update(hashlib.sha256(image).digest())
     return digest.digest()
 

@@ -73,4 +73,4 @@ def _write_images(folder: Path, images: Tensor) -> None:
     folder.mkdir(parents=True)
     for time, image in enumerate(to_uint8(images.float().movedim(1, -1).cpu())):
         encoded = encode_png(image, compress_level=4)
-        (folder / f"{fmt.picture_name(time)}.png").write_bytes(encoded)
+        (folder / f"{fmt.image_name(time)}.png").write_bytes(encoded)

@@ -70,7 +70,7 @@ def prepare_footage(footage: Footage, folder: Path, config: CutOutConfig) -> Non
         shutil.rmtree(leftover, ignore_errors=True)
     work.mkdir()
     for time, pixels in enumerate(_bytes(squares)):
-        (work / f"{fmt.picture_name(time)}.png").write_bytes(encode_png(pixels))
+        (work / f"{fmt.image_name(time)}.png").write_bytes(encode_png(pixels))
     publish_directory(work, folder / PICTURES)
 
 

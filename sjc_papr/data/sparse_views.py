@@ -102,7 +102,7 @@ def _six_views(config: SparseConfig, data: DataConfig) -> Views:
         depth = read_depth(config.sixview, [config.frame])[:, 0]
         if data.width:
             depth = torch.stack([resize_depth(own, data.width, data.height) for own in depth])
-    name = fmt.picture_name(config.frame)
+    name = fmt.image_name(config.frame)
     return Views(images, cameras, depth, tuple(f"{fmt.view_folder(i)}/{name}" for i in range(6)))
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from ball_scene import unproject
 from torch import Tensor
 
 from animate_papr.point_colours import colours_from_neighbours, point_colours
@@ -21,7 +22,7 @@ def picture_of_ball(camera: Camera, background: float) -> tuple[Tensor, Tensor, 
     """rgb, alpha and planar depth; alpha is 0.75, so that the background shines through."""
     x, y = np.meshgrid(np.arange(camera.width) + 0.5, np.arange(camera.height) + 0.5)
     pixels = np.stack([x.ravel(), y.ravel()], 1)
-    far = camera.unproject(pixels, np.ones(len(pixels)))  # one unit of planar depth along each ray
+    far = unproject(camera, pixels, np.ones(len(pixels)))  # one unit of planar depth along each ray
     eye, step = camera.position, far - camera.position
     a, b = (step**2).sum(1), step @ eye
     root = b**2 - a * (eye @ eye - RADIUS**2)

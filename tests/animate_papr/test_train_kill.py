@@ -4,6 +4,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from tiny_animation import (
     FIRST_STEPS,
     FRAMES,
@@ -24,6 +25,7 @@ def finished(frame: Path) -> Callable[[], bool]:
     return (frame / "metrics.json").exists
 
 
+@pytest.mark.slow
 def test_killed_animations_end_with_the_same_bytes(tmp_path: Path) -> None:
     dataset = write_animation(tmp_path / "sphere")
     events = (

@@ -150,18 +150,6 @@ FAULTS: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
         train_frame(lambda e: e["transform_matrix"][0].__setitem__(3, math.nan)),
         ("frame 4", "NaN"),
     ),
-    "skewed": (
-        train_frame(lambda e: e["transform_matrix"][0].__setitem__(1, 0.9)),
-        ("frame 4", "not orthonormal"),
-    ),
-    "mirrored": (
-        train_frame(lambda e: [r.__setitem__(0, -r[0]) for r in e["transform_matrix"]]),
-        ("frame 4", "mirrored"),
-    ),
-    "key missing": (
-        train_frame(lambda e: e.pop("transform_matrix")),
-        ("frame 4", "'transform_matrix' is missing"),
-    ),
     "twice": (
         lambda d: edit_json(
             d / "frame_000/transforms_val.json",

@@ -21,6 +21,8 @@ from mnvs.inference.pipeline import MNVSPipeline
 from mnvs.lora.adapters import Lora
 from training_core.checkpoint import CheckpointStore
 
+pytestmark = pytest.mark.slow
+
 FIXTURES = Path(__file__).parent / "fixtures"
 MADE = json.loads((FIXTURES / "made.json").read_text())
 RUNS: dict[str, dict[str, Any]] = MADE["runs"]

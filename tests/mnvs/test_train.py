@@ -109,6 +109,7 @@ def test_a_finished_run_is_left_as_it_is(
     assert lines_of(run) == before[1]
 
 
+@pytest.mark.slow
 def test_a_run_ended_by_signals_ends_with_the_same_bits(
     trained: Path, tiny: TinyCheckpoint, dots: list[Path], tmp_path: Path
 ) -> None:

@@ -1,7 +1,7 @@
 """The benchmark of Zero123 measures the whole step, here of tiny networks."""
 
-import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -14,16 +14,10 @@ from tiny_zero123 import tiny_networks
 from sjc_papr.score_models.zero123.config import Zero123Config
 from sjc_papr.score_models.zero123.score_model import Zero123
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "bench_zero123.py"
-
 
 @pytest.fixture(scope="module")
-def bench() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("bench_zero123", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def bench(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("bench_zero123")
 
 
 def test_it_writes_what_it_timed(

@@ -1,9 +1,9 @@
 """The doctor: what it reports here, and in machines that lack something."""
 
 import importlib.metadata
-import importlib.util
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -15,12 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def doctor() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("doctor", ROOT / "scripts" / "doctor.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def doctor(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("doctor")
 
 
 def test_reports_one_line_per_check(doctor: ModuleType) -> None:

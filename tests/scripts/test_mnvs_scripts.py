@@ -1,8 +1,7 @@
 """The study and the benchmark of ``scripts/``, at the smallest size."""
 
-import importlib.util
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -16,20 +15,12 @@ from training_core.config import load_config
 ROOT = Path(__file__).parents[2]
 
 
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
-def study() -> ModuleType:
-    return script("study_mnvs")
+def study(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("study_mnvs")
 
 
+@pytest.mark.slow
 def test_a_study_tries_every_combination_once_and_goes_on_where_it_stopped(
     study: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,8 +91,10 @@ def test_the_shipped_study_covers_every_mode(study: ModuleType) -> None:
     assert tried == {(m, o) for m in MODES for o in ("v", "x0", "min_snr")}
 
 
-def test_benchmark(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bench = script("bench_mnvs")
+def test_benchmark(
+    load_script: Callable[[str], ModuleType], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench = load_script("bench_mnvs")
     output = tmp_path / "bench.json"
     overrides = ["size=tiny", "device=cpu", "precision=fp32", "frames=[1]", "rank=2"]
     short = ["warmup=0", "steps=1", "generate=1", f"output={output}"]

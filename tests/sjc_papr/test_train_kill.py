@@ -55,6 +55,7 @@ def undisturbed(frame: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+@pytest.mark.slow
 def test_killed_and_stopped_runs_end_with_the_same_bits(
     undisturbed: Path, frame: Path, tmp_path: Path
 ) -> None:

@@ -145,6 +145,7 @@ def save_until_killed(folder: Path, last_event: int) -> None:
     os._exit(0)
 
 
+@pytest.mark.slow
 def test_kill_at_every_file_operation_of_a_save(tmp_path: Path) -> None:
     seen = set()
     for last_event in range(1, 500):

@@ -8,7 +8,7 @@ from blender_runs import info_of, make_assets, needs_blender, picture, render
 
 from blender_render.rendering.asset_failures import read_failures
 
-pytestmark = needs_blender
+pytestmark = [*needs_blender, pytest.mark.slow]
 
 QUICK = ("engine.samples=4", "engine.denoise=false", "rig.train=2", "rig.val=1", "rig.test=1")
 FAILING = {

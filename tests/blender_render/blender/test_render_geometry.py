@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ball_scene import unproject
 from blender_runs import info_of, make_assets, needs_blender, picture, render
 from marker_facts import MARKER_RADIUS, MARKERS
 
 from blender_render.dataset.format import camera_from_dict
 from blender_render.geometry.cameras import Camera
 
-pytestmark = needs_blender
+pytestmark = [*needs_blender, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +110,7 @@ def cast(camera: Camera, places: dict[str, np.ndarray], radius: float) -> np.nda
     """Planar depth [H, W] of the nearest ball through every pixel centre; 0 = none."""
     y, x = np.indices((camera.height, camera.width)) + 0.5
     pixels = np.stack([x.ravel(), y.ravel()], axis=1)
-    at_one = camera.unproject(pixels, np.ones(len(pixels)))
+    at_one = unproject(camera, pixels, np.ones(len(pixels)))
     ray = at_one - camera.position
     best = np.full(len(pixels), np.inf)
     for centre in places.values():

@@ -13,7 +13,7 @@ from PIL import Image
 from blender_render.dataset.format import camera_from_dict, is_complete
 from blender_render.rendering.asset_failures import read_failures
 
-pytestmark = needs_blender
+pytestmark = [*needs_blender, pytest.mark.slow]
 
 BROKEN = {"validator_empty_file": "import_error", "validator_truncated_chunk_data": "import_error"}
 if blender_version() < (4, 5):  # no Draco decoder; the FBX importer makes glass of the other

@@ -13,7 +13,7 @@ from blender_runs import files_of, needs_blender, render, start_render
 from blender_render.dataset.format import is_complete
 from blender_render.rendering.asset_failures import read_failures
 
-pytestmark = needs_blender
+pytestmark = [*needs_blender, pytest.mark.slow]
 
 ARGUMENTS = (
     "--config",

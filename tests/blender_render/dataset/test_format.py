@@ -23,7 +23,7 @@ RNG = np.random.default_rng(0)
 
 def test_transforms_round_trip(tmp_path: Path) -> None:
     cameras = ring_of_cameras(5)
-    names = [f"train/{fmt.picture_name(i)}" for i in range(5)]
+    names = [f"train/{fmt.image_name(i)}" for i in range(5)]
     depths = [f"{n}_depth.png" for n in names]
     fmt.write_transforms(tmp_path, "train", cameras, names, depths, 0.25)
     with open_tree(tmp_path) as tree:

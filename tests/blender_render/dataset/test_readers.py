@@ -7,7 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ball_scene import draw, edit_json, pack, posed, ring_of_cameras, write_dataset, write_frame
+from ball_scene import (
+    draw,
+    edit_json,
+    pack,
+    posed,
+    ring_of_cameras,
+    unproject,
+    write_dataset,
+    write_frame,
+)
 from PIL import Image
 
 from blender_render.dataset.readers import (
@@ -48,7 +57,7 @@ def test_depth_and_pose_give_points_on_the_balls(frame: Path) -> None:
     for camera, depth in zip(views.cameras, views.depth.numpy(), strict=True):
         rows, columns = np.nonzero(depth)
         pixels = np.stack([columns + 0.5, rows + 0.5], 1)
-        points = camera.unproject(pixels, depth[rows, columns])
+        points = unproject(camera, pixels, depth[rows, columns])
         off = [np.abs(np.linalg.norm(points - c, axis=1) - r) for c, r, _ in posed(0)]
         assert np.min(off, axis=0).max() < 1e-3
 

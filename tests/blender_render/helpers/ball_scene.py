@@ -56,6 +56,13 @@ def draw(camera: Camera, balls: Sequence[Ball]) -> tuple[np.ndarray, np.ndarray]
     return np.rint(picture * 255).astype(np.uint8), np.where(np.isfinite(depth), depth, 0.0)
 
 
+def unproject(camera: Camera, pixels: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    """Pixels [N, 2] and planar depth [N] → world points [N, 3]; the inverse of ``project``."""
+    sides = (pixels - (camera.cx, camera.cy)) / (camera.fl_x, -camera.fl_y)
+    local = np.column_stack([sides, -np.ones(len(depth))]) * np.asarray(depth)[:, None]
+    return local @ camera.cam_to_world[:3, :3].T + camera.position
+
+
 def ring_of_cameras(count: int = 16, size: tuple[int, int] = (64, 48)) -> tuple[Camera, ...]:
     """Cameras all around the origin at distance 2.5."""
     return multiview_cameras(count, 2.5, 0.8, size, seed=3)
@@ -85,7 +92,7 @@ def write_frame(
     scale = depth_scale_for(10.0)
     for split, first, last in (("train", 4, None), ("val", 3, 4), ("test", 0, 3)):
         chosen = cameras[first:last]
-        names = [f"{split}/{fmt.picture_name(i)}" for i in range(len(chosen))]
+        names = [f"{split}/{fmt.image_name(i)}" for i in range(len(chosen))]
         (folder / split).mkdir(parents=True)
         for camera, name in zip(chosen, names, strict=True):
             picture, depth = draw(camera, balls)
@@ -129,7 +136,7 @@ def write_sixview(
         (folder / name).mkdir(parents=True)
         for time in range(frames):
             picture, _ = draw(camera, posed(time))
-            (folder / name / f"{fmt.picture_name(time)}.png").write_bytes(encode_png(picture))
+            (folder / name / f"{fmt.image_name(time)}.png").write_bytes(encode_png(picture))
     angles = zip(rig.azimuths_deg, rig.elevations_deg, cameras[1:], strict=True)
     fmt.write_sample_info(
         folder,

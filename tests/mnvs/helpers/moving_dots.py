@@ -33,7 +33,7 @@ def write_dots(
         (folder / name).mkdir(parents=True)
         for frame in range(frames):
             data = encode_png(picture(dataset, view, frame, size))
-            (folder / name / f"{fmt.picture_name(frame)}.png").write_bytes(data)
+            (folder / name / f"{fmt.image_name(frame)}.png").write_bytes(data)
     views = [
         {"azimuth_deg": a, "elevation_deg": e, "camera": fmt.camera_dict(c)}
         for a, e, c in zip(rig.azimuths_deg, rig.elevations_deg, cameras[:6], strict=True)
@@ -52,7 +52,7 @@ def write_multiview(folder: Path, frames: int = 2, size: int = 32) -> Path:
         inside = folder / fmt.frame_name(frame)
         for split, chosen in (("train", cameras[:3]), ("val", cameras[3:4]), ("test", cameras[4:])):
             (inside / split).mkdir(parents=True)
-            names = [f"{split}/{fmt.picture_name(i)}" for i in range(len(chosen))]
+            names = [f"{split}/{fmt.image_name(i)}" for i in range(len(chosen))]
             for view, name in enumerate(names):
                 data = encode_png(picture(0, view, frame, size))
                 (inside / f"{name}.png").write_bytes(data)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from moving_dots import write_dots
 from two_processes import VARIANTS, train
@@ -58,6 +59,7 @@ def finish(processes: list[subprocess.Popen[str]]) -> list[str]:
     return errors
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one_at_the_same_global_batch(tmp_path: Path) -> None:
     finish(start(2, [str(HELPERS / "two_processes.py"), str(tmp_path)]))
     first, second = (torch.load(tmp_path / f"process_{rank}.pt") for rank in range(2))
@@ -71,6 +73,7 @@ def test_two_processes_equal_one_at_the_same_global_batch(tmp_path: Path) -> Non
             )
 
 
+@pytest.mark.slow
 def test_the_command_in_two_processes_writes_one_run(tmp_path: Path) -> None:
     sizes = {"unet_channels": [32, 32], "heads": [2, 2], "width": 32, "view_size": 16}
     tiny = build_tiny(tmp_path / "tiny", **sizes)

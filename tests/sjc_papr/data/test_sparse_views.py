@@ -39,7 +39,7 @@ def write_sixview(folder: Path, version: str, **info: Any) -> Path:
         (folder / name).mkdir(parents=True)
         for time in range(2):
             data = encode_png(pixels_of(camera, time))
-            (folder / name / f"{fmt.picture_name(time)}.png").write_bytes(data)
+            (folder / name / f"{fmt.image_name(time)}.png").write_bytes(data)
     entries = [{"camera": fmt.camera_dict(camera)} for camera in cameras]
     content = {
         "rig": version,

@@ -44,7 +44,7 @@ def write_six(folder: Path, asset: str, depth: bool = True) -> Path:
         for time in range(2):
             picture, planar = draw_sphere(camera, (0.0, 0.0, 0.05 * time))
             pixels = np.rint(picture * 255.0).astype(np.uint8)
-            stem = fmt.picture_name(time)
+            stem = fmt.image_name(time)
             (folder / name / f"{stem}.png").write_bytes(encode_png(pixels))
             if depth:
                 encoded = encode_depth(planar, DEPTH_SCALE)

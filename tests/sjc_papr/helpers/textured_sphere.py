@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from ball_scene import unproject
 from tiny_scene import ORIGIN, RADIUS, Centre, draw_sphere
 from torch import Tensor
 
@@ -29,7 +30,7 @@ def surface_points(camera: Camera, depth: np.ndarray) -> np.ndarray:
     """World points [H, W, 3] of planar depth [H, W]."""
     x, y = np.meshgrid(np.arange(camera.width) + 0.5, np.arange(camera.height) + 0.5)
     pixels = np.stack([x.ravel(), y.ravel()], axis=1)
-    return camera.unproject(pixels, depth.ravel()).reshape(*depth.shape, 3)
+    return unproject(camera, pixels, depth.ravel()).reshape(*depth.shape, 3)
 
 
 def draw_view(

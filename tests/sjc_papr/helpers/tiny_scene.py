@@ -67,14 +67,14 @@ def sphere_views(count: int, centre: Centre = ORIGIN, seed: int = 0) -> Views:
     drawn = [draw_sphere(camera, centre) for camera in rig]
     images = torch.tensor(np.stack([image for image, _ in drawn]), dtype=torch.float32)
     depth = torch.tensor(np.stack([depth for _, depth in drawn]), dtype=torch.float32)
-    return Views(images, rig, depth, tuple(f"train/{fmt.picture_name(i)}" for i in range(count)))
+    return Views(images, rig, depth, tuple(f"train/{fmt.image_name(i)}" for i in range(count)))
 
 
 def write_frame(folder: Path, centre: Centre = ORIGIN) -> Path:
     """A frame folder with 10 train, 2 val and 2 test images, the test ones with depth."""
     for split, count, seed in (("train", 10, 0), ("val", 2, 1), ("test", 2, 2)):
         (folder / split).mkdir(parents=True)
-        names = [f"{split}/{fmt.picture_name(i)}" for i in range(count)]
+        names = [f"{split}/{fmt.image_name(i)}" for i in range(count)]
         depths = [f"{name}_depth.png" for name in names] if split == "test" else None
         rig = cameras(count, seed=seed)
         for camera, name in zip(rig, names, strict=True):

@@ -57,6 +57,7 @@ def full_width_model() -> Papr:
     return Papr(config, sphere_points(2000, 64))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ["full", "default"])
 def test_stated_numerics_of_both_formats(size: str) -> None:
     """The documentation promises 1e-4 in float32 and 1e-2 in bfloat16."""

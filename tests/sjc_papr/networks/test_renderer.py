@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from ball_scene import unproject
 from tiny_scene import RADIUS, cameras, one_view, small_config, small_model, sphere_points
 from torch import Tensor
 
@@ -70,7 +71,7 @@ def test_windows_are_cut_from_the_whole_picture() -> None:
     cut = camera_rays(camera, window)
     assert torch.equal(cut.directions, camera_rays(camera).directions[:, 3:9, 5:13])
     pixels = torch.tensor([[5.5, 3.5], [12.5, 8.5]]).numpy()
-    there = torch.from_numpy(camera.unproject(pixels, torch.ones(2).numpy())).float()
+    there = torch.from_numpy(unproject(camera, pixels, torch.ones(2).numpy())).float()
     towards = torch.nn.functional.normalize(there - cut.origins, dim=-1)
     assert torch.allclose(cut.directions[0, [0, -1], [0, -1]], towards, atol=1e-5)
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 from tiny_scene import cameras, draw_sphere, small_config
@@ -74,6 +75,7 @@ def trained_model(train: Views, held_out: Views, folder: Path, seed: int) -> tup
     return model, before
 
 
+@pytest.mark.slow
 def test_depth_from_attention_is_within_one_percent(tmp_path: Path) -> None:
     held_out = drawn(4, 5, with_depth=True)
     assert held_out.depth is not None

@@ -1,5 +1,6 @@
 """Where points start."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from tiny_scene import RADIUS, draw_sphere, sphere_views
 
 from blender_render.dataset.readers import Views
-from blender_render.geometry.cameras import fit_distance, multiview_cameras
+from blender_render.geometry.cameras import multiview_cameras
 from sjc_papr.training.config import PointsConfig
 from sjc_papr.training.point_init import initial_points
 from training_core.config import InputError
@@ -36,7 +37,7 @@ def test_interior_points_lie_inside(views: Views) -> None:
 def test_an_object_that_fills_the_pictures_has_no_ghosts_around_it() -> None:
     """Corners of the searched box are then outside most images, and nothing carves them."""
     angle = 0.69
-    rig = multiview_cameras(24, fit_distance(1.1 * RADIUS, angle), angle, (32, 32))
+    rig = multiview_cameras(24, 1.1 * RADIUS / math.sin(0.5 * angle), angle, (32, 32))
     drawn = np.stack([draw_sphere(camera)[0] for camera in rig])
     views = Views(torch.tensor(drawn).float(), rig, None, tuple("abcdefghijklmnopqrstuvwx"))
     config = PointsConfig(init="hull", count=1000, hull_resolution=40)
