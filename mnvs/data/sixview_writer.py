@@ -1,7 +1,5 @@
 """Writing six-view videos as datasets, for the importer and the generator."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Options of ``mnvs.generate``."""
 
-from __future__ import annotations
-
 import dataclasses
 
 from blender_render.geometry.cameras import SIXVIEW_RIGS
