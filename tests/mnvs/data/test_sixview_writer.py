@@ -1,5 +1,6 @@
 """A written six-view dataset reads back as it was, and is there as a whole or not."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def test_an_occupied_target_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: Any) -> None:
-        raise OSError("disk full")
+        raise OSError(errno.ENOSPC, "disk full")
 
     monkeypatch.setattr(sixview_writer.fmt, "write_sample_info", fail)
     with pytest.raises(OSError, match="disk full"):
