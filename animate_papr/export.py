@@ -22,6 +22,7 @@ from animate_papr.run_files import completed_path, world_to_asset
 from animate_papr.sequence import Sequence, load_sequence
 from blender_render.geometry.cameras import Camera, fibonacci_sphere, look_at
 from blender_render.imaging.images import to_uint8
+from sjc_papr.networks.config import precision_option
 from sjc_papr.networks.point_cloud import PointRows
 from sjc_papr.networks.rays import camera_rays
 from sjc_papr.networks.renderer import render
@@ -60,9 +61,7 @@ class ExportConfig:
     output: str = option("", "folder to write to; empty = export/ in the run folder")
     normalised: bool = option(False, "keep PLY files in the dataset's world, longest side 1")
     device: str = option("auto", "auto, cpu or cuda", ("auto", "cpu", "cuda"))
-    precision: str = option(
-        "auto", "auto = bfloat16 where the hardware has it", ("auto", "float32", "bfloat16")
-    )
+    precision: str = precision_option()
     colours: ColoursConfig = section(ColoursConfig, "colours of the points")
 
 

@@ -19,6 +19,7 @@ from animate_papr.sequence import Sequence, load_sequence
 from blender_render.geometry.cameras import Camera
 from blender_render.imaging.images import write_png
 from blender_render.imaging.video import write_gif, write_video
+from sjc_papr.networks.config import precision_option
 from sjc_papr.networks.rays import camera_rays
 from sjc_papr.networks.renderer import render
 from training_core.cli import run_command
@@ -45,9 +46,7 @@ class RenderConfig:
         "", ".mp4 or .gif file, or a folder for PNG; empty = videos/KIND.mp4 in the run"
     )
     device: str = option("auto", "auto, cpu or cuda", ("auto", "cpu", "cuda"))
-    precision: str = option(
-        "auto", "auto = bfloat16 where the hardware has it", ("auto", "float32", "bfloat16")
-    )
+    precision: str = precision_option()
     max_rays: int = option(16384, "rays attended to at once; bounds the memory")
 
     def validate(self) -> None:

@@ -15,8 +15,6 @@ Cameras are the rig of the project's renderer: v1.1 angles, field of view 49.13 
 1.5, which clips wide objects.
 """
 
-from __future__ import annotations
-
 import argparse
 import logging
 import re

@@ -14,7 +14,7 @@ import torch
 
 from mnvs.checkpoints.tiny_checkpoint import (
     TinyConfig,
-    build,
+    build_tiny,
     checkpoint_vae,
     motion_adapter,
     spatial_unet,
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 def run(config: TinyConfig) -> None:
     """Write the checkpoint and log its folders."""
-    made = build(config)
+    made = build_tiny(**vars(config))
     logger.info("wrote %s, %s and %s", made.zero123plus, made.svd, made.animatediff)
 
 

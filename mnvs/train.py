@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from mnvs.config import TrainConfig
-from mnvs.data.dataset import DataConfig, SixViewDataset
+from mnvs.data.dataset import SixViewDataset
 from mnvs.data.latent_cache import EncodedDataset
 from mnvs.diffusion.noise_schedule import NoiseSchedule
 from mnvs.inference.pipeline import DEFAULT_RIG, MNVSPipeline
@@ -40,25 +40,6 @@ from training_core.stopping import StopSignals
 logger = logging.getLogger(__name__)
 
 PIPELINE_FOLDER = "pipeline"
-
-
-def make_dataset(config: DataConfig, paths: Sequence[str], batch: int, seed: int) -> SixViewDataset:
-    """The clips of these datasets.
-
-    Raises:
-        InputError: see ``SixViewDataset``.
-    """
-    return SixViewDataset(
-        paths,
-        num_frames=config.frames,
-        view_size=config.view_size,
-        condition=config.condition,
-        condition_size=config.condition_size,
-        strides=config.strides,
-        random_start=config.random_start,
-        batch=batch,
-        seed=seed,
-    )
 
 
 def make_pipeline(config: TrainConfig, accelerator: Accelerator) -> MNVSPipeline:
@@ -92,9 +73,10 @@ def make_trainer(
     config: TrainConfig, accelerator: Accelerator, pipeline: MNVSPipeline, folder: Path
 ) -> Trainer:
     """Everything a step needs."""
-    dataset = make_dataset(config.data, config.data.paths, config.train.batch, config.seed)
+    data, batch = config.data, config.train.batch
+    dataset = SixViewDataset(data.paths, data, batch=batch, seed=config.seed)
     schedule = NoiseSchedule.from_scheduler(pipeline.scheduler)
-    cache = Path(config.data.cache) if config.data.cache else None
+    cache = Path(data.cache) if data.cache else None
     return Trainer(
         accelerator,
         Trainable(pipeline.unet, config.train, frozen_dtype(accelerator)),
@@ -115,7 +97,7 @@ def make_validation(
         return None
     paths = config.validation.paths or config.data.paths
     chosen = paths[: config.validation.clips]
-    dataset = make_dataset(config.data, chosen, 1, config.seed)
+    dataset = SixViewDataset(chosen, config.data)
     return ClipValidation(
         pipeline,
         [dataset.whole(number) for number in range(len(chosen))],
@@ -221,8 +203,8 @@ def _check(config: TrainConfig) -> list[int]:
         raise ConfigError("model.zero123plus is missing: which checkpoint?")
     make_optimizer(config.train.optimizer, [torch.nn.Parameter(torch.zeros(1))])
     if config.validation.every and config.validation.paths:
-        make_dataset(config.data, config.validation.paths, 1, config.seed)
-    return make_dataset(config.data, config.data.paths, config.train.batch, config.seed).counts
+        SixViewDataset(config.validation.paths, config.data)
+    return SixViewDataset(config.data.paths, config.data).counts
 
 
 def _refuse_broken_convolution(config: TrainConfig, accelerator: Accelerator) -> None:

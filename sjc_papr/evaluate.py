@@ -12,6 +12,7 @@ from pathlib import Path
 from sjc_papr.config import TrainConfig
 from sjc_papr.data.loading import load_views
 from sjc_papr.evaluation.view_metrics import evaluate_views, mean_view_metrics
+from sjc_papr.networks.config import precision_option
 from sjc_papr.networks.model import Papr
 from sjc_papr.training.checkpoints import model_from
 from training_core.checkpoint import Checkpoint, CheckpointStore
@@ -31,9 +32,7 @@ class EvaluateConfig:
     output: str = option("", "where figures and pictures go; empty = evaluation/SPLIT in the run")
     pictures: bool = option(True, "write truth, prediction and depth of every view")
     device: str = option("auto", "auto, cpu or cuda", choices=("auto", "cpu", "cuda"))
-    precision: str = option(
-        "auto", "auto = bfloat16 where the hardware has it", choices=("auto", "float32", "bfloat16")
-    )
+    precision: str = precision_option()
     max_rays: int = option(16384, "rays attended to at once; bounds the memory")
 
 

@@ -17,21 +17,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING as MISSING
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
-
-__all__ = [
-    "MISSING",
-    "ConfigError",
-    "InputError",
-    "config_from_mapping",
-    "describe_options",
-    "load_config",
-    "option",
-    "section",
-    "to_plain",
-    "to_yaml",
-]
 
 T = TypeVar("T")
 _REFUSALS = (OmegaConfBaseException, TypeError, ValueError, AttributeError)

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from training_core.checkpoint import Checkpoint, CheckpointStore
 from training_core.metrics_log import Averages, MetricsLog, Progress, progress_bar
-from training_core.processes import OneProcess, Processes
 from training_core.run_config import LogConfig
 from training_core.run_folder import RunFolder
 from training_core.step.guards import Diverged
@@ -59,6 +58,36 @@ class Trainer(Protocol):
     def restore(self, saved: Checkpoint) -> None:
         """Continue from a checkpoint, bit for bit."""
         ...
+
+
+class Processes(Protocol):
+    """The processes that train together; all of them run the loop."""
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the one process that writes, validates and shows progress."""
+        ...
+
+    def wait(self) -> None:
+        """Return when all processes have come here."""
+        ...
+
+    def any_process(self, flag: bool) -> bool:
+        """Whether ``flag`` is true in any process; all must ask at the same step."""
+        ...
+
+
+class OneProcess:
+    """No other processes."""
+
+    is_main = True
+
+    def wait(self) -> None:
+        """There is nobody to wait for."""
+
+    def any_process(self, flag: bool) -> bool:
+        """See ``Processes``."""
+        return flag
 
 
 class Validation(NamedTuple):

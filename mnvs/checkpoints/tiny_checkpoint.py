@@ -91,13 +91,9 @@ def build_tiny(folder: str | Path, seed: int = 0, **sizes: Any) -> TinyCheckpoin
     Raises:
         InputError: the folder exists already, or `vae` is no VAE.
     """
-    return build(TinyConfig(folder=str(folder), seed=seed, **sizes))
-
-
-def build(config: TinyConfig) -> TinyCheckpoint:
-    """See `build_tiny`."""
+    config = TinyConfig(folder=str(folder), seed=seed, **sizes)
     config.validate()
-    folder = Path(config.folder)
+    folder = Path(folder)
     if folder.exists():
         raise InputError(f"{folder}: exists already; choose another folder")
     made = TinyCheckpoint(folder / "zero123plus", folder / "svd", folder / "animatediff")

@@ -6,8 +6,6 @@ names differ: diffusers' SVD UNet keeps a spatial resnet under `resnets.N.spatia
 SVD's time embedding is our `temporal_time_embedding`, because `time_embedding` is Zero123++'s.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Iterable, Mapping

@@ -3,8 +3,6 @@
 A setting that our UNets cannot follow is refused by name; none is silently dropped.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any

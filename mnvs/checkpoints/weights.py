@@ -4,8 +4,6 @@ Folders are diffusers': `config.json` beside `diffusion_pytorch_model[.VARIANT].
 Nothing is downloaded and nothing is unpickled.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -12,11 +12,10 @@ from torch import Tensor
 from blender_render.dataset.readers import read_sample_info, read_sixview
 from blender_render.geometry.cameras import SIXVIEW_RIGS
 from mnvs.data.tiles import pack_tile
-from mnvs.encoders.vae_scaling import GREY, on_grey
+from mnvs.encoders.vae_scaling import on_grey
 from training_core.checks import at_least
 from training_core.config import InputError, option
 
-CONDITIONS = ("video", "image")
 DEFAULT_FPS = 7.0
 
 
@@ -81,14 +80,7 @@ class SixViewDataset:
     """Six-view videos, folders or .zip files, read on demand.
 
     Args:
-        num_frames: T of every clip.
-        view_size: height of one view in pixels; the width follows from the images' aspect.
-        condition: "video" = the input view of every frame, "image" = of the first frame alone.
-        condition_size: height of the input images; 0 = as the views.
-        background: grey level behind the object.
-        strides: a clip takes every s-th frame; s is drawn from those for which the video is long
-            enough.
-        random_start: off: every clip starts with the video's first frame.
+        config: of the clips; its ``paths`` are not read.
         batch: clips per step over all processes; sets how steps run through the epochs.
         seed: of order, starts and strides.
         memory_bytes: limit of the decoded frames kept in memory.
@@ -100,33 +92,20 @@ class SixViewDataset:
     def __init__(
         self,
         paths: Sequence[str | Path],
+        config: DataConfig,
         *,
-        num_frames: int,
-        view_size: int,
-        condition: str = "video",
-        condition_size: int = 0,
-        background: float = GREY,
-        strides: Sequence[int] = (1,),
-        random_start: bool = True,
         batch: int = 1,
         seed: int = 0,
         memory_bytes: int = 1 << 29,
     ) -> None:
-        if condition not in CONDITIONS:
-            raise ValueError(f"condition {condition!r} is not one of: {', '.join(CONDITIONS)}")
-        if min(num_frames, view_size, batch, *strides) < 1:
-            raise ValueError("num_frames, view_size, batch and strides must be at least 1")
         if not paths:
             raise InputError("no six-view datasets are given")
         self.paths = [Path(path) for path in paths]
         self.infos = [read_sample_info(path) for path in self.paths]
-        self.num_frames, self.view_size, self.condition = num_frames, view_size, condition
-        self.condition_size = condition_size or view_size
-        self.background, self.strides = background, tuple(strides)
-        self.random_start, self.batch, self.seed = random_start, batch, seed
+        self.config, self.batch, self.seed = config, batch, seed
         self.counts = [int(info["num_frames"]) for info in self.infos]
         for path, count in zip(self.paths, self.counts, strict=True):
-            needed = (num_frames - 1) * min(strides) + 1
+            needed = (config.frames - 1) * min(config.strides) + 1
             if count < needed:
                 raise InputError(f"{path}: has {count} frames, but clips need {needed}")
         self._memory_bytes = memory_bytes
@@ -155,12 +134,12 @@ class SixViewDataset:
         epoch, place = divmod(step * self.batch + index, len(self))
         order = torch.randperm(len(self), generator=self._generator("order", epoch))
         video = int(order[place])
-        count, length = self.counts[video], self.num_frames
+        count, length = self.counts[video], self.config.frames
         generator = self._generator("clip", step, index)
-        strides = [s for s in self.strides if (length - 1) * s < count]
+        strides = [s for s in self.config.strides if (length - 1) * s < count]
         stride = strides[self._below(len(strides), generator)]
         last_start = count - 1 - (length - 1) * stride
-        start = self._below(last_start + 1, generator) if self.random_start else 0
+        start = self._below(last_start + 1, generator) if self.config.random_start else 0
         frames = tuple(range(start, start + length * stride, stride))
         return ClipRange(video, frames, self.fps(video) / stride)
 
@@ -168,11 +147,9 @@ class SixViewDataset:
         """Clip ``index`` (0 … batch-1) of step ``step``: the same on every call and machine."""
         return self.read(self.clip_range(step, index))
 
-    def whole(self, video: int, num_frames: int = 0) -> Clip:
-        """The first frames of a video (T, or ``num_frames``), for validation."""
-        frames = tuple(range(num_frames or self.num_frames))
-        if len(frames) > self.counts[video]:
-            raise InputError(f"{self.paths[video]}: has no {len(frames)} frames")
+    def whole(self, video: int) -> Clip:
+        """The first T frames of a video, for validation."""
+        frames = tuple(range(self.config.frames))
         return self.read(ClipRange(video, frames, self.fps(video)))
 
     def read(self, clip_range: ClipRange) -> Clip:
@@ -192,7 +169,7 @@ class SixViewDataset:
 
     def condition_count(self, num_frames: int) -> int:
         """Tc, the number of input images of a clip of ``num_frames``."""
-        return num_frames if self.condition == "video" else 1
+        return num_frames if self.config.condition == "video" else 1
 
     def _load(self, video: int, frames: Sequence[int]) -> None:
         for frame in frames:
@@ -202,8 +179,8 @@ class SixViewDataset:
         if not missing:
             return
         clip = read_sixview(self.paths[video], missing)
-        tiles = pack_tile(on_grey(clip.resized_views(self.view_size), self.background))
-        inputs = on_grey(clip.resized_input(self.condition_size), self.background)
+        tiles = pack_tile(on_grey(clip.resized_views(self.config.view_size)))
+        inputs = on_grey(clip.resized_input(self.config.condition_size))
         for frame, tile, image in zip(missing, tiles, inputs, strict=True):
             self._memory[video, frame] = tile, image
 

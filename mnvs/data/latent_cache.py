@@ -19,6 +19,7 @@ from blender_render.dataset import format as fmt
 from blender_render.dataset.archive import open_tree
 from mnvs.data.dataset import ClipRange, SixViewDataset
 from mnvs.encoders.frozen_encoders import Encoders
+from mnvs.encoders.vae_scaling import GREY
 from training_core.files.atomic import write_tensors
 
 logger = logging.getLogger(__name__)
@@ -69,17 +70,9 @@ class EncodedDataset:
         self._memory: dict[int, dict[str, Tensor]] = {}
         self._fingerprint = fingerprint(encoders) if folder is not None else ""
 
-    def __len__(self) -> int:
-        return len(self.dataset)
-
     def sample(self, step: int, index: int) -> EncodedClip:
         """Clip ``index`` of step ``step``; see ``SixViewDataset.sample``."""
         return self.read(self.dataset.clip_range(step, index))
-
-    def whole(self, video: int, num_frames: int = 0) -> EncodedClip:
-        """The first frames of a video; see ``SixViewDataset.whole``."""
-        frames = tuple(range(num_frames or self.dataset.num_frames))
-        return self.read(ClipRange(video, frames, self.dataset.fps(video)))
 
     def read(self, clip_range: ClipRange) -> EncodedClip:
         """The encoded frames of a range."""
@@ -125,7 +118,7 @@ class EncodedDataset:
     def _path(self, video: int) -> Path:
         assert self.folder is not None
         data = self.dataset
-        settings = (FORMAT, data.view_size, data.condition_size, data.background)
+        settings = (FORMAT, data.config.view_size, data.config.condition_size, GREY)
         digest = hashlib.sha256(f"{settings}{self._fingerprint}".encode())
         digest.update(content_hash(data.paths[video], data.counts[video]))
         name = digest.hexdigest()

@@ -1,7 +1,5 @@
 """Writing six-view videos as datasets, for the importer and the generator."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,6 @@ def write_sixview_dataset(
     rig_name: str,
     fps: float,
     config_hash: str,
-    input_elevation_deg: float = 0.0,
     info: Mapping[str, Any] | None = None,
 ) -> None:
     """Write `sample.json`, the images and the completion marker; the folder appears whole.
@@ -48,19 +45,19 @@ def write_sixview_dataset(
         _write_images(work / fmt.INPUT_FOLDER, inputs)
         for index in range(6):
             _write_images(work / fmt.view_folder(index), views[:, index])
-        cameras = _cameras(rig, inputs.shape[-1], views.shape[-1], input_elevation_deg)
+        cameras = _cameras(rig, inputs.shape[-1], views.shape[-1])
         written = {"rig": rig_name, "num_frames": frames, "fps": fps, "resolution": views.shape[-1]}
         fmt.write_sample_info(work, written | cameras | dict(info or {}))
         fmt.mark_complete(work, config_hash)
 
 
-def _cameras(rig: SixViewRig, input_size: int, view_size: int, elevation: float) -> dict[str, Any]:
+def _cameras(rig: SixViewRig, input_size: int, view_size: int) -> dict[str, Any]:
     """The entries of `sample.json` for the input's camera and the six others."""
-    first = rig.camera(0.0, elevation, input_size)
+    first = rig.camera(0.0, 0.0, input_size)
     cameras = sixview_cameras(rig, view_size)
     angles = zip(rig.azimuths_deg, rig.elevations_deg, cameras, strict=True)
     return {
-        "input": {"elevation_deg": elevation, "camera": fmt.camera_dict(first)},
+        "input": {"elevation_deg": 0.0, "camera": fmt.camera_dict(first)},
         "views": [
             {"azimuth_deg": a, "elevation_deg": e, "camera": fmt.camera_dict(c)}
             for a, e, c in angles

@@ -1,4 +1,4 @@
-"""The noise schedule that Zero123++ and SVD share: levels, noising, conversion of v, x0 and ε.
+"""The noise schedule that Zero123++ and SVD share: levels, noising, v.
 
 A timestep t in 0..N-1 stands for ᾱ(t). In SVD's notation the same level is
 σ = √((1-ᾱ)/ᾱ); its networks see x / √(1+σ²), which is exactly the variance-preserving x_t, and the
@@ -16,8 +16,8 @@ class NoiseSchedule:
     """Noise levels of N timesteps, from ᾱ.
 
     Every method takes ``t`` of shape [B], whole or fractional, and tensors of shape [B, ...].
-    Coefficients have the schedule's own precision (float32 at least) on ``t``'s device; noised and
-    converted tensors keep the dtype of their first argument.
+    Coefficients have the schedule's own precision (float32 at least) on ``t``'s device; noised
+    tensors keep the dtype of their first argument.
 
     Args:
         alphas_cumprod: ᾱ [N], falling, inside (0, 1).
@@ -75,16 +75,6 @@ class NoiseSchedule:
         """v = √ᾱ ε - √(1-ᾱ) x0."""
         signal, noise = self._rates(t, x0)
         return (signal * eps - noise * x0).to(x0.dtype)
-
-    def x0_from_v(self, x_t: Tensor, v: Tensor, t: Tensor) -> Tensor:
-        """x0 = √ᾱ x_t - √(1-ᾱ) v."""
-        signal, noise = self._rates(t, x_t)
-        return (signal * x_t - noise * v).to(x_t.dtype)
-
-    def eps_from_v(self, x_t: Tensor, v: Tensor, t: Tensor) -> Tensor:
-        """ε = √ᾱ v + √(1-ᾱ) x_t."""
-        signal, noise = self._rates(t, x_t)
-        return (signal * v + noise * x_t).to(x_t.dtype)
 
     def _rates(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         """√ᾱ(t) and √(1-ᾱ(t)), shaped to multiply ``like`` [B, ...]."""

@@ -20,7 +20,6 @@ from training_core.checks import in_unit_interval, positive
 from training_core.config import option
 
 OBJECTIVES = ("v", "x0", "eps", "min_snr")
-TIMESTEPS = ("uniform", "lognormal")
 
 
 @dataclass
@@ -34,7 +33,7 @@ class ObjectiveConfig:
     timesteps: str = option(
         "uniform",
         "distribution of noise levels: uniform, or ln sigma normal",
-        TIMESTEPS,
+        ("uniform", "lognormal"),
     )
     log_mean: float = option(0.7, "mean of ln sigma when lognormal (SVD's fine-tuning)")
     log_std: float = option(1.6, "standard deviation of ln sigma when lognormal")
@@ -75,30 +74,23 @@ def sample_timesteps(
     schedule: NoiseSchedule,
     count: int,
     generator: torch.Generator,
-    distribution: str = "uniform",
-    log_mean: float = 0.7,
-    log_std: float = 1.6,
+    config: ObjectiveConfig,
 ) -> Tensor:
     """Timesteps [count] long on the generator's device, one per video.
 
-    Args:
-        distribution: "uniform" over timesteps, or "lognormal": ln σ normal with ``log_mean`` and
-            ``log_std`` (SVD's fine-tuning), cut to the schedule's range, rounded to a timestep.
-
-    Raises:
-        ValueError: another distribution.
+    Uniform over timesteps; or ln σ normal (SVD's fine-tuning), cut to the schedule's range and
+    rounded to a timestep.
     """
-    if distribution == "uniform":
+    if config.timesteps == "uniform":
         return torch.randint(len(schedule), (count,), generator=generator, device=generator.device)
-    if distribution == "lognormal":
-        last = torch.tensor([0, len(schedule) - 1])
-        low, high = (
-            0.5 * (1.0 + math.erf((math.log(sigma) - log_mean) / (log_std * math.sqrt(2.0))))
-            for sigma in schedule.sigma(last).tolist()
-        )
-        # By quantiles: clamping would give the two end steps the weight of the whole tails.
-        share = torch.rand(count, generator=generator, device=generator.device)
-        quantile = (low + (high - low) * share.double()).clamp(1e-12, 1.0 - 1e-12)
-        normal = math.sqrt(2.0) * torch.erfinv(2.0 * quantile - 1.0)
-        return schedule.nearest_timestep((log_mean + log_std * normal).exp())
-    raise ValueError(f"distribution {distribution!r} is not one of: {', '.join(TIMESTEPS)}")
+    mean, std = config.log_mean, config.log_std
+    last = torch.tensor([0, len(schedule) - 1])
+    low, high = (
+        0.5 * (1.0 + math.erf((math.log(sigma) - mean) / (std * math.sqrt(2.0))))
+        for sigma in schedule.sigma(last).tolist()
+    )
+    # By quantiles: clamping would give the two end steps the weight of the whole tails.
+    share = torch.rand(count, generator=generator, device=generator.device)
+    quantile = (low + (high - low) * share.double()).clamp(1e-12, 1.0 - 1e-12)
+    normal = math.sqrt(2.0) * torch.erfinv(2.0 * quantile - 1.0)
+    return schedule.nearest_timestep((mean + std * normal).exp())

@@ -55,11 +55,7 @@ def draw_noise(
     timesteps, latent_noise, condition_noise, dropped = [], [], [], []
     for index in indices:
         generator = torch.Generator().manual_seed(derive_seed(seed, step, index))
-        timesteps.append(
-            sample_timesteps(
-                schedule, 1, generator, config.timesteps, config.log_mean, config.log_std
-            )
-        )
+        timesteps.append(sample_timesteps(schedule, 1, generator, config))
         # Always drawn, so that another fraction leaves the noise below as it is.
         dropped.append(torch.rand(1, generator=generator) < config.drop_condition)
         latent_noise.append(torch.randn(*shape, generator=generator))

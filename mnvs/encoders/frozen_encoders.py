@@ -1,7 +1,6 @@
 """The frozen networks beside the UNet: VAE, CLIP vision encoder, empty prompt, image processors."""
 
 import dataclasses
-from typing import Self
 
 import torch
 from diffusers import AutoencoderKL
@@ -49,12 +48,6 @@ class Encoders:
         for network in (self.vae, self.vision, self.prompt):
             network.eval().requires_grad_(False)
 
-    def to(self, device: torch.device | str) -> Self:
-        """Move the networks; returns self."""
-        for network in (self.vae, self.vision, self.prompt):
-            network.to(device)
-        return self
-
     @property
     def device(self) -> torch.device:
         """Device of images and results."""
@@ -66,13 +59,9 @@ class Encoders:
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
     @torch.no_grad()
-    def encode_target(self, tiles: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Tiles [B, T, 3, H, W] → scaled latents [B, T, 4, h, w].
-
-        ``generator`` draws from the VAE's posterior; None takes its mean.
-        """
-        tiles = tiles.to(self.device)
-        return vae_scaling.encode_target(self.vae, tiles, chunk=self.chunk, generator=generator)
+    def encode_target(self, tiles: Tensor) -> Tensor:
+        """Tiles [B, T, 3, H, W] → scaled latents [B, T, 4, h, w], means of the VAE's posterior."""
+        return vae_scaling.encode_target(self.vae, tiles.to(self.device), chunk=self.chunk)
 
     @torch.no_grad()
     def encode_condition(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -91,12 +80,6 @@ class Encoders:
         size = self.for_vae.output_size(height, width)
         grey = torch.zeros(3, *size, device=self.device)
         return vae_scaling.encode_vae(self.vae, grey[None])[0]
-
-    @torch.no_grad()
-    def embed(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Input images [B, Tc, 3, H, W] → prompts [B, Tc, 77, D], image tokens [B, Tc, 1, D]."""
-        token = self.embed_image(images)
-        return self.prompts(token), token
 
     @torch.no_grad()
     def embed_image(self, images: Tensor) -> Tensor:

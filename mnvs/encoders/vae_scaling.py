@@ -88,15 +88,9 @@ def decode_vae(vae: AutoencoderKL, raw: Tensor, *, chunk: int = 1) -> Tensor:
     return images.view(*raw.shape[:-3], *images.shape[1:])
 
 
-def encode_target(
-    vae: AutoencoderKL,
-    tiles: Tensor,
-    *,
-    chunk: int = 1,
-    generator: torch.Generator | None = None,
-) -> Tensor:
+def encode_target(vae: AutoencoderKL, tiles: Tensor, *, chunk: int = 1) -> Tensor:
     """Tiles [..., 3, H, W] in [0, 1] → scaled latents [..., C, h, w], the input of diffusion."""
-    raw = encode_vae(vae, scale_image(tiles), chunk=chunk, generator=generator)
+    raw = encode_vae(vae, scale_image(tiles), chunk=chunk)
     return scale_latents(raw * vae.config.scaling_factor)
 
 

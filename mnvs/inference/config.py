@@ -1,7 +1,5 @@
 """Options of ``mnvs.generate``."""
 
-from __future__ import annotations
-
 import dataclasses
 
 from blender_render.geometry.cameras import SIXVIEW_RIGS
@@ -139,7 +137,8 @@ class GenerateConfig:
     device: str = option("auto", "auto, cpu or cuda", choices=("auto", "cpu", "cuda"))
     precision: str = option(
         "auto",
-        "auto = fp16 on GPUs, fp32 on CPUs",
+        "number format of the networks: auto = fp16 on GPUs (training: bf16 where there is), "
+        "fp32 on CPUs",
         choices=("auto", "fp32", "bf16", "fp16"),
     )
     offload: str = option(

@@ -1,7 +1,5 @@
 """Transforms of input images: from PIL images or tensors to squares of RGB over grey."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

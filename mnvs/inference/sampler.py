@@ -102,7 +102,11 @@ def sample_latents(
     schedule = NoiseSchedule.from_scheduler(scheduler)
     device, videos = conditions.condition.device, len(conditions.condition)
     scheduler.set_timesteps(sampling.steps, device=device)
-    draw = _Draw(generator, device)
+
+    def draw(shape: tuple[int, ...]) -> Tensor:
+        noise = torch.randn(shape, generator=generator, device=generator.device)
+        return noise.to(device)
+
     latents = draw((videos, 1 if sampling.shared_noise else shape[0], *shape[1:]))
     latents = latents.expand(-1, shape[0], -1, -1, -1) * scheduler.init_noise_sigma
     branches = [conditions.unconditional(), conditions] if sampling.guidance > 1.0 else [conditions]
@@ -135,7 +139,6 @@ def _evaluate(
     sampling: Sampling,
 ) -> list[Tensor]:
     """v of each branch, [B, T, 4, h, w] float32: write pass, then read pass."""
-    count = len(conditionings)
     if sampling.batched:
         groups = [(Conditioning.cat(conditionings), torch.cat(conditions))]
     else:
@@ -148,7 +151,6 @@ def _evaluate(
         samples = noisy.repeat(share, 1, 1, 1, 1)
         output = unet(samples, steps, conditioning, reference, spatial_only=sampling.spatial_only)
         outputs += output.float().chunk(share)
-    assert len(outputs) == count
     return outputs
 
 
@@ -165,17 +167,6 @@ def _step(
         extra["generator"] = generators
     flat = scheduler.step(velocity.flatten(0, 1), time, latents.flatten(0, 1), **extra)
     return flat.prev_sample.view_as(latents)
-
-
-class _Draw:
-    """Standard normal numbers from one generator, moved to one device."""
-
-    def __init__(self, generator: torch.Generator, device: torch.device) -> None:
-        self.generator, self.device = generator, device
-
-    def __call__(self, shape: tuple[int, ...]) -> Tensor:
-        noise = torch.randn(shape, generator=self.generator, device=self.generator.device)
-        return noise.to(self.device)
 
 
 def _step_generators(

@@ -5,8 +5,6 @@ our parts is a subclass that adds no parameters and renames none, so a stock par
 ours by changing its ``__class__``: weights stay where they are, and state dicts fit both.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from torch import nn

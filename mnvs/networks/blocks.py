@@ -4,8 +4,6 @@ Each is a subclass with the same parameters under the same names; `block_convers
 the place of the stock parts.
 """
 
-from __future__ import annotations
-
 import torch
 from diffusers.models.attention import TemporalBasicTransformerBlock
 from diffusers.models.resnet import SpatioTemporalResBlock

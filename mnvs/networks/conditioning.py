@@ -51,15 +51,6 @@ class Conditioning:
             shape = list(self.added_time_ids.shape)
             raise ValueError(f"added_time_ids is [{batch}, 3] like c_noise, got {shape}")
 
-    def __len__(self) -> int:
-        """The number of videos B."""
-        return len(self.c_noise)
-
-    def __getitem__(self, rows: slice | Tensor | Sequence[int]) -> Conditioning:
-        """The videos of `rows`: a slice, a list of indices, or a [B] tensor of indices or flags."""
-        picked = rows if isinstance(rows, slice | Tensor) else list(rows)
-        return Conditioning(*(tensor[picked] for tensor in self.tensors()))
-
     def tensors(self) -> tuple[Tensor, ...]:
         """The four tensors, in the order of the fields."""
         return tuple(getattr(self, field.name) for field in dataclasses.fields(self))

@@ -7,8 +7,6 @@ which Zero123++ comes. The report failed by loading the *spatial* layers of 1.5 
 Interface and reference attention are MNVSUNet's. Of the conditioning only the prompt is read.
 """
 
-from __future__ import annotations
-
 from typing import Any, ClassVar
 
 from diffusers import UNetMotionModel

@@ -8,8 +8,6 @@ diffusers' stock blocks as `encoder_hidden_states`, which those pass on unread. 
 checkpointing recomputes exactly what was computed, which attention processors with a state do not.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any

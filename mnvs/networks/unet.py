@@ -9,8 +9,6 @@ SVD's own extra input, the image latent in channels 5 to 8, is gone: one view ca
 pixel by pixel with a tile of six others.
 """
 
-from __future__ import annotations
-
 from typing import Any, ClassVar
 
 import torch

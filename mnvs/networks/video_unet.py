@@ -1,7 +1,5 @@
 """The parts common to both video UNets: the forward pass around their blocks, the write pass."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 

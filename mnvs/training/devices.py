@@ -41,7 +41,7 @@ def resolve_dtype(precision: str, cpu: bool) -> str:
 
 
 class AcceleratorProcesses:
-    """accelerate's processes, as the training loop asks for them (``training_core.processes``)."""
+    """accelerate's processes, as the training loop asks for them (``training_core.loop``)."""
 
     def __init__(self, accelerator: Accelerator) -> None:
         self.accelerator = accelerator

@@ -1,6 +1,7 @@
 """Options of the network, with the reason of each default in its help text."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from training_core.checks import at_least, positive
 from training_core.config import option, section
@@ -87,13 +88,19 @@ class ModelConfig:
         at_least(1, point_features=self.point_features, search_pairs=self.search_pairs)
 
 
+def precision_option(of: str = "matrix products") -> Any:
+    """A key ``precision``: the number format in which the networks compute."""
+    return option(
+        "auto",
+        f"number format of {of}; auto = bfloat16 where the hardware has it, also in training, "
+        "else float32",
+        choices=("auto", "float32", "bfloat16"),
+    )
+
+
 @dataclass
 class PaprCommandConfig(CommandConfig):
     """What every training of this phase and the next can be told, whatever it trains."""
 
     name: str = option("papr", "name of the run's folder")
-    precision: str = option(
-        "auto",
-        "auto = bfloat16 where the hardware has it",
-        choices=("auto", "float32", "bfloat16"),
-    )
+    precision: str = precision_option()

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from sjc_papr.networks.config import precision_option
 from sjc_papr.prior.score_model import PixelPrior, read_network
 from sjc_papr.score_models.base import ScoreModel
 from sjc_papr.score_models.zero123.config import Zero123Config
@@ -21,11 +22,7 @@ class ScoreConfig:
     )
     prior: str = option("", "folder of the prior, as sjc_papr.train_prior leaves it")
     zero123: Zero123Config = section(Zero123Config, "the published model")
-    precision: str = option(
-        "auto",
-        "of the prior; auto = bfloat16 where the hardware has it",
-        choices=("auto", "float32", "bfloat16"),
-    )
+    precision: str = precision_option("the prior's matrix products")
 
 
 def check_score(config: ScoreConfig) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from moving_dots import colour, write_dots
+from moving_dots import colour, dots_dataset, write_dots
 
-from mnvs.data.dataset import Clip, SixViewDataset
+from mnvs.data.dataset import Clip
 from mnvs.data.tiles import unpack_tile
 from training_core.config import InputError
 
@@ -43,8 +43,8 @@ def check(clip: Clip, dataset: int) -> None:
 
 @pytest.mark.parametrize("condition", ["video", "image"])
 def test_clips_show_what_they_say(paths: list[Path], condition: str) -> None:
-    data = SixViewDataset(
-        paths, num_frames=3, view_size=32, condition=condition, strides=[1, 2, 3], batch=2
+    data = dots_dataset(
+        paths, frames=3, view_size=32, condition=condition, strides=[1, 2, 3], batch=2
     )
     seen = Counter()
     for step in range(12):
@@ -65,7 +65,7 @@ def test_clips_show_what_they_say(paths: list[Path], condition: str) -> None:
 
 def test_a_step_is_the_same_whenever_asked(paths: list[Path]) -> None:
     first, second, other = (
-        SixViewDataset(paths, num_frames=3, view_size=16, seed=seed, memory_bytes=memory)
+        dots_dataset(paths, frames=3, view_size=16, seed=seed, memory_bytes=memory)
         for seed, memory in ((5, 0), (5, 1 << 29), (6, 0))
     )
     backwards = {step: second.sample(step, 0) for step in reversed(range(9))}
@@ -78,7 +78,7 @@ def test_a_step_is_the_same_whenever_asked(paths: list[Path]) -> None:
 
 
 def test_every_epoch_shows_every_video_once(paths: list[Path]) -> None:
-    data = SixViewDataset(paths, num_frames=2, view_size=16, batch=2)
+    data = dots_dataset(paths, frames=2, view_size=16, batch=2)
     shown = [data.clip_range(step, index).video for step in range(9) for index in range(2)]
     epochs = [shown[i : i + 3] for i in range(0, 18, 3)]
     assert all(sorted(epoch) == [0, 1, 2] for epoch in epochs)
@@ -86,38 +86,30 @@ def test_every_epoch_shows_every_video_once(paths: list[Path]) -> None:
 
 
 def test_sizes_background_and_first_frames(paths: list[Path]) -> None:
-    data = SixViewDataset(
+    data = dots_dataset(
         paths[:1],
-        num_frames=3,
+        frames=3,
         view_size=16,
         condition_size=24,
-        background=1.0,
         random_start=False,
     )
     clip = data.sample(7, 0)
     assert clip.frames == (0, 1, 2) and clip.condition.shape == (3, 3, 24, 24)
-    assert (clip.tiles[:, :, 0, 0] == 1.0).all() and (clip.condition[:, :, 0, 0] == 1.0).all()
-    assert data.whole(0, 5).frames == (0, 1, 2, 3, 4)
-    grey = SixViewDataset(paths[:1], num_frames=3, view_size=16)
-    assert (grey.sample(0, 0).tiles[:, :, 0, 0] == 0.5).all()
+    assert (clip.tiles[:, :, 0, 0] == 0.5).all() and (clip.condition[:, :, 0, 0] == 0.5).all()
+    assert data.whole(0).frames == (0, 1, 2)
 
 
 def test_bad_data(paths: list[Path], tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"a: has 6 frames, but clips need 7"):
-        SixViewDataset(paths, num_frames=7, view_size=16)
+        dots_dataset(paths, frames=7, view_size=16)
     with pytest.raises(InputError, match="clips need 9"):
-        SixViewDataset(paths[:1], num_frames=5, view_size=16, strides=[2, 3])
+        dots_dataset(paths[:1], frames=5, view_size=16, strides=[2, 3])
     with pytest.raises(InputError, match="does not exist"):
-        SixViewDataset([tmp_path / "no"], num_frames=2, view_size=16)
+        dots_dataset([tmp_path / "no"], frames=2, view_size=16)
     with pytest.raises(InputError, match="no six-view"):
-        SixViewDataset([], num_frames=2, view_size=16)
-    with pytest.raises(ValueError, match="one of: video, image"):
-        SixViewDataset(paths, num_frames=2, view_size=16, condition="both")
-    data = SixViewDataset(paths[:1], num_frames=6, view_size=16)
-    with pytest.raises(InputError, match="no 7 frames"):
-        data.whole(0, 7)
+        dots_dataset([], frames=2, view_size=16)
     damaged = write_dots(tmp_path / "damaged", 3)
     (damaged / "view_2" / "001.png").write_bytes(b"nothing")
-    broken = SixViewDataset([damaged], num_frames=3, view_size=16)
+    broken = dots_dataset([damaged], frames=3, view_size=16)
     with pytest.raises(InputError, match=r"view_2/001.png: damaged"):
         broken.sample(0, 0)

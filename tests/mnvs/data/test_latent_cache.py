@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from moving_dots import write_dots
+from moving_dots import dots_dataset, write_dots
 from safetensors.torch import load_file, save_file
 
 from mnvs.checkpoints.encoder_loading import load_encoders
 from mnvs.checkpoints.tiny_checkpoint import build_tiny
 from mnvs.data import latent_cache as cache
-from mnvs.data.dataset import SixViewDataset
+from mnvs.data.dataset import ClipRange, SixViewDataset
 from mnvs.data.latent_cache import EncodedClip, EncodedDataset, fingerprint
 from mnvs.encoders.frozen_encoders import Encoders
 from mnvs.encoders.preprocessing import Preprocessing
@@ -31,7 +31,12 @@ def encoders(tmp_path_factory: pytest.TempPathFactory) -> Encoders:
 def data(tmp_path_factory: pytest.TempPathFactory) -> SixViewDataset:
     root = tmp_path_factory.mktemp("dots")
     paths = [write_dots(root / "a", 10), write_dots(root / "b", 4, dataset=1)]
-    return SixViewDataset(paths, num_frames=3, view_size=32, strides=[1, 3], condition="video")
+    return dots_dataset(paths, frames=3, view_size=32, strides=[1, 3], condition="video")
+
+
+def whole(encoded: EncodedDataset, video: int) -> EncodedClip:
+    """The first three frames of a video."""
+    return encoded.read(ClipRange(video, (0, 1, 2), 12.0))
 
 
 def tensors(clip: EncodedClip) -> list[torch.Tensor]:
@@ -42,7 +47,7 @@ def tensors(clip: EncodedClip) -> list[torch.Tensor]:
 def test_encoded_clip_by_hand(
     data: SixViewDataset, encoders: Encoders, tmp_path: Path, condition: str
 ) -> None:
-    data = SixViewDataset(data.paths, num_frames=3, view_size=32, condition=condition)
+    data = dots_dataset(data.paths, frames=3, view_size=32, condition=condition)
     for folder in (None, tmp_path, tmp_path):  # in memory, written, read back
         encoded = EncodedDataset(data, encoders, folder)
         for step in range(4):
@@ -53,7 +58,7 @@ def test_encoded_clip_by_hand(
             by_hand = [
                 encoders.encode_target(pictures.tiles[None])[0],
                 encoders.encode_condition(pictures.condition[None])[0],
-                encoders.embed(pictures.condition[None])[1][0],
+                encoders.embed_image(pictures.condition),
                 encoders.encode_condition(torch.full((1, 1, 3, 32, 32), 0.5))[0, 0],
             ]
             for got, wanted in zip(tensors(clip), by_hand, strict=True):
@@ -85,11 +90,11 @@ def test_second_start_encodes_nothing(
     data: SixViewDataset, encoders: Encoders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = EncodedDataset(data, encoders, tmp_path)
-    clips = [first.whole(video) for video in range(2)]
+    clips = [whole(first, video) for video in range(2)]
     monkeypatch.setattr(EncodedDataset, "_encode", lambda self, video: pytest.fail("encoded"))
     second = EncodedDataset(data, encoders, tmp_path, memory_bytes=0)
     for video, clip in enumerate(clips):
-        for got, wanted in zip(tensors(second.whole(video)), tensors(clip), strict=True):
+        for got, wanted in zip(tensors(whole(second, video)), tensors(clip), strict=True):
             assert torch.equal(got, wanted)
 
 
@@ -97,7 +102,7 @@ def test_second_start_encodes_nothing(
 def test_damaged_entry_is_made_again(
     data: SixViewDataset, encoders: Encoders, tmp_path: Path, damage: str
 ) -> None:
-    good = EncodedDataset(data, encoders, tmp_path).whole(1)
+    good = whole(EncodedDataset(data, encoders, tmp_path), 1)
     (entry,) = tmp_path.rglob("*.safetensors")
     raw = entry.read_bytes()
     if damage == "lacks a tensor":
@@ -106,7 +111,7 @@ def test_damaged_entry_is_made_again(
         save_file(kept, entry)
     else:
         entry.write_bytes(raw[: len(raw) // 2] if damage == "cut off" else b"")
-    again = EncodedDataset(data, encoders, tmp_path).whole(1)
+    again = whole(EncodedDataset(data, encoders, tmp_path), 1)
     assert torch.equal(again.latents, good.latents) and entry.read_bytes() == raw
 
 
@@ -115,15 +120,14 @@ def test_entries_go_by_content(data: SixViewDataset, encoders: Encoders, tmp_pat
         return EncodedDataset(dataset, encoders, tmp_path)._path(0).name
 
     copy = write_dots(tmp_path / "elsewhere", 10)
-    options = {"num_frames": 3, "view_size": 32}
-    assert entry(data) == entry(SixViewDataset([copy], **options))
+    options = {"frames": 3, "view_size": 32}
+    assert entry(data) == entry(dots_dataset([copy], **options))
     others = [
-        SixViewDataset([copy], num_frames=3, view_size=16),
-        SixViewDataset([copy], condition_size=16, **options),
-        SixViewDataset([copy], background=1.0, **options),
-        SixViewDataset([write_dots(tmp_path / "other", 10, dataset=3)], **options),
+        dots_dataset([copy], frames=3, view_size=16),
+        dots_dataset([copy], condition_size=16, **options),
+        dots_dataset([write_dots(tmp_path / "other", 10, dataset=3)], **options),
     ]
-    assert len({entry(data), *map(entry, others)}) == 5
+    assert len({entry(data), *map(entry, others)}) == 4
     before = fingerprint(encoders)
     weight = encoders.vae.encoder.conv_in.bias
     with torch.no_grad():
@@ -133,12 +137,12 @@ def test_entries_go_by_content(data: SixViewDataset, encoders: Encoders, tmp_pat
 
 
 def test_several_writers_at_once(data: SixViewDataset, encoders: Encoders, tmp_path: Path) -> None:
-    wanted = EncodedDataset(data, encoders).whole(1)
+    wanted = whole(EncodedDataset(data, encoders), 1)
     results: list[EncodedClip] = []
 
     def work() -> None:
-        mine = SixViewDataset(data.paths, num_frames=3, view_size=32)
-        results.append(EncodedDataset(mine, encoders, tmp_path).whole(1))
+        mine = dots_dataset(data.paths, frames=3, view_size=32)
+        results.append(whole(EncodedDataset(mine, encoders, tmp_path), 1))
 
     threads = [threading.Thread(target=work) for _ in range(3)]
     for thread in threads:

@@ -1,5 +1,6 @@
 """A written six-view dataset reads back as it was, and is there as a whole or not."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +33,17 @@ def write(target: Path, **changes: Any) -> None:
 
 
 def test_round_trip(tmp_path: Path) -> None:
-    write(tmp_path / "made", input_elevation_deg=10.0)
+    write(tmp_path / "made")
     assert fmt.is_complete(tmp_path / "made", "abc")
     clip = read_sixview(tmp_path / "made")
     assert torch.equal(clip.input.movedim(-1, 1) / 255.0, pixels(3, 4, 24, 24))
     views = clip.views.movedim(0, 1).movedim(-1, 2) / 255.0
     assert torch.equal(views, pixels(3, 6, 4, 16, 16))
     assert clip.info["fps"] == 5.0 and clip.info["num_frames"] == 3 and clip.info["asset"] == "x"
-    assert clip.info["input"]["elevation_deg"] == 10.0
+    assert clip.info["input"]["elevation_deg"] == 0.0
     for found, wanted in zip(clip.cameras, sixview_cameras(RIG, 16), strict=True):
         assert fmt.camera_dict(found) == fmt.camera_dict(wanted)
-    assert fmt.camera_dict(clip.input_camera) == fmt.camera_dict(RIG.camera(0.0, 10.0, 24))
+    assert fmt.camera_dict(clip.input_camera) == fmt.camera_dict(RIG.camera(0.0, 0.0, 24))
 
 
 def test_an_occupied_target_is_left_alone(tmp_path: Path) -> None:
@@ -56,7 +57,7 @@ def test_an_occupied_target_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: Any) -> None:
-        raise OSError("disk full")
+        raise OSError(errno.ENOSPC, "disk full")
 
     monkeypatch.setattr(sixview_writer.fmt, "write_sample_info", fail)
     with pytest.raises(OSError, match="disk full"):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import EulerAncestralDiscreteScheduler, EulerDiscreteScheduler
+from other_targets import eps_from_v, x0_from_v
 from torch import Tensor
 
 from mnvs.diffusion.noise_schedule import NoiseSchedule
@@ -33,8 +34,8 @@ FRACTIONS = torch.tensor([0.0, 0.25, 119.7, 500.5, 998.9999, 999.0], dtype=torch
 def test_velocity_noise_and_picture_say_the_same(schedule: NoiseSchedule, t: Tensor) -> None:
     x0, eps = draw(t)
     x_t, v = schedule.add_noise(x0, eps, t), schedule.velocity(x0, eps, t)
-    torch.testing.assert_close(schedule.x0_from_v(x_t, v, t), x0, rtol=0, atol=1e-13)
-    torch.testing.assert_close(schedule.eps_from_v(x_t, v, t), eps, rtol=0, atol=1e-13)
+    torch.testing.assert_close(x0_from_v(schedule, x_t, v, t), x0, rtol=0, atol=1e-13)
+    torch.testing.assert_close(eps_from_v(schedule, x_t, v, t), eps, rtol=0, atol=1e-13)
     # The rotation keeps lengths: x_t and v together hold as much as x0 and ε.
     torch.testing.assert_close(x_t**2 + v**2, x0**2 + eps**2, rtol=0, atol=1e-12)
 
@@ -50,7 +51,7 @@ def test_edm_and_variance_preserving_forms_agree(schedule: NoiseSchedule, t: Ten
     torch.testing.assert_close(c_in * x_edm, x_t, rtol=0, atol=1e-13)
     prediction = torch.sin(7.0 * x_t)  # any network output
     denoised = c_skip * x_edm + c_out * prediction
-    ours = schedule.x0_from_v(x_t, prediction, t)
+    ours = x0_from_v(schedule, x_t, prediction, t)
     torch.testing.assert_close(denoised, ours, rtol=0, atol=1e-12)
     # EDM's loss weight (1+σ²)/σ² on the x0 error is plain MSE on v.
     weighted = (1 + sigma**2) / sigma**2 * (denoised - x0) ** 2
@@ -63,8 +64,8 @@ def test_errors_of_the_three_targets_are_multiples_of_each_other(schedule: Noise
     x_t, v = schedule.add_noise(x0, eps, STEPS), schedule.velocity(x0, eps, STEPS)
     guess = v + torch.cos(3.0 * x_t)
     dims = (1, 2, 3, 4)
-    x0_error = (schedule.x0_from_v(x_t, guess, STEPS) - x0).square().sum(dims)
-    eps_error = (schedule.eps_from_v(x_t, guess, STEPS) - eps).square().sum(dims)
+    x0_error = (x0_from_v(schedule, x_t, guess, STEPS) - x0).square().sum(dims)
+    eps_error = (eps_from_v(schedule, x_t, guess, STEPS) - eps).square().sum(dims)
     v_error = (guess - v).square().sum(dims)
     snr, alpha_bar = schedule.snr(STEPS), schedule.alphas_cumprod[STEPS]
     torch.testing.assert_close(x0_error, eps_error / snr, rtol=1e-9, atol=0)

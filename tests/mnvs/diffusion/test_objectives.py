@@ -5,10 +5,18 @@ import math
 
 import pytest
 import torch
+from other_targets import eps_from_v, x0_from_v
 from torch import Tensor
 
 from mnvs.diffusion.noise_schedule import NoiseSchedule
-from mnvs.diffusion.objectives import OBJECTIVES, sample_timesteps, velocity_error, velocity_weight
+from mnvs.diffusion.objectives import (
+    OBJECTIVES,
+    ObjectiveConfig,
+    sample_timesteps,
+    velocity_error,
+    velocity_weight,
+)
+from training_core.config import ConfigError, load_config
 
 STEPS = torch.tensor([0, 3, 120, 284, 605, 999])
 
@@ -24,8 +32,8 @@ def plain_error(
 ) -> Tensor:
     """The slow way: turn the prediction into the target's own form and compare there."""
     x_t = schedule.add_noise(x0, eps, STEPS)
-    guess_x0 = schedule.x0_from_v(x_t, prediction, STEPS)
-    guess_eps = schedule.eps_from_v(x_t, prediction, STEPS)
+    guess_x0 = x0_from_v(schedule, x_t, prediction, STEPS)
+    guess_eps = eps_from_v(schedule, x_t, prediction, STEPS)
     dims = (1, 2, 3, 4)
     if objective == "v":
         return (prediction - schedule.velocity(x0, eps, STEPS)).square().mean(dims)
@@ -72,22 +80,23 @@ def test_weights_are_computed_in_single_precision_whatever_comes_in() -> None:
     assert velocity_error(near, near * 1.0078125).dtype == torch.float32
 
 
-def test_an_unknown_objective_or_distribution_is_refused(schedule: NoiseSchedule) -> None:
+def test_an_unknown_objective_or_distribution_is_refused() -> None:
     with pytest.raises(ValueError, match="'x1' is not one of: v, x0, eps, min_snr"):
         velocity_weight("x1", torch.ones(1))
-    with pytest.raises(ValueError, match="'cosine' is not one of: uniform, lognormal"):
-        sample_timesteps(schedule, 1, torch.Generator(), "cosine")
+    with pytest.raises(ConfigError, match="'cosine' is not one of: uniform, lognormal"):
+        load_config(ObjectiveConfig, None, ["timesteps=cosine"])
 
 
 def test_uniform_steps_cover_the_schedule_evenly(schedule: NoiseSchedule) -> None:
-    steps = sample_timesteps(schedule, 20000, torch.Generator().manual_seed(0))
+    steps = sample_timesteps(schedule, 20000, torch.Generator().manual_seed(0), ObjectiveConfig())
     assert steps.min() == 0 and steps.max() == 999
     counts = torch.histc(steps.float(), bins=10, min=0, max=1000)
     assert (counts - 2000).abs().max() < 200
 
 
 def test_lognormal_steps_follow_the_normal_law_inside_the_range(schedule: NoiseSchedule) -> None:
-    steps = sample_timesteps(schedule, 20000, torch.Generator().manual_seed(0), "lognormal")
+    config = ObjectiveConfig(timesteps="lognormal")
+    steps = sample_timesteps(schedule, 20000, torch.Generator().manual_seed(0), config)
     logs = schedule.sigma(steps).log()
     edges = torch.linspace(-3.0, 3.0, 13, dtype=torch.float64)
     normal = torch.distributions.Normal(0.7, 1.6)
@@ -103,8 +112,9 @@ def test_lognormal_steps_follow_the_normal_law_inside_the_range(schedule: NoiseS
 
 def test_the_same_generator_gives_the_same_steps(schedule: NoiseSchedule) -> None:
     for distribution in ("uniform", "lognormal"):
+        config = ObjectiveConfig(timesteps=distribution)
         first, second = (
-            sample_timesteps(schedule, 9, torch.Generator().manual_seed(7), distribution)
+            sample_timesteps(schedule, 9, torch.Generator().manual_seed(7), config)
             for _ in range(2)
         )
         assert torch.equal(first, second) and first.dtype == torch.long

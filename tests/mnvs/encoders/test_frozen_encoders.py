@@ -48,7 +48,8 @@ def test_condition_latents_are_neither_scaled_nor_shifted(checkpoint: Path) -> N
 def test_prompt_is_ramped_onto_the_empty_one(checkpoint: Path) -> None:
     encoders = load_encoders(checkpoint)
     pictures = torch.rand(2, 1, 3, 40, 40)
-    prompt, token = encoders.embed(pictures)
+    token = encoders.embed_image(pictures)
+    prompt = encoders.prompts(token)
     assert prompt.shape == (2, 1, 77, 32) and token.shape == (2, 1, 1, 32)
     index = json.loads((checkpoint / "model_index.json").read_text())
     for place in (0, 11, 76):
@@ -69,7 +70,7 @@ def test_tile_round_trip_and_precision(checkpoint: Path) -> None:
     assert latents.shape == (1, 2, 4, 24, 16) and latents.dtype == torch.bfloat16
     made = encoders.decode(latents)
     assert made.shape == tiles.shape and made.amin() >= 0 and made.amax() <= 1
-    assert encoders.embed(tiles)[0].dtype == torch.bfloat16
+    assert encoders.prompts(encoders.embed_image(tiles)).dtype == torch.bfloat16
     assert not any(p.requires_grad for p in encoders.vae.parameters())
 
 

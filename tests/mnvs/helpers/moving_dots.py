@@ -1,12 +1,15 @@
 """Six-view videos that cost nothing to draw: a dot whose colour tells view, frame and dataset."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from blender_render.dataset import format as fmt
 from blender_render.geometry.cameras import SIXVIEW_RIGS, multiview_cameras, sixview_cameras
 from blender_render.imaging.images import encode_png
+from mnvs.data.dataset import DataConfig, SixViewDataset
 
 
 def colour(dataset: int, view: int, frame: int) -> tuple[int, int, int]:
@@ -43,6 +46,20 @@ def write_dots(
     fmt.write_sample_info(folder, info | ({} if fps is None else {"fps": fps}))
     fmt.mark_complete(folder, "dots")
     return folder
+
+
+def dots_dataset(
+    paths: Sequence[Path],
+    *,
+    batch: int = 1,
+    seed: int = 0,
+    memory_bytes: int = 1 << 29,
+    **clip: Any,
+) -> SixViewDataset:
+    """Clips of such videos, with all their input images, of the views' size, where not said."""
+    sizes = {"condition_size": clip["view_size"], "condition": "video"}
+    config = DataConfig(**sizes | clip)
+    return SixViewDataset(paths, config, batch=batch, seed=seed, memory_bytes=memory_bytes)
 
 
 def write_multiview(folder: Path, frames: int = 2, size: int = 32) -> Path:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from other_targets import eps_from_v, x0_from_v
 from small_training import MadeUpClips, conditioner, gradients, make_trainer, prompts
 from small_unet import schedule
 from torch import Tensor
@@ -50,9 +51,9 @@ def test_loss_is_the_error_of_the_target_written_out(target: str, tmp_path: Path
         v = unet(x_t, t, conditioning, reference)
         forms = {
             "v": (v, noise.velocity(x0, eps, t), 1.0),
-            "x0": (noise.x0_from_v(x_t, v, t), x0, 1.0),
-            "eps": (noise.eps_from_v(x_t, v, t), eps, 1.0),
-            "min_snr": (noise.x0_from_v(x_t, v, t), x0, noise.snr(t).clamp(max=5.0).item()),
+            "x0": (x0_from_v(noise, x_t, v, t), x0, 1.0),
+            "eps": (eps_from_v(noise, x_t, v, t), eps, 1.0),
+            "min_snr": (x0_from_v(noise, x_t, v, t), x0, noise.snr(t).clamp(max=5.0).item()),
         }
         guess, truth, weight = forms[target]
         slow.append(weight * (guess - truth).square().mean())
