@@ -6,13 +6,15 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 trap 'echo "test.sh: $([[ $? -eq 0 ]] && echo passed || echo FAILED) after ${SECONDS} s"' EXIT
 
-bash scripts/setup_env.sh .venv render,dev,mnvs
+bash scripts/setup_env.sh .venv render,dev,docs,mnvs
 export PATH="$PWD/.venv/bin:$PATH"
 
 # As modules, because the commands beside them break when the folder is moved.
 python -m ruff check .
 python -m ruff format --check .
 python -m mypy
+# The documentation, README included, must build without a warning.
+python -m sphinx -W -q -c docs/site docs outputs/site
 # A process a core, whole files to each, because tests of a file share what is slow to make. More
 # than four would want more memory than a laptop has.
 cores=$(nproc)

@@ -47,7 +47,7 @@ class StopSignals:
     def __exit__(self, *details: Any) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
-        if self._received is not None and kind is None:
+        if self._received is not None and details[0] is None:
             outer = getattr(self._previous[self._received], "__self__", None)
             if isinstance(outer, StopSignals):
                 outer._received = self._received
