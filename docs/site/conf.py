@@ -19,8 +19,9 @@ nitpicky = False
 autodoc_mock_imports = ["bpy", "mathutils", "lpips", "torchvision"]
 autodoc_typehints = "none"
 autodoc_default_options = {"members": True, "show-inheritance": True}
-# README and docs/ link to files of the repository, which are not pages here.
-suppress_warnings = ["myst.xref_missing", "myst.header"]
+# README and docs/ link to files of the repository, which are not pages here; two named tuples may
+# have a field of one name, which Sphinx then cannot tell apart.
+suppress_warnings = ["myst.xref_missing", "myst.header", "ref.python"]
 napoleon_use_ivar = True
 napoleon_use_rtype = False
 myst_heading_anchors = 3
