@@ -11,6 +11,8 @@ def test_seeds_stay_what_they_were() -> None:
         "NOVEL_VIEWS": 3_000_106,
         "DIFFUSION": 21_000_016,
         "FRAME": 30_028,
+        "HIDDEN_POINTS": 3_000_118,
+        "BACKGROUND": 3_000_124,
     }
     drawn = torch.rand(4, generator=step_generator(Stream.DATA, 3, 7))
     assert torch.equal(drawn, torch.rand(4, generator=torch.Generator().manual_seed(3_000_016)))
