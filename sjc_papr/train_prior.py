@@ -51,24 +51,20 @@ class PriorTrainer(AveragedTrainer):
         self.levels = NoiseLevels.cosine()
 
     def losses(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss at noise levels drawn at random, some pairs without their condition."""
+        """Mean squared error of v at random noise levels, some pairs without their condition."""
         optimize = self.config.optimize
         batch = self.sampler.sample(step, optimize.batch)
         generator = step_generator(Stream.DIFFUSION, self.config.seed, step)
         t = torch.randint(len(self.levels), (optimize.batch,), generator=generator)
         given = (torch.rand(optimize.batch, generator=generator) >= optimize.drop_condition).float()
         noise = torch.randn(batch.target.shape, generator=generator)
-        return self._loss(batch, t, noise, given), {}
-
-    def _loss(self, batch: PriorBatch, t: Tensor, noise: Tensor, given: Tensor) -> Tensor:
-        """Mean squared error of v."""
         batch = PriorBatch(*(part.to(self.device) for part in batch))
         t, noise, given = t.to(self.device), noise.to(self.device), given.to(self.device)
         noisy, abar = self.levels.add_noise(batch.target, noise, t), self.levels.abar(t)
         with autocast(self.device, self.config.precision):
             v = self.network(noisy, torch.logit(abar.flatten()), *batch[1:], given)
         truth = abar.sqrt() * noise - (1.0 - abar).sqrt() * batch.target
-        return F.mse_loss(v.float(), truth)
+        return F.mse_loss(v.float(), truth), {}
 
 
 class PriorValidation:

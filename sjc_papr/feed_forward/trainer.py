@@ -35,11 +35,7 @@ class DepthTrainer(AveragedTrainer):
 
     def losses(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and the mean absolute errors of network and hull."""
-        loss, error, hull_error = self._losses(self.drawer.draw(step, self.optimize.batch))
-        return loss, {"train/error": error.detach(), "train/hull_error": hull_error}
-
-    def _losses(self, samples: Sequence[SixDepth]) -> tuple[Tensor, Tensor, Tensor]:
-        """Loss and mean absolute error of the network, and that of the hull."""
+        samples = self.drawer.draw(step, self.optimize.batch)
         inputs = stack_inputs(samples)
         inputs = type(inputs)(*(part.to(self.device) for part in inputs))
         corrections, known = zip(*map(true_correction, samples), strict=True)
@@ -47,7 +43,8 @@ class DepthTrainer(AveragedTrainer):
         with autocast(self.device, self.config.precision):
             guess = self.network(inputs)
         loss, error = depth_loss(guess, correction, where)
-        return loss, error, correction.abs().sum() / where.sum().clamp_min(1)
+        hull_error = correction.abs().sum() / where.sum().clamp_min(1)
+        return loss, {"train/error": error.detach(), "train/hull_error": hull_error}
 
 
 class DepthValidation:
