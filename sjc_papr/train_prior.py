@@ -41,37 +41,44 @@ class PriorTrainer(AveragedTrainer):
 
     network: PriorNetwork
 
-    def __init__(self, config: TrainPriorConfig, sampler: PairSampler, folder: Path) -> None:
+    def __init__(self, config: TrainPriorConfig, frames: list[FrameViews], folder: Path) -> None:
         seed_everything(config.seed)
         network, optimize = PriorNetwork(config.network), config.optimize
         if config.start_from:
             network.load_state_dict(read_network(config.start_from).state_dict())
         super().__init__(network, optimize, optimize.ema_decay, config.device, folder)
-        self.config, self.sampler = config, sampler
+        self.config = config
+        self.sampler = PairSampler(frames, config.data, config.network, config.seed)
         self.levels = NoiseLevels.cosine()
 
     def losses(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean squared error of v at random noise levels, some pairs without their condition."""
+        """The loss at random noise levels, some pairs without their condition."""
         optimize = self.config.optimize
         batch = self.sampler.sample(step, optimize.batch)
         generator = step_generator(Stream.DIFFUSION, self.config.seed, step)
         t = torch.randint(len(self.levels), (optimize.batch,), generator=generator)
         given = (torch.rand(optimize.batch, generator=generator) >= optimize.drop_condition).float()
         noise = torch.randn(batch.target.shape, generator=generator)
+        return self.denoising_loss(batch, t, noise, given), {}
+
+    def denoising_loss(self, batch: PriorBatch, t: Tensor, noise: Tensor, given: Tensor) -> Tensor:
+        """Mean squared error of v; ``given`` [B] is 0 for pairs without their condition."""
         batch = PriorBatch(*(part.to(self.device) for part in batch))
         t, noise, given = t.to(self.device), noise.to(self.device), given.to(self.device)
         noisy, abar = self.levels.add_noise(batch.target, noise, t), self.levels.abar(t)
         with autocast(self.device, self.config.precision):
             v = self.network(noisy, torch.logit(abar.flatten()), *batch[1:], given)
         truth = abar.sqrt() * noise - (1.0 - abar).sqrt() * batch.target
-        return F.mse_loss(v.float(), truth), {}
+        return F.mse_loss(v.float(), truth)
 
 
 class PriorValidation:
-    """How well the averaged network denoises pairs whose target it never saw, at fixed noise."""
+    """How well the averaged network denoises pairs of validation views, the same every time."""
 
-    def __init__(self, trainer: PriorTrainer, pairs: PriorBatch) -> None:
-        self.trainer, self.pairs = trainer, pairs
+    def __init__(self, trainer: PriorTrainer, frames: list[FrameViews]) -> None:
+        config = trainer.config
+        sampler = PairSampler(frames, config.data, config.network, config.seed + 1)
+        self.trainer, self.pairs = trainer, sampler.sample(0, _VALIDATION_PAIRS)
 
     @torch.no_grad()
     def __call__(self, log: MetricsLog, step: int) -> float:
@@ -120,30 +127,14 @@ def read_inputs(config: TrainPriorConfig) -> tuple[list[FrameViews], list[FrameV
     return train, read_frames(config.data, size, "val") if config.log.validate_every else None
 
 
-def make_trainer(config: TrainPriorConfig, frames: list[FrameViews], folder: Path) -> PriorTrainer:
-    """Everything a step needs."""
-    sampler = PairSampler(frames, config.data, config.network, config.seed)
-    return PriorTrainer(config, sampler, folder)
-
-
-def make_validation(
-    config: TrainPriorConfig, trainer: PriorTrainer, frames: list[FrameViews] | None
-) -> PriorValidation | None:
-    """Pairs of validation views, the same every time; None where there are none."""
-    if frames is None:
-        return None
-    sampler = PairSampler(frames, config.data, config.network, config.seed + 1)
-    return PriorValidation(trainer, sampler.sample(0, _VALIDATION_PAIRS))
-
-
 def run(config: TrainPriorConfig) -> None:
     """Train, then write the prior to the run's folder ``prior``."""
     prepare_cpu(config.threads)
     pick_device(config.device)
     train, val = read_inputs(config)
     folder = config.open_run("train_prior")
-    trainer = make_trainer(config, train, folder.path)
-    validate = make_validation(config, trainer, val)
+    trainer = PriorTrainer(config, train, folder.path)
+    validate = None if val is None else PriorValidation(trainer, val)
     with StopSignals() as stop:
         elapsed = TrainingLoop(
             trainer,

@@ -1,4 +1,4 @@
-"""The training step of a small network whose averaged weights are what is kept."""
+"""What the trainings of prior and depth network share: AdamW, and averaged weights to save."""
 
 from dataclasses import dataclass
 from pathlib import Path
