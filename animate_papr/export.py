@@ -224,7 +224,6 @@ def plan(config: ExportConfig) -> str:
 
 
 def main(argv: Items[str] | None = None) -> int:
-    """Command line entry; returns the exit code."""
     return run_command(ExportConfig, run=export, plan=plan, description=__doc__ or "", argv=argv)
 
 

@@ -172,7 +172,6 @@ def plan(config: RenderConfig) -> str:
 
 
 def main(argv: Items[str] | None = None) -> int:
-    """Command line entry; returns the exit code."""
     return run_command(
         RenderConfig, run=make_video, plan=plan, description=__doc__ or "", argv=argv
     )

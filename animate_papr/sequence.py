@@ -65,7 +65,11 @@ class Sequence:
         return _blend(first, second, share)
 
     def _frame(self, index: int) -> Papr:
-        return _load_frame(self.run, self.config, self.frames[index])
+        folder = frame_run_dir(self.run, self.frames[index])
+        saved = CheckpointStore(folder / "checkpoints").load()
+        if saved is None:
+            raise InputError(f"{folder}: no checkpoint")
+        return model_from(self.config.model, saved)
 
 
 def _blend(first: Papr, second: Papr, share: float) -> Papr:
@@ -75,14 +79,6 @@ def _blend(first: Papr, second: Papr, share: float) -> Papr:
         {name: torch.lerp(value, later[name], share) for name, value in first.state_dict().items()}
     )
     return blended
-
-
-def _load_frame(run: Path, config: AnimateConfig, frame: str) -> Papr:
-    folder = frame_run_dir(run, frame)
-    saved = CheckpointStore(folder / "checkpoints").load()
-    if saved is None:
-        raise InputError(f"{folder}: no checkpoint")
-    return model_from(config.model, saved)
 
 
 def load_sequence(run: Path) -> Sequence:

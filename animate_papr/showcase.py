@@ -1,4 +1,4 @@
-"""What a finished run is shown by: two videos and the point clouds, with usual settings."""
+"""What shows a finished run to others: two videos and its point clouds, with usual settings."""
 
 from dataclasses import dataclass
 from pathlib import Path

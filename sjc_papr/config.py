@@ -1,4 +1,4 @@
-"""The options of a PAPR run, put together from those of each room."""
+"""The options of a PAPR run, put together from those of its parts."""
 
 from dataclasses import dataclass
 from typing import ClassVar

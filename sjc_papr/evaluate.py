@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from blender_render.dataset.readers import Views
 from sjc_papr.config import TrainConfig
 from sjc_papr.data.loading import load_views
 from sjc_papr.evaluation.view_metrics import evaluate_views, mean_view_metrics
@@ -58,10 +59,9 @@ def run(config: EvaluateConfig) -> None:
     """Evaluate and write ``metrics.json`` and images."""
     folder = Path(config.run)
     train, model, saved = load_run(folder)
-    _require_data(config.data or train.data.path)
     prepare_cpu()
     device = pick_device(config.device)
-    views = load_views(train.data, Path(config.data or train.data.path), config.split)
+    views = _views(config, train)
     output = Path(config.output) if config.output else folder / "evaluation" / config.split
     output.mkdir(parents=True, exist_ok=True)
     metrics = evaluate_views(
@@ -87,16 +87,17 @@ def run(config: EvaluateConfig) -> None:
     )
 
 
-def _require_data(path: str) -> None:
+def _views(config: EvaluateConfig, train: TrainConfig) -> Views:
+    path = config.data or train.data.path
     if not path:
         raise ConfigError("this run was imported and names no pictures: give data=FRAME_FOLDER")
+    return load_views(train.data, Path(path), config.split)
 
 
 def plan(config: EvaluateConfig) -> str:
     """What ``--dry-run`` prints."""
     train, model, saved = load_run(Path(config.run))
-    _require_data(config.data or train.data.path)
-    views = load_views(train.data, Path(config.data or train.data.path), config.split)
+    views = _views(config, train)
     height, width = views.images.shape[1:3]
     return (
         f"{len(views)} {config.split} views of {width}x{height}, "

@@ -164,14 +164,6 @@ def _renamed(tensors: dict[str, Tensor], layers: dict[str, list[str]]) -> dict[s
     return renamed
 
 
-def save_imported(config: TrainConfig, model: Papr, step: int) -> Path:
-    """Write a run folder holding a model that was trained elsewhere; returns its path."""
-    run = RunFolder.open(Path(config.output_root), "sjc_papr", config.name, config, "never")
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    CheckpointStore(run.checkpoints).save(step, tensors, {"imported": True})
-    return run.path
-
-
 def run(config: ImportConfig) -> None:
     """Convert and write the run folder."""
     path = Path(config.checkpoint)
@@ -191,13 +183,10 @@ def run(config: ImportConfig) -> None:
         model=model.config,
         points=PointsConfig(init="cube", count=len(model.points)),
     )
-    logger.info(
-        "%s: step %d, %d points: %s",
-        path,
-        step,
-        len(model.points),
-        save_imported(train, model, step),
-    )
+    folder = RunFolder.open(Path(config.output_root), "sjc_papr", config.name, train, "never")
+    weights = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    CheckpointStore(folder.checkpoints).save(step, weights, {"imported": True})
+    logger.info("%s: step %d, %d points: %s", path, step, len(model.points), folder.path)
 
 
 def plan(config: ImportConfig) -> str:

@@ -13,6 +13,7 @@ from sjc_papr.feed_forward.network import DepthNetwork
 from sjc_papr.feed_forward.network_files import read_network, save_network
 from sjc_papr.feed_forward.samples import SampleDrawer, SixDepth, read_samples
 from sjc_papr.feed_forward.trainer import DepthTrainer, DepthValidation, depth_errors
+from sjc_papr.training.averaged_trainer import count_parameters
 from training_core.cli import run_command
 from training_core.config import ConfigError
 from training_core.devices import pick_device, prepare_cpu
@@ -76,10 +77,6 @@ def run(config: TrainDepthConfig) -> None:
     save_network(folder.path / "network", trainer.network, trainer.ema.averages, facts)
     write_final(folder, facts)
     logger.info("depth network: %s", folder.path / "network")
-
-
-def count_parameters(network: DepthNetwork) -> int:
-    return sum(p.numel() for p in network.parameters())
 
 
 def plan(config: TrainDepthConfig) -> str:

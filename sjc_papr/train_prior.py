@@ -7,12 +7,10 @@ data.paths=[data/Fox,data/Robot] data.skip_frames=[0] name=NAME``
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from blender_render.imaging.metrics import psnr
 from sjc_papr.networks.precision import autocast
@@ -21,22 +19,13 @@ from sjc_papr.prior.dataset import FrameViews, PairSampler, PriorBatch, frame_fo
 from sjc_papr.prior.network import PriorNetwork
 from sjc_papr.prior.score_model import read_network, save_prior
 from sjc_papr.score_models.base import NoiseLevels
-from training_core.checkpoint import (
-    Checkpoint,
-    capture_optimizer,
-    capture_rng,
-    restore_optimizer,
-    restore_rng,
-    seed_everything,
-)
+from sjc_papr.training.averaged_trainer import AveragedTrainer, count_parameters
+from training_core.checkpoint import seed_everything
 from training_core.cli import run_command
 from training_core.config import ConfigError
 from training_core.devices import pick_device, prepare_cpu
 from training_core.loop import TrainingLoop, Validation
 from training_core.metrics_log import MetricsLog, write_final
-from training_core.step.ema import Ema
-from training_core.step.guards import check_finite
-from training_core.step.schedules import warmup_cosine
 from training_core.step.seeds import Stream, step_generator
 from training_core.stopping import StopSignals
 
@@ -47,65 +36,33 @@ _VALIDATION_TIMESTEPS = (950, 600, 250)
 _VALIDATION_PAIRS = 32
 
 
-class PriorTrainer:
-    """A network, its averaged weights and the pairs it learns from."""
+class PriorTrainer(AveragedTrainer):
+    """The prior's network and the pairs it learns from."""
 
-    def __init__(self, config: TrainPriorConfig, sampler: PairSampler, folder: Path) -> None:
+    network: PriorNetwork
+
+    def __init__(self, config: TrainPriorConfig, frames: list[FrameViews], folder: Path) -> None:
         seed_everything(config.seed)
-        self.config, self.sampler, self.folder = config, sampler, folder
-        self.device = pick_device(config.device)
-        self.levels = NoiseLevels.cosine()
-        self.network = PriorNetwork(config.network)
+        network, optimize = PriorNetwork(config.network), config.optimize
         if config.start_from:
-            self.network.load_state_dict(read_network(config.start_from).state_dict())
-        self.network.to(self.device)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        named = self.network.state_dict(keep_vars=True)
-        self.ema = Ema(named, config.optimize.ema_decay)
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=0.0, weight_decay=config.optimize.weight_decay, fused=True
-        )
+            network.load_state_dict(read_network(config.start_from).state_dict())
+        super().__init__(network, optimize, optimize.ema_decay, config.device, folder)
+        self.config = config
+        self.sampler = PairSampler(frames, config.data, config.network, config.seed)
+        self.levels = NoiseLevels.cosine()
 
-    @property
-    def steps(self) -> int:
-        """Optimizer steps of the whole run."""
-        return self.config.optimize.steps
-
-    def step(self, step: int, *, measure: bool = False) -> dict[str, Tensor]:
-        """Run step number ``step`` (from 0).
-
-        Raises:
-            TrainingFault: the loss is not finite.
-        """
+    def losses(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss at random noise levels, some pairs without their condition."""
         optimize = self.config.optimize
-        rate = warmup_cosine(
-            step,
-            optimize.steps,
-            max(1, round(optimize.warmup * optimize.steps)),
-            optimize.rate,
-            optimize.rate * optimize.final,
-        )
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
         batch = self.sampler.sample(step, optimize.batch)
         generator = step_generator(Stream.DIFFUSION, self.config.seed, step)
         t = torch.randint(len(self.levels), (optimize.batch,), generator=generator)
         given = (torch.rand(optimize.batch, generator=generator) >= optimize.drop_condition).float()
         noise = torch.randn(batch.target.shape, generator=generator)
-        loss = self._loss(batch, t, noise, given)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = get_total_norm([p.grad for p in self.network.parameters() if p.grad is not None])
-        if optimize.clip_gradient:
-            clip_grads_with_norm_(self.network.parameters(), optimize.clip_gradient, norm)
-        checked = {"loss": loss.detach(), "gradient": norm}
-        check_finite(step, checked, self.folder, self.network.state_dict)
-        self.optimizer.step()
-        self.ema.update(step)
-        return {"loss/total": loss.detach(), "gradient_norm": norm}
+        return self.denoising_loss(batch, t, noise, given), {}
 
-    def _loss(self, batch: PriorBatch, t: Tensor, noise: Tensor, given: Tensor) -> Tensor:
-        """Mean squared error of v."""
+    def denoising_loss(self, batch: PriorBatch, t: Tensor, noise: Tensor, given: Tensor) -> Tensor:
+        """Mean squared error of v; ``given`` [B] is 0 for pairs without their condition."""
         batch = PriorBatch(*(part.to(self.device) for part in batch))
         t, noise, given = t.to(self.device), noise.to(self.device), given.to(self.device)
         noisy, abar = self.levels.add_noise(batch.target, noise, t), self.levels.abar(t)
@@ -114,36 +71,14 @@ class PriorTrainer:
         truth = abar.sqrt() * noise - (1.0 - abar).sqrt() * batch.target
         return F.mse_loss(v.float(), truth)
 
-    def extra_metrics(self) -> dict[str, float]:
-        """The learning rate."""
-        return {"rate": self.optimizer.param_groups[0]["lr"]}
-
-    def tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Everything a checkpoint holds."""
-        tensors = {f"model.{k}": v for k, v in self.network.state_dict().items()}
-        tensors |= {f"ema.{k}": v for k, v in self.ema.averages.items()}
-        optimizer, optimizer_state = capture_optimizer(self.optimizer, "optimizer")
-        rng, rng_state = capture_rng()
-        return tensors | optimizer | rng, {"optimizer": optimizer_state, "rng": rng_state}
-
-    def restore(self, saved: Checkpoint) -> None:
-        """Continue from a checkpoint, bit for bit."""
-        parts = {
-            kind: {k.removeprefix(kind): v for k, v in saved.tensors.items() if k.startswith(kind)}
-            for kind in ("model.", "ema.")
-        }
-        self.network.load_state_dict(parts["model."])
-        for name, value in parts["ema."].items():
-            self.ema.averages[name].copy_(value)
-        restore_optimizer(self.optimizer, "optimizer", saved.tensors, saved.state["optimizer"])
-        restore_rng(saved.tensors, saved.state["rng"])
-
 
 class PriorValidation:
-    """How well the averaged network denoises pairs whose target it never saw, at fixed noise."""
+    """How well the averaged network denoises pairs of validation views, the same every time."""
 
-    def __init__(self, trainer: PriorTrainer, pairs: PriorBatch) -> None:
-        self.trainer, self.pairs = trainer, pairs
+    def __init__(self, trainer: PriorTrainer, frames: list[FrameViews]) -> None:
+        config = trainer.config
+        sampler = PairSampler(frames, config.data, config.network, config.seed + 1)
+        self.trainer, self.pairs = trainer, sampler.sample(0, _VALIDATION_PAIRS)
 
     @torch.no_grad()
     def __call__(self, log: MetricsLog, step: int) -> float:
@@ -192,30 +127,14 @@ def read_inputs(config: TrainPriorConfig) -> tuple[list[FrameViews], list[FrameV
     return train, read_frames(config.data, size, "val") if config.log.validate_every else None
 
 
-def make_trainer(config: TrainPriorConfig, frames: list[FrameViews], folder: Path) -> PriorTrainer:
-    """Everything a step needs."""
-    sampler = PairSampler(frames, config.data, config.network, config.seed)
-    return PriorTrainer(config, sampler, folder)
-
-
-def make_validation(
-    config: TrainPriorConfig, trainer: PriorTrainer, frames: list[FrameViews] | None
-) -> PriorValidation | None:
-    """Pairs of validation views, the same every time; None where there are none."""
-    if frames is None:
-        return None
-    sampler = PairSampler(frames, config.data, config.network, config.seed + 1)
-    return PriorValidation(trainer, sampler.sample(0, _VALIDATION_PAIRS))
-
-
 def run(config: TrainPriorConfig) -> None:
     """Train, then write the prior to the run's folder ``prior``."""
     prepare_cpu(config.threads)
     pick_device(config.device)
     train, val = read_inputs(config)
     folder = config.open_run("train_prior")
-    trainer = make_trainer(config, train, folder.path)
-    validate = make_validation(config, trainer, val)
+    trainer = PriorTrainer(config, train, folder.path)
+    validate = None if val is None else PriorValidation(trainer, val)
     with StopSignals() as stop:
         elapsed = TrainingLoop(
             trainer,
@@ -233,10 +152,6 @@ def run(config: TrainPriorConfig) -> None:
     save_prior(folder.path / "prior", trainer.network, trainer.ema.averages, facts)
     write_final(folder, facts | {"parameters": count_parameters(trainer.network)})
     logger.info("prior: %s", folder.path / "prior")
-
-
-def count_parameters(network: PriorNetwork) -> int:
-    return sum(p.numel() for p in network.parameters())
 
 
 def plan(config: TrainPriorConfig) -> str:

@@ -101,8 +101,8 @@ def _json_script(name: str, content: object) -> str:
     return f'<script type="application/json" id="{name}">{text}</script>'
 
 
-def write_report(config: ReportConfig) -> Path:
-    """Read the run, write the report, return its path."""
+def write_report(config: ReportConfig) -> None:
+    """Read the run and write the report."""
     run = read_run(Path(config.run))
     output = Path(config.output or run.path / "report.html")
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +110,6 @@ def write_report(config: ReportConfig) -> Path:
     for note in run.notes:
         logger.warning("%s", note)
     logger.info("report: %s (%.1f MB)", output.resolve(), output.stat().st_size / 1e6)
-    return output
 
 
 def plan(config: ReportConfig) -> str:
@@ -121,12 +120,9 @@ def plan(config: ReportConfig) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line entry; returns the exit code."""
-
-    def write(config: ReportConfig) -> None:
-        write_report(config)
-
-    return run_command(ReportConfig, run=write, plan=plan, description=__doc__ or "", argv=argv)
+    return run_command(
+        ReportConfig, run=write_report, plan=plan, description=__doc__ or "", argv=argv
+    )
 
 
 if __name__ == "__main__":

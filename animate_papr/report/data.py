@@ -151,19 +151,10 @@ def read_losses(folder: Path) -> list[tuple[float, float]]:
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
         try:
             record = json.loads(line)
-        except ValueError:
+            losses.append((float(record["step"]), float(record["loss/total"])))
+        except (ValueError, KeyError, TypeError):
             continue
-        key = _loss_key(record) if isinstance(record, dict) else None
-        if key and isinstance(record[key], int | float) and "step" in record:
-            losses.append((float(record["step"]), float(record[key])))
     return losses
-
-
-def _loss_key(record: dict[str, Any]) -> str | None:
-    """The total loss goes by one of these names; a run with a single loss may name only that."""
-    names = ("loss", "loss/total", "loss_total", "train/loss", "total_loss")
-    several = [name for name in record if "loss" in name]
-    return next((n for n in names if n in record), several[0] if len(several) == 1 else None)
 
 
 def read_tensor(path: Path, name: str) -> np.ndarray | None:

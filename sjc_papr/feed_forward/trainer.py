@@ -2,11 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from sjc_papr.feed_forward.config import TrainDepthConfig
 from sjc_papr.feed_forward.network import DepthNetwork, depth_loss
@@ -18,76 +16,26 @@ from sjc_papr.feed_forward.samples import (
     true_correction,
 )
 from sjc_papr.networks.precision import autocast
-from training_core.checkpoint import (
-    Checkpoint,
-    capture_optimizer,
-    capture_rng,
-    restore_optimizer,
-    restore_rng,
-    seed_everything,
-)
-from training_core.devices import pick_device
+from sjc_papr.training.averaged_trainer import AveragedTrainer
+from training_core.checkpoint import seed_everything
 from training_core.metrics_log import MetricsLog
-from training_core.step.ema import Ema
-from training_core.step.guards import check_finite
-from training_core.step.schedules import warmup_cosine
 
 
-class DepthTrainer:
-    """A network, its averaged weights and the moments it learns from."""
+class DepthTrainer(AveragedTrainer):
+    """The depth network and the moments it learns from."""
+
+    network: DepthNetwork
 
     def __init__(self, config: TrainDepthConfig, drawer: SampleDrawer, folder: Path) -> None:
         seed_everything(config.seed)
-        self.config, self.drawer, self.folder = config, drawer, folder
-        self.device = pick_device(config.device)
-        self.network = DepthNetwork(config.network).to(self.device)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.ema = Ema(self.network.state_dict(), config.optimize.ema_decay)
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=0.0, weight_decay=config.optimize.weight_decay, fused=True
-        )
+        optimize = config.optimize
+        network = DepthNetwork(config.network)
+        super().__init__(network, optimize, optimize.ema_decay, config.device, folder)
+        self.config, self.drawer = config, drawer
 
-    @property
-    def steps(self) -> int:
-        """Optimizer steps of the whole run."""
-        return self.config.optimize.steps
-
-    def step(self, step: int, *, measure: bool = False) -> dict[str, Tensor]:
-        """Run step number ``step`` (from 0).
-
-        Raises:
-            TrainingFault: the loss is not finite.
-        """
-        optimize = self.config.optimize
-        rate = warmup_cosine(
-            step,
-            optimize.steps,
-            max(1, round(optimize.warmup * optimize.steps)),
-            optimize.rate,
-            optimize.rate * optimize.final,
-        )
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        drawn = self.drawer.draw(step, optimize.batch)
-        loss, error, hull_error = self._losses(drawn)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = get_total_norm([p.grad for p in self.network.parameters() if p.grad is not None])
-        if optimize.clip_gradient:
-            clip_grads_with_norm_(self.network.parameters(), optimize.clip_gradient, norm)
-        checked = {"loss": loss.detach(), "gradient": norm}
-        check_finite(step, checked, self.folder, self.network.state_dict)
-        self.optimizer.step()
-        self.ema.update(step)
-        return {
-            "loss/total": loss.detach(),
-            "train/error": error.detach(),
-            "train/hull_error": hull_error,
-            "gradient_norm": norm,
-        }
-
-    def _losses(self, samples: Sequence[SixDepth]) -> tuple[Tensor, Tensor, Tensor]:
-        """Loss and mean absolute error of the network, and that of the hull."""
+    def losses(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, and the mean absolute errors of network and hull."""
+        samples = self.drawer.draw(step, self.optimize.batch)
         inputs = stack_inputs(samples)
         inputs = type(inputs)(*(part.to(self.device) for part in inputs))
         corrections, known = zip(*map(true_correction, samples), strict=True)
@@ -95,31 +43,8 @@ class DepthTrainer:
         with autocast(self.device, self.config.precision):
             guess = self.network(inputs)
         loss, error = depth_loss(guess, correction, where)
-        return loss, error, correction.abs().sum() / where.sum().clamp_min(1)
-
-    def extra_metrics(self) -> dict[str, float]:
-        """What is logged beside the losses."""
-        return {"rate": self.optimizer.param_groups[0]["lr"]}
-
-    def tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Everything a checkpoint holds."""
-        tensors = {f"model.{k}": v for k, v in self.network.state_dict().items()}
-        tensors |= {f"ema.{k}": v for k, v in self.ema.averages.items()}
-        optimizer, optimizer_state = capture_optimizer(self.optimizer, "optimizer")
-        rng, rng_state = capture_rng()
-        return tensors | optimizer | rng, {"optimizer": optimizer_state, "rng": rng_state}
-
-    def restore(self, saved: Checkpoint) -> None:
-        """Continue from a checkpoint, bit for bit."""
-        parts = {
-            kind: {k.removeprefix(kind): v for k, v in saved.tensors.items() if k.startswith(kind)}
-            for kind in ("model.", "ema.")
-        }
-        self.network.load_state_dict(parts["model."])
-        for name, value in parts["ema."].items():
-            self.ema.averages[name].copy_(value)
-        restore_optimizer(self.optimizer, "optimizer", saved.tensors, saved.state["optimizer"])
-        restore_rng(saved.tensors, saved.state["rng"])
+        hull_error = correction.abs().sum() / where.sum().clamp_min(1)
+        return loss, {"train/error": error.detach(), "train/hull_error": hull_error}
 
 
 class DepthValidation:

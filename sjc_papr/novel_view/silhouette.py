@@ -1,7 +1,7 @@
 """What the masks of the pictures say about views without a picture: nothing shows outside the
 visual hull's projection, and where a ray crosses much of the hull something most likely does.
 
-The first is exact, as far as the masks are. The second is a guess, for holes: it has a weight of
+The first is as exact as the masks. The second is only likely; it closes holes and has a weight of
 its own.
 """
 

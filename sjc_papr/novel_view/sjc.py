@@ -1,4 +1,4 @@
-"""Score Jacobian Chaining: a score model's opinion of a rendered view, as a gradient.
+"""Score Jacobian Chaining: how a score model would change a rendered view, as a gradient.
 
 With y the (encoded) render, noise level sigma, noise n and the one-step denoised D(y + sigma n),
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from sjc_papr.networks.config import PaprCommandConfig
 from sjc_papr.prior.network import PriorNetworkConfig
-from training_core.checks import at_least, in_unit_interval, positive
+from sjc_papr.training.averaged_trainer import AveragedOptimizeConfig
+from training_core.checks import in_unit_interval, positive
 from training_core.config import option, section
 from training_core.run_config import ValidatedLogConfig
 
@@ -26,7 +27,7 @@ class PriorDataConfig:
 
 
 @dataclass
-class PriorOptimizeConfig:
+class PriorOptimizeConfig(AveragedOptimizeConfig):
     steps: int = option(8000, "optimizer steps")
     batch: int = option(16, "pairs of views per step")
     rate: float = option(6e-4, "largest learning rate (AdamW)")
@@ -35,17 +36,13 @@ class PriorOptimizeConfig:
     )
     final: float = option(0.05, "share of it left at the last step (cosine in between)")
     weight_decay: float = option(0.01, "AdamW's")
-    clip_gradient: float = option(1.0, "largest gradient norm; 0 = no limit")
     drop_condition: float = option(0.1, "fraction of pairs trained without condition, for guidance")
     ema_decay: float = option(0.998, "of the averaged weights, which are the ones saved")
 
     def validate(self) -> None:
         """Raises ValueError on numbers that train nothing."""
-        at_least(1, steps=self.steps, batch=self.batch)
-        at_least(0, weight_decay=self.weight_decay, clip_gradient=self.clip_gradient)
-        positive(rate=self.rate)
-        in_unit_interval(warmup=self.warmup, final=self.final, ema_decay=self.ema_decay)
-        in_unit_interval(drop_condition=self.drop_condition)
+        super().validate()
+        in_unit_interval(drop_condition=self.drop_condition, ema_decay=self.ema_decay)
 
 
 @dataclass

@@ -160,8 +160,23 @@ def save_prior(folder: Path, network: PriorNetwork, weights: dict[str, Tensor], 
 
 
 def read_network(folder: str | Path) -> PriorNetwork:
-    """The network with its averaged weights; see ``PixelPrior.load`` for what is raised."""
-    network = PriorNetwork(read_network_config(folder))
+    """The network with its averaged weights.
+
+    Raises:
+        ConfigError: the folder holds no prior. InputError: its files are damaged or do not fit.
+    """
+    path = Path(folder) / FACTS_FILE
+    if not path.is_file():
+        raise ConfigError(
+            f"{folder}: no prior there ({FACTS_FILE} is missing); see sjc_papr.train_prior"
+        )
+    sizes = read_json(path).get("network")
+    if not isinstance(sizes, dict):
+        raise InputError(f"{path}: key 'network' is missing")
+    try:
+        network = PriorNetwork(config_from_mapping(PriorNetworkConfig, sizes))
+    except ConfigError as error:
+        raise InputError(f"{path}: {error}") from None
     weights = Path(folder) / WEIGHTS_FILE
     try:
         network.load_state_dict(load_file(weights))
@@ -169,23 +184,3 @@ def read_network(folder: str | Path) -> PriorNetwork:
         reason = str(error).splitlines()[0]
         raise InputError(f"{weights}: does not fit {FACTS_FILE} beside it: {reason}") from None
     return network
-
-
-def read_network_config(folder: str | Path) -> PriorNetworkConfig:
-    """The network's sizes.
-
-    Raises:
-        ConfigError: the folder holds no prior. InputError: ``prior.json`` is damaged.
-    """
-    path = Path(folder) / FACTS_FILE
-    if not path.is_file():
-        raise ConfigError(
-            f"{folder}: no prior there ({FACTS_FILE} is missing); see sjc_papr.train_prior"
-        )
-    network = read_json(path).get("network")
-    if not isinstance(network, dict):
-        raise InputError(f"{path}: key 'network' is missing")
-    try:
-        return config_from_mapping(PriorNetworkConfig, network)
-    except ConfigError as error:
-        raise InputError(f"{path}: {error}") from None

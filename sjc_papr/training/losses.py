@@ -1,5 +1,4 @@
-"""Loss terms: each a small function of images, named, raw; the trainer weights and sums them
-once.
+"""Photometric loss terms, functions of two images; ``Losses`` weights and adds them.
 
 To add one: its function, its line in ``TERMS``, and its weight by that name in ``LossConfig``.
 """

@@ -91,7 +91,7 @@ def make_trainer(dataset: Path, folder: Path, **optimize: Any) -> train_prior.Pr
     network.size, network.width, network.multipliers, network.heads = 16, 16, [1, 2], 2
     config.optimize = PriorOptimizeConfig(**{"steps": 12, "batch": 3, **optimize})
     frames, _ = train_prior.read_inputs(config)
-    return train_prior.make_trainer(config, frames, folder)
+    return train_prior.PriorTrainer(config, frames, folder)
 
 
 def finish(trainer: train_prior.PriorTrainer, first: int) -> dict[str, Tensor]:
@@ -192,7 +192,7 @@ def test_loss_is_zero_for_the_true_v(dataset: Path, tmp_path: Path) -> None:
     sigma = trainer.levels.sigma(t)
     cos = 1.0 / (1.0 + sigma.square()).sqrt()
     trainer.network.forward = lambda *_: cos * noise - sigma * cos * batch.target
-    assert trainer._loss(batch, t, noise, torch.ones(3)).item() < 1e-10
+    assert trainer.denoising_loss(batch, t, noise, torch.ones(3)).item() < 1e-10
 
 
 def test_bad_numbers_stop_before_they_reach_a_weight(dataset: Path, tmp_path: Path) -> None:

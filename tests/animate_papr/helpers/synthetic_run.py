@@ -85,7 +85,7 @@ def make_frame(
     with (folder / "metrics.jsonl").open("w") as log:
         for step in range(20, steps + 1, 20):
             loss = 0.002 + 0.08 * np.exp(-step / 300) + rng.normal(0, 0.0004)
-            log.write(json.dumps({"step": step, "loss": loss, "seconds": step * 0.05}) + "\n")
+            log.write(json.dumps({"step": step, "loss/total": loss, "seconds": step * 0.05}) + "\n")
     figures = {
         "psnr": float(-10 * np.log10(np.mean(errors))),
         "ssim": 0.93 - 0.004 * index,

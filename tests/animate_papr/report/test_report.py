@@ -206,15 +206,15 @@ def test_what_is_missing_is_said(
 def test_a_loss_of_almost_nothing_does_not_flatten_the_curve(own_run: Path) -> None:
     log = own_run / "frames" / "frame_000" / "metrics.jsonl"
     before = Page(training_section(read_run(own_run)))
-    log.write_text(log.read_text() + '{"step": 2990, "loss": 1e-17}\n')
+    log.write_text(log.read_text() + '{"step": 2990, "loss/total": 1e-17}\n')
     assert len(before.curves) == 1
     assert Page(training_section(read_run(own_run))).curves == before.curves
 
 
 def test_damaged_log_lines_are_skipped(own_run: Path) -> None:
     (own_run / "metrics.jsonl").write_text(
-        '{"step": 1, "loss": 0.5, "loss_mse": 0.4}\n{"step": 2, "loss/total": 0.4}\n'
-        '{"step": 3, "loss": null}\n{"step": 4, "psnr": 20}\nnull\n{"step": 5, "lo'
+        '{"step": 1, "loss/total": 0.5, "loss/mse": 0.4}\n{"step": 2, "loss/total": 0.4}\n'
+        '{"step": 3, "loss/total": null}\n{"step": 4, "psnr": 20}\nnull\n{"step": 5, "lo'
     )
     assert read_losses(own_run) == [(1.0, 0.5), (2.0, 0.4)]
 

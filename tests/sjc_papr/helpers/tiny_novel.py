@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from gaussian_mixture import GaussianMixture
 from tiny_scene import small_model
 
 from blender_render.dataset.readers import Views
 from sjc_papr.networks.model import Papr
 from sjc_papr.novel_view.config import NovelConfig
 from sjc_papr.novel_view.losses import NovelViews
-from sjc_papr.score_models.analytic import GaussianMixture
 from sjc_papr.training.config import OptimizeConfig, PatchConfig, RateConfig, WatchConfig
 from sjc_papr.training.divergence import DivergenceDetector
 from sjc_papr.training.lr_schedule import single_stage

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from gaussian_mixture import GaussianMixture
 from tiny_novel import (
     MODES,
     STEPS,
@@ -35,7 +36,6 @@ from sjc_papr.novel_view.near_view import (
     near_view_loss,
 )
 from sjc_papr.novel_view.target_cameras import nearest_views
-from sjc_papr.score_models.analytic import GaussianMixture
 from sjc_papr.training.lr_schedule import GROUPS
 from training_core.metrics_log import MetricsLog
 from training_core.run_folder import RunFolder

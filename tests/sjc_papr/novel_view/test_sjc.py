@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from gaussian_mixture import GaussianMixture
 
 from blender_render.geometry.cameras import multiview_cameras
 from sjc_papr.networks.rays import camera_rays
 from sjc_papr.novel_view.config import SjcConfig
 from sjc_papr.novel_view.sjc import Sjc, draw_level, level_weight, sjc_field, surrogate
-from sjc_papr.score_models.analytic import GaussianMixture
 from sjc_papr.score_models.base import NoiseLevels
 from sjc_papr.score_models.framing import square_view
 
