@@ -13,7 +13,7 @@ from sjc_papr.feed_forward.network import DepthNetwork
 from sjc_papr.feed_forward.network_files import read_network, save_network
 from sjc_papr.feed_forward.samples import SampleDrawer, SixDepth, read_samples
 from sjc_papr.feed_forward.trainer import DepthTrainer, DepthValidation, depth_errors
-from sjc_papr.training.averaged_trainer import count_parameters
+from training_core.averaged_trainer import count_parameters
 from training_core.cli import run_command
 from training_core.config import ConfigError
 from training_core.devices import pick_device, prepare_cpu

@@ -19,7 +19,7 @@ from sjc_papr.prior.dataset import FrameViews, PairSampler, PriorBatch, frame_fo
 from sjc_papr.prior.network import PriorNetwork
 from sjc_papr.prior.score_model import read_network, save_prior
 from sjc_papr.score_models.base import NoiseLevels
-from sjc_papr.training.averaged_trainer import AveragedTrainer, count_parameters
+from training_core.averaged_trainer import AveragedTrainer, count_parameters
 from training_core.checkpoint import seed_everything
 from training_core.cli import run_command
 from training_core.config import ConfigError

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from sjc_papr.feed_forward.network import DepthNetworkConfig
 from sjc_papr.networks.config import PaprCommandConfig
-from sjc_papr.training.averaged_trainer import AveragedOptimizeConfig
+from training_core.averaged_trainer import AveragedOptimizeConfig
 from training_core.checks import in_unit_interval
 from training_core.config import option, section
 from training_core.run_config import CommandConfig, ValidatedLogConfig
@@ -22,6 +22,7 @@ class DepthDataConfig:
 
 @dataclass
 class DepthOptimizeConfig(AveragedOptimizeConfig):
+    batch: int = option(4, "frames (of six views) per step")
     ema_decay: float = option(0.995, "of the averaged weights, which are the ones saved")
 
     def validate(self) -> None:

@@ -16,7 +16,7 @@ from sjc_papr.feed_forward.samples import (
     true_correction,
 )
 from sjc_papr.networks.precision import autocast
-from sjc_papr.training.averaged_trainer import AveragedTrainer
+from training_core.averaged_trainer import AveragedTrainer
 from training_core.checkpoint import seed_everything
 from training_core.metrics_log import MetricsLog
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sjc_papr.networks.config import PaprCommandConfig
 from sjc_papr.prior.network import PriorNetworkConfig
-from sjc_papr.training.averaged_trainer import AveragedOptimizeConfig
+from training_core.averaged_trainer import AveragedOptimizeConfig
 from training_core.checks import in_unit_interval, positive
 from training_core.config import option, section
 from training_core.run_config import ValidatedLogConfig

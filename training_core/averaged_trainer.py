@@ -1,4 +1,4 @@
-"""What the trainings of prior and depth network share: AdamW, and averaged weights to save."""
+"""Training of a network with AdamW and averaged weights, which are the ones to save."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ class AveragedOptimizeConfig:
     """Settings of such a training; ``ema_decay`` (in [0, 1]) is left to each network."""
 
     steps: int = option(2000, "optimizer steps")
-    batch: int = option(4, "frames (of six views) per step")
+    batch: int = option(4, "samples per step")
     rate: float = option(1e-3, "largest learning rate (AdamW)")
     warmup: float = option(0.03, "share of the steps over which it rises from zero")
     final: float = option(0.02, "share of it left at the last step (cosine in between)")
