@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from blender_render.dataset.readers import read_views
-from blender_render.imaging.video import write_png
+from blender_render.imaging.images import write_png
 from blender_render.render import main as render
 from blender_render.validate import main as validate
 

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("training_core", "blender_render", "mnvs", "sjc_papr", "animate_papr")
-DATA = (".css", ".js", ".html", ".typed")
+DATA = (".css", ".js", ".html", ".typed", ".json", ".safetensors", ".md")
 COMMANDS = (
     "blender_render.render",
     "blender_render.validate",

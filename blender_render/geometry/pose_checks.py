@@ -99,15 +99,10 @@ def hull_agreement(cameras: Sequence[Camera], masks: Sequence[npt.NDArray[np.boo
     The masks may differ in size: the input view of a six-view video need not have that of the six.
 
     On its coarse grid true poses reach 0.7 to 0.85, wrong ones stay below about 0.5. 0 for an
-    empty hull, or where fewer than three masks show both object and background. Only masks of the
-    first one's size are looked at.
+    empty hull, or where fewer than three masks show both object and background.
     """
     step = math.ceil(len(cameras) / MAX_HULL_VIEWS)
-    picked = [
-        i
-        for i in range(0, len(cameras), step)
-        if masks[i].shape == masks[0].shape and 0 < masks[i].sum() < masks[i].size
-    ]
+    picked = [i for i in range(0, len(cameras), step) if 0 < masks[i].sum() < masks[i].size]
     if len(picked) < MIN_CAMERAS:
         return 0.0
     cameras = [cameras[i] for i in picked]

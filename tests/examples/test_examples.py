@@ -12,7 +12,7 @@ RESULTS = {
     "render_dataset": "views.png",
     "papr": "runs/sjc_papr/example/metrics.json",
     "animate": "runs/animate_papr/example/export/export.json",
-    "generate_views": "generated/sample.json",
+    "generate_views": "generated/sixview/sample.json",
 }
 
 
