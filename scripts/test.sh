@@ -15,7 +15,8 @@ python -m ruff format --check .
 python -m mypy
 # The documentation, README included, must build without a warning.
 python -m sphinx -W -q -c docs/site docs outputs/site
-# A process a core, whole files to each, because tests of a file share what is slow to make. More
-# than four would want more memory than a laptop has.
+# A process a core, whole files to each, because tests of a file share what is slow to make; in the
+# order of the files, or the long ones of few tests would come last. More than four processes would
+# want more memory than a laptop has.
 cores=$(nproc)
-python -m pytest -q -n $((cores < 4 ? cores : 4)) --dist loadfile "$@"
+python -m pytest -q -n $((cores < 4 ? cores : 4)) --dist loadfile --no-loadscope-reorder "$@"

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import site
 import subprocess
 import sys
 import zipfile
@@ -73,7 +72,8 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     subprocess.run([*pip, "--no-deps", "--target", packages, wheel], check=True)
     # A .pth file of another environment is not followed, so an editable install is not seen.
-    (packages / "others.pth").write_text("\n".join(site.getsitepackages()) + "\n")
+    others = [folder for folder in sys.path if folder.endswith("-packages")]
+    (packages / "others.pth").write_text("\n".join(others) + "\n")
     return python
 
 

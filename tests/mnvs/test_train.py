@@ -3,14 +3,12 @@
 import json
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from kill_runs import beyond, end_when
 from moving_dots import write_dots
 from PIL import Image
 from small_command import SIZES, command
@@ -116,16 +114,7 @@ def test_a_run_ended_by_signals_ends_with_the_same_bits(
     run = tmp_path / "mnvs" / "small"
     arguments = command(tiny, dots, tmp_path)
     for step, number in ((1, signal.SIGTERM), (3, signal.SIGKILL)):
-        process = subprocess.Popen([sys.executable, "-m", "mnvs.train", *arguments], cwd=ROOT)
-        deadline = time.monotonic() + 120
-        try:
-            while not reached(run, step):
-                assert process.poll() is None and time.monotonic() < deadline
-                time.sleep(0.002)
-            process.send_signal(number)
-            status = process.wait(timeout=60)
-        finally:
-            process.kill()
+        status = end_when("mnvs.train", arguments, beyond(run, step), number)
         assert status == (EXIT_STOPPED if number == signal.SIGTERM else -signal.SIGKILL)
     assert train.main(arguments) == 0
     straight, resumed = weights_of(trained), weights_of(run)
@@ -134,14 +123,6 @@ def test_a_run_ended_by_signals_ends_with_the_same_bits(
             assert torch.equal(tensor, resumed[name]), name
     figures = [json.loads((r / "metrics.json").read_text()) for r in (trained, run)]
     assert figures[0]["psnr"] == figures[1]["psnr"]
-
-
-def reached(run: Path, step: int) -> bool:
-    file = run / "metrics.jsonl"
-    if not file.exists():
-        return False
-    whole = [line for line in file.read_text().split("\n")[:-1] if "loss/total" in line]
-    return len(whole) >= step
 
 
 def test_full_training_writes_a_pipeline(

@@ -1,41 +1,53 @@
 """Real commands in processes of their own, ended at chosen moments."""
 
+import importlib
 import json
+import multiprocessing
+import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from safetensors.numpy import load_file
 
-PATIENCE_SECONDS = 60.0
-ROOT = Path(__file__).parents[3]
+PATIENCE_SECONDS = 120.0
+# What a server imports once, whose forks are the processes; the last two come with a first step.
+PRELOADED = ["animate_papr.train", "torch._dynamo", "torch.utils.tensorboard"]
+
+
+def _run(module: str, arguments: list[str]) -> None:
+    sys.exit(importlib.import_module(module).main(arguments))
 
 
 def end_when(
     module: str, arguments: list[str], ready: Callable[[], bool], number: signal.Signals
 ) -> int:
-    """Start ``python -m module arguments``, send the signal once ``ready``; the exit status."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    """Do what ``python -m module arguments`` does in a process of its own, and send it the signal
+    once ``ready``; its exit status, of a process that the signal killed minus its number.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    process = context.Process(target=_run, args=(module, arguments))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))  # for the server
+        process.start()
     deadline = time.monotonic() + PATIENCE_SECONDS
     try:
         while not ready():
-            assert process.poll() is None, process.communicate()[1]
+            assert process.is_alive(), f"ended by itself, with {process.exitcode}"
             assert time.monotonic() < deadline, "the awaited moment did not come"
             time.sleep(0.001)
-        process.send_signal(number)
-        process.communicate(timeout=PATIENCE_SECONDS)
+        assert process.pid is not None
+        os.kill(process.pid, number)
+        process.join(PATIENCE_SECONDS)
     finally:
         process.kill()
-        process.wait()
-    return process.returncode
+        process.join()
+    assert process.exitcode is not None
+    return process.exitcode
 
 
 def logged_steps(run: Path) -> list[int]:
