@@ -11,8 +11,8 @@ import pipeline
 import pytest
 from ball_scene import edit_json, write_dataset, write_sixview
 from blender_runs import needs_blender
+from kill_runs import PRELOADED, end_when
 from PIL import Image
-from pipeline_process import run_until
 from tiny_scene import TINY_MODEL
 
 from blender_render.dataset.readers import read_dataset_info
@@ -97,7 +97,7 @@ def test_six_views_killed_anywhere_end_with_the_same_bytes(sixview: Path, tmp_pa
     ]
     for ready, number in moments:
         wanted = EXIT_STOPPED if number == signal.SIGTERM else -number
-        assert run_until(command, ready, number) == wanted
+        assert end_when("pipeline", command, ready, number, (*PRELOADED, "pipeline")) == wanted
     assert pipeline.main(command) == 0
     assert made(killed).keys() == made(whole).keys()
     for name, content in made(whole).items():
@@ -187,7 +187,7 @@ def test_one_picture_becomes_an_animation(tmp_path: Path) -> None:
     ]
     for ready, number in moments:
         wanted = EXIT_STOPPED if number == signal.SIGTERM else -number
-        assert run_until(command, ready, number) == wanted
+        assert end_when("pipeline", command, ready, number, (*PRELOADED, "pipeline")) == wanted
     assert pipeline.main(command) == 0
     assert made(killed) == made(whole)
 

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 
 PATIENCE_SECONDS = 120.0
 # What a server imports once, whose forks are the processes; the last two come with a first step.
-PRELOADED = ["animate_papr.train", "torch._dynamo", "torch.utils.tensorboard"]
+PRELOADED = ("animate_papr.train", "torch._dynamo", "torch.utils.tensorboard")
 
 
 def _run(module: str, arguments: list[str]) -> None:
@@ -23,13 +23,19 @@ def _run(module: str, arguments: list[str]) -> None:
 
 
 def end_when(
-    module: str, arguments: list[str], ready: Callable[[], bool], number: signal.Signals
+    module: str,
+    arguments: list[str],
+    ready: Callable[[], bool],
+    number: signal.Signals,
+    preload: Sequence[str] = PRELOADED,
 ) -> int:
     """Do what ``python -m module arguments`` does in a process of its own, and send it the signal
     once ``ready``; its exit status, of a process that the signal killed minus its number.
+
+    The server that the processes fork from imports ``preload`` when the first of them starts.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
+    context.set_forkserver_preload(list(preload))
     process = context.Process(target=_run, args=(module, arguments))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))  # for the server
