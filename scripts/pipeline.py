@@ -121,10 +121,7 @@ class Pipeline:
         if config.kind in ("image", "video"):
             cut = Step("prepare", self.prepare)
             found.append(Stage(PREPARE, "the character cut out and centred", (cut,)))
-            purpose, views = (
-                "six views of every frame, generated",
-                [Step("generate", self.generate)],
-            )
+            purpose, views = "six views of every frame, generated", [Step("generate", self.generate)]
         elif config.kind == "asset":
             purpose, renders = "six views of every frame, rendered", self.renders()
             views = [Step(f"render {i}", partial(_render, job)) for i, job in enumerate(renders)]
@@ -193,6 +190,8 @@ class Pipeline:
         asked = copy.deepcopy(config.animate)
         asked.data.path, asked.output_root = str(self.dataset), str(self.at(ANIMATE))
         asked.name, asked.device, asked.threads = config.name, config.device, config.threads
+        if asked.points.init == "network" and self.form in ("frames", "foreign"):
+            asked.points.init = "hull"  # the depth network knows the six views of a rig alone
         return asked
 
     def plan_of_views(self) -> str:
