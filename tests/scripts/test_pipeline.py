@@ -210,7 +210,7 @@ def test_settings_may_change_until_their_stage_has_begun(
     log = run_folder(tmp_path) / "4_animate" / "log.txt"
     assert capsys.readouterr().err.splitlines()[-1].partition("error: ")[2] in log.read_text()
     assert pipeline.main(arguments(tmp_path, "views", sixview)) == 2
-    assert "animate.points.init=depth, now animate.points.init=hull" in capsys.readouterr().err
+    assert "animate.points.init=depth, now animate.points.init=network" in capsys.readouterr().err
     # Taken away, the stage has not begun, and the ones before it are kept.
     before = stamps(run_folder(tmp_path) / "3_dataset")
     for path in sorted((run_folder(tmp_path) / "4_animate").rglob("*"), reverse=True):
