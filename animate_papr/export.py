@@ -1,7 +1,8 @@
-"""`python -m animate_papr.export`: the moving point cloud as files that other programs read.
+"""`python -m animate_papr.export`: the moving character as files that other programs open.
 
-Writes one PLY per frame, all paths of all points in one safetensors file, and `export.json`, which
-says what the numbers mean.
+Always writes one PLY per frame, all paths of all points in one safetensors file, and `export.json`,
+which says what the numbers mean. `formats` adds an animated GLB of the points, a mesh that moves
+with them (GLB, and PLY per frame), Gaussian splats, `.npz`, and nerfstudio's form of the dataset.
 """
 
 import dataclasses
@@ -12,24 +13,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from animate_papr.camera_paths import PathConfig
-from animate_papr.ply import encode_ply
-from animate_papr.point_colours import colours_from_neighbours, point_colours
-from animate_papr.run_files import completed_path, world_to_asset
+from animate_papr.export_files import EXTRA_FORMATS, Content, write_formats
+from animate_papr.formats.ply import encode_ply
+from animate_papr.formats.trajectories import write_trajectories
+from animate_papr.run_files import completed_path, dataset_of, world_to_asset
 from animate_papr.sequence import Sequence, load_sequence
-from blender_render.geometry.cameras import Camera, fibonacci_sphere, look_at
-from blender_render.imaging.images import to_uint8
+from animate_papr.surface.around import Around, look_around, surrounding_cameras
+from animate_papr.surface.moving_mesh import MeshConfig
+from animate_papr.surface.point_colours import colours_from_neighbours, point_colours
+from blender_render.geometry.cameras import Camera
 from sjc_papr.networks.config import precision_option
 from sjc_papr.networks.point_cloud import PointRows
-from sjc_papr.networks.rays import camera_rays
-from sjc_papr.networks.renderer import render
 from training_core.cli import run_command
 from training_core.config import MISSING, option, section
 from training_core.devices import pick_device, prepare_cpu
-from training_core.files.atomic import tensor_bytes, write_bytes, write_json
+from training_core.files.atomic import write_bytes, write_json
 from training_core.metrics_log import progress_bar
 
 logger = logging.getLogger(__name__)
@@ -59,84 +60,67 @@ class ExportConfig:
 
     run: str = option(MISSING, "run folder of animate_papr.train")
     output: str = option("", "folder to write to; empty = export/ in the run folder")
-    normalised: bool = option(False, "keep PLY files in the dataset's world, longest side 1")
+    formats: list[str] = option(
+        ["points_glb", "mesh", "splats", "npz"],
+        f"what to write beside PLY and trajectories, of {', '.join(EXTRA_FORMATS)}; [] = nothing",
+    )
+    normalised: bool = option(False, "keep files in the dataset's world, longest side 1")
+    fps: float = option(0.0, "frames per second of GLB files; 0 = the dataset's, or 8")
     device: str = option("auto", "auto, cpu or cuda", ("auto", "cpu", "cuda"))
     precision: str = precision_option()
     colours: ColoursConfig = section(ColoursConfig, "colours of the points")
+    mesh: MeshConfig = section(MeshConfig, "the mesh that moves with the points")
+
+    def validate(self) -> None:
+        """Raises ValueError on formats that there are not and on a negative rate."""
+        unknown = [name for name in self.formats if name not in EXTRA_FORMATS]
+        if unknown:
+            raise ValueError(
+                f"formats: {unknown[0]!r} is none of {', '.join(EXTRA_FORMATS)} "
+                "(PLY and trajectories are always written)"
+            )
+        if self.fps < 0:
+            raise ValueError("fps must not be negative")
 
 
-@torch.inference_mode()
-def cloud_colours(
+def images_around(
     sequence: Sequence, index: int, cameras: Items[Camera], config: ExportConfig
+) -> Around:
+    """What one frame looks like from all around."""
+    prepare_cpu()
+    model = sequence.model(index).to(pick_device(config.device))
+    return look_around(model, cameras, background=sequence.background, precision=config.precision)
+
+
+def cloud_colours(
+    points: PointRows, around: Around, background: float, tolerance: float
 ) -> tuple[Tensor, int]:
     """Colours [P, 3] in [0, 1] of one frame's points, and how many points no view saw."""
-    prepare_cpu()
-    device = pick_device(config.device)
-    model = sequence.model(index).to(device)
-    outputs = [
-        render(
-            model,
-            camera_rays(camera).to(device),
-            background=sequence.background,
-            precision=config.precision,
-            max_rays=4096,
-        )
-        for camera in cameras
-    ]
-    points = model.points.rows()
+    device = around.rgb.device
     rgb, seen = point_colours(
-        points.positions,
-        points.influence,
-        torch.cat([o.rgb for o in outputs]),
-        torch.cat([o.alpha for o in outputs]),
-        torch.cat([o.depth for o in outputs]),
-        cameras,
-        tolerance=config.colours.tolerance,
-        background=sequence.background,
+        points.positions.to(device),
+        points.influence.to(device),
+        around.rgb,
+        around.alpha,
+        around.depth,
+        around.cameras,
+        tolerance=tolerance,
+        background=background,
     )
-    return colours_from_neighbours(points.positions, rgb, seen).cpu(), int((seen <= 0).sum())
+    filled = colours_from_neighbours(points.positions, rgb.cpu(), seen.cpu())
+    return filled, int((seen <= 0).sum())
 
 
-def surrounding_cameras(path: PathConfig, count: int) -> list[Camera]:
-    """`count` cameras spread evenly over the sphere, with the lens and distance of `path`."""
-    angle = float(np.radians(path.fov_deg))
-    return [
-        Camera.from_angle_x(look_at(path.radius * d), path.width, path.height, angle)
-        for d in fibonacci_sphere(count)
-    ]
-
-
-def write_trajectories(
-    path: Path, names: Items[str], frames: Items[PointRows], rgb: Items[Tensor], matrix: np.ndarray
-) -> bool:
-    """All frames in one file, where point i is the same point in each of them.
-
-    Tensors: positions [T, P, 3] float32 in the dataset's world, influence [T, P], features
-    [T, P, C], rgb [P, 3] or (one colour set per frame) [T, P, 3] uint8. Metadata: frames, and
-    `world_to_asset`, a row-major 4x4 matrix. Where the number of points changes between frames
-    there are no trajectories: an older file goes, and the answer is False.
-    """
-    if len({len(f.positions) for f in frames}) > 1:
-        path.unlink(missing_ok=True)
-        return False
-    colours = [torch.from_numpy(to_uint8(c)) for c in rgb]
-    tensors = {
-        "positions": torch.stack([f.positions for f in frames]).float(),
-        "influence": torch.stack([f.influence for f in frames]).float(),
-        "features": torch.stack([f.features for f in frames]).float(),
-        "rgb": colours[0] if len(colours) == 1 else torch.stack(colours),
-    }
-    metadata = {
-        "frames": " ".join(names),
-        "world_to_asset": " ".join(repr(float(x)) for x in matrix.ravel()),
-        "convention": "world is right-handed with +Z up; asset = world_to_asset @ [x, y, z, 1]",
-    }
-    write_bytes(path, tensor_bytes(tensors, metadata))
-    return True
+def export_cameras(config: ExportConfig, run: Path) -> list[Camera]:
+    """The cameras around the object, with the dataset's lens and distance."""
+    lens = PathConfig(width=config.colours.width, height=config.colours.height)
+    path = completed_path(lens, run)
+    size = (path.width, path.height)
+    return surrounding_cameras(config.colours.views, path.radius, path.fov_deg, size)
 
 
 def export(config: ExportConfig) -> None:
-    """Write PLY files, trajectories.safetensors and export.json."""
+    """Write PLY files, trajectories.safetensors, export.json, and the formats asked for."""
     run = Path(config.run)
     sequence = load_sequence(run)
     output = Path(config.output or run / "export")
@@ -149,33 +133,50 @@ def export(config: ExportConfig) -> None:
         PointRows(*(t.cpu().clone() for t in sequence.model(i).points.rows()))
         for i in range(len(sequence.frames))
     ]
-    lens = PathConfig(width=config.colours.width, height=config.colours.height)
-    cameras = surrounding_cameras(completed_path(lens, run), config.colours.views)
+    cameras = export_cameras(config, run)
     same_count = len({len(f.positions) for f in frames}) == 1
     coloured = range(len(frames)) if config.colours.every_frame or not same_count else range(1)
-    rgb, unseen = [], []
+    rgb: list[Tensor] = []
+    unseen: list[int] = []
+    first: Around | None = None
     with progress_bar(len(coloured), description="colours", unit="frame") as bar:
         for index in coloured:
-            colours, count = cloud_colours(sequence, index, cameras, config)
+            around = images_around(sequence, index, cameras, config)
+            first = first or around
+            colours, count = cloud_colours(
+                frames[index], around, sequence.background, config.colours.tolerance
+            )
             rgb.append(colours)
             unseen.append(count)
             bar.update()
-    to_file = np.eye(4) if config.normalised else matrix
+    assert first is not None
+    content = Content(
+        names=[name or "frame" for name in sequence.frames],
+        frames=frames,
+        rgb=rgb,
+        around=first,
+        world_to_asset=matrix,
+        to_file=np.eye(4) if config.normalised else matrix,
+        fps=config.fps or float(sequence.dataset_info.get("fps") or 8.0),
+        loop=bool(sequence.dataset_info.get("loop", False)),
+        dataset=dataset_of(run),
+        dataset_frames=sequence.frames,
+        tolerance=config.colours.tolerance,
+    )
     unit = "normalised" if config.normalised or known is None else "asset"
-    for index, (name, points) in enumerate(zip(sequence.frames, frames, strict=True)):
-        moved = points.positions.double().numpy() @ to_file[:3, :3].T + to_file[:3, 3]
-        stored = to_uint8(rgb[index if len(rgb) > 1 else 0])
-        comments = [f"{name or 'frame'}; units: {unit}; +Z up; conventions in export.json"]
-        write_bytes(output / f"{name or 'frame'}.ply", encode_ply(moved, stored, comments))
+    for index, name in enumerate(content.names):
+        comments = [f"{name}; units: {unit}; +Z up; conventions in export.json"]
+        ply = encode_ply(content.placed(index), content.colours(index), comments)
+        write_bytes(output / f"{name}.ply", ply)
     together = write_trajectories(
         output / "trajectories.safetensors", sequence.frames, frames, rgb, matrix
     )
-    write_json(
-        output / "export.json", describe(config, sequence, matrix, known is not None, unseen)
-    )
-    logger.info("wrote %d point clouds to %s", len(frames), output)
     if not together:
         logger.warning("the number of points changes between frames: no trajectories were written")
+    written = write_formats(output, content, config.formats, config.mesh)
+    said = describe(config, sequence, matrix, known is not None, unseen)
+    write_json(output / "export.json", said | written)
+    logger.info("wrote %d point clouds to %s", len(frames), output)
 
 
 def describe(
@@ -213,13 +214,13 @@ def plan(config: ExportConfig) -> str:
     """What `export` would do, after looking at its inputs."""
     sequence = load_sequence(Path(config.run))
     world_to_asset(sequence.dataset_info)
-    lens = PathConfig(width=config.colours.width, height=config.colours.height)
-    path = completed_path(lens, Path(config.run))
+    camera = export_cameras(config, Path(config.run))[0]
     images = config.colours.views * (len(sequence.frames) if config.colours.every_frame else 1)
     output = config.output or Path(config.run) / "export"
+    more = f"also write {', '.join(config.formats)}\n" if config.formats else ""
     return (
-        f"write {len(sequence.frames)} point clouds to {output}\n"
-        f"render {images} pictures of {path.width}x{path.height} for their colours"
+        f"write {len(sequence.frames)} point clouds to {output}\n{more}"
+        f"render {images} pictures of {camera.width}x{camera.height} for their colours"
     )
 
 

@@ -121,7 +121,10 @@ class Pipeline:
         if config.kind in ("image", "video"):
             cut = Step("prepare", self.prepare)
             found.append(Stage(PREPARE, "the character cut out and centred", (cut,)))
-            purpose, views = "six views of every frame, generated", [Step("generate", self.generate)]
+            purpose, views = (
+                "six views of every frame, generated",
+                [Step("generate", self.generate)],
+            )
         elif config.kind == "asset":
             purpose, renders = "six views of every frame, rendered", self.renders()
             views = [Step(f"render {i}", partial(_render, job)) for i, job in enumerate(renders)]

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from glb_reader import read_glb
 from ply_reader import read_ply
 from safetensors import safe_open
 from small_sequence import SmallSequence, small_sequence
@@ -14,6 +15,8 @@ from synthetic_run import butterfly, image
 
 from animate_papr import export
 from animate_papr.export import main
+from animate_papr.formats.gltf import to_gltf_axes
+from animate_papr.surface import around
 from blender_render.geometry.cameras import Camera
 
 
@@ -33,7 +36,11 @@ def draw(model: object, shot: Shot, **_: object) -> SimpleNamespace:
     rgb, depth = image(positions, butterfly(len(positions), 0.0)[1], shot.camera)
     surface = torch.from_numpy(depth)[None]
     return SimpleNamespace(
-        rgb=torch.from_numpy(rgb)[None], alpha=(surface > 0).float(), depth=surface
+        rgb=torch.from_numpy(rgb)[None],
+        alpha=(surface > 0).float(),
+        depth=surface,
+        indices=surface,  # for front_depth below
+        attention_weights=None,
     )
 
 
@@ -41,8 +48,9 @@ def draw(model: object, shot: Shot, **_: object) -> SimpleNamespace:
 def sequence(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> SmallSequence:
     made = small_sequence(own_run)
     monkeypatch.setattr(export, "load_sequence", lambda run: made)
-    monkeypatch.setattr(export, "camera_rays", Shot)
-    monkeypatch.setattr(export, "render", draw)
+    monkeypatch.setattr(around, "camera_rays", Shot)
+    monkeypatch.setattr(around, "render", draw)
+    monkeypatch.setattr(around, "front_depth", lambda positions, depth, *_: depth)
     return made
 
 
@@ -132,7 +140,8 @@ def test_frames_of_other_counts_have_no_trajectories(
     assert main([f"run={own_run}", "colours.views=2"]) == 0
     sizes = [len(columns(p)[0]) for p in sorted((own_run / "export").glob("*.ply"))]
     assert sizes == [300, 200, 100]
-    assert not (own_run / "export" / "trajectories.safetensors").exists()
+    for name in ("trajectories.safetensors", "trajectories.npz", "points.glb", "mesh.glb"):
+        assert not (own_run / "export" / name).exists()
 
 
 def test_dry_run_writes_nothing(
@@ -143,7 +152,10 @@ def test_dry_run_writes_nothing(
     assert sequence.asked == []
 
 
-@pytest.mark.parametrize("override", ["colours.views=0", "colours.tolerance=0", "colors.views=3"])
+@pytest.mark.parametrize(
+    "override",
+    ["colours.views=0", "colours.tolerance=0", "colors.views=3", "formats=[fbx]", "fps=-1"],
+)
 def test_wrong_wishes_end_in_one_line(
     own_run: Path,
     sequence: SmallSequence,
@@ -152,3 +164,31 @@ def test_wrong_wishes_end_in_one_line(
 ) -> None:
     assert main([f"run={own_run}", override]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_every_format_holds_the_same_motion(own_run: Path, sequence: SmallSequence) -> None:
+    assert main([f"run={own_run}", "fps=5", "mesh.resolution=24", "colours.width=96"]) == 0
+    folder = own_run / "export"
+    points = read_glb((folder / "points.glb").read_bytes())
+    mesh = read_glb((folder / "mesh.glb").read_bytes())
+    for index in range(3):
+        positions, rgb, _ = columns(folder / f"frame_{index:03d}.ply")
+        np.testing.assert_allclose(points.at(index / 5), to_gltf_axes(positions), atol=1e-5)
+        splats, _ = read_ply((folder / "splats" / f"frame_{index:03d}.ply").read_bytes())
+        np.testing.assert_allclose(splats["z"], positions[:, 1], atol=1e-6)
+        np.testing.assert_allclose(0.5 + splats["f_dc_0"] * 0.28209479, rgb[:, 0] / 255, atol=1e-5)
+        assert (folder / "mesh" / f"frame_{index:03d}.ply").is_file()
+        # The mesh stays on its points, in the asset's units: twice as large.
+        apart = np.linalg.norm(mesh.at(index / 5)[:, None] - points.at(index / 5)[None], axis=-1)
+        assert apart.min(1).mean() < 0.1
+    with np.load(folder / "trajectories.npz") as read:
+        np.testing.assert_array_equal(read["positions"][1], sequence.points(1).positions)
+    said = json.loads((folder / "export.json").read_text())
+    assert len(said["mesh"]["mean_distance"]) == 3 and said["points_glb"]["fps"] == 5
+
+
+def test_only_what_is_asked_for(own_run: Path, sequence: SmallSequence) -> None:
+    assert main([f"run={own_run}", "formats=[]", "colours.views=2"]) == 0
+    names = sorted(p.name for p in (own_run / "export").iterdir())
+    plys = [f"frame_{index:03d}.ply" for index in range(3)]
+    assert names == ["export.json", *plys, "trajectories.safetensors"]

@@ -6,7 +6,7 @@ import torch
 from ball_scene import unproject
 from torch import Tensor
 
-from animate_papr.point_colours import colours_from_neighbours, point_colours
+from animate_papr.surface.point_colours import colours_from_neighbours, point_colours
 from blender_render.geometry.cameras import Camera, fibonacci_sphere, look_at
 
 RADIUS = 0.5

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ply_reader import read_ply
 
-from animate_papr.ply import encode_ply
+from animate_papr.formats.ply import encode_ply
 
 
 def test_values_come_back_exactly() -> None:
@@ -16,6 +16,16 @@ def test_values_come_back_exactly() -> None:
     stored = np.stack([columns[n] for n in ("red", "green", "blue")], 1)
     np.testing.assert_array_equal(stored, rgb)
     assert comments == ["one", "two 2"]
+
+
+def test_triangles_follow_the_vertices() -> None:
+    triangles = np.array([[0, 2, 1], [3, 0, 1]])
+    data = encode_ply(np.zeros((4, 3)), np.zeros((4, 3), np.uint8), (), triangles)
+    header, _, body = data.partition(b"end_header\n")
+    assert b"element face 2\nproperty list uchar int vertex_indices\n" in header
+    faces = np.frombuffer(body[4 * 15 :], np.dtype([("count", "u1"), ("corners", "<i4", 3)]))
+    np.testing.assert_array_equal(faces["corners"], triangles)
+    assert (faces["count"] == 3).all()
 
 
 def test_no_points_are_a_valid_file() -> None:

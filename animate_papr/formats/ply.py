@@ -1,4 +1,4 @@
-"""Point clouds as PLY: binary little endian, xyz as float32, rgb as uint8.
+"""Point clouds and meshes as PLY: binary little endian, xyz as float32, rgb as uint8.
 
 Written here because plyfile is under the GPL and trimesh is a large dependency for one format.
 """
@@ -12,13 +12,22 @@ VERTEX = np.dtype(
 )
 
 
-def encode_ply(positions: np.ndarray, rgb: np.ndarray, comments: Sequence[str] = ()) -> bytes:
+FACE = np.dtype([("count", "u1"), ("corners", "<i4", 3)])
+
+
+def encode_ply(
+    positions: np.ndarray,
+    rgb: np.ndarray,
+    comments: Sequence[str] = (),
+    triangles: np.ndarray | None = None,
+) -> bytes:
     """The bytes of a PLY file.
 
     Args:
         positions: [P, 3], any float type.
         rgb: [P, 3] uint8.
         comments: lines for the header, each without a line break.
+        triangles: [F, 3] vertex numbers; None = a point cloud.
 
     Raises ValueError on shapes that do not fit or on positions that are not finite.
     """
@@ -40,6 +49,11 @@ def encode_ply(positions: np.ndarray, rgb: np.ndarray, comments: Sequence[str] =
         f"element vertex {len(vertices)}",
         *(f"property float {name}" for name in "xyz"),
         *(f"property uchar {name}" for name in ("red", "green", "blue")),
-        "end_header",
     ]
-    return "\n".join(header).encode("ascii") + b"\n" + vertices.tobytes()
+    body = vertices.tobytes()
+    if triangles is not None:
+        faces = np.empty(len(triangles), FACE)
+        faces["count"], faces["corners"] = 3, triangles
+        header += [f"element face {len(faces)}", "property list uchar int vertex_indices"]
+        body += faces.tobytes()
+    return "\n".join([*header, "end_header"]).encode("ascii") + b"\n" + body

@@ -1,0 +1,1 @@
+"""Files that other programs open: point clouds, animated GLB, splats, trajectories, datasets."""

@@ -1,0 +1,74 @@
+"""A frame of our datasets as nerfstudio reads it: transforms.json, pictures, points to start from.
+
+nerfstudio's poses are ours: camera-to-world, OpenGL axes. Its reader would turn, centre and scale
+the scene by its cameras; ``orientation_override`` keeps it from turning, and the points are moved
+as the cameras are.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from blender_render.dataset import format as fmt
+from blender_render.dataset.archive import Tree, open_tree
+from blender_render.dataset.readers import image_file, read_transforms
+from blender_render.imaging.images import decode_rgba
+from training_core.files.atomic import write_bytes, write_json
+
+SPLITS = ("train", "val", "test")
+POINTS_FILE = "points.ply"
+
+
+def write_nerfstudio(dataset: Path, frame: str, output: Path, points: bytes | None) -> int:
+    """Write one frame of a dataset; returns its number of pictures.
+
+    Args:
+        dataset: folder or .zip of frame folders, or a NeRF-synthetic folder (then `frame` is "").
+        output: folder to write to, made when it is not there.
+        points: a PLY file in the dataset's world, where splats may start; None = none.
+
+    Raises:
+        InputError: the dataset is damaged or has no training pictures.
+    """
+    entries: list[dict[str, Any]] = []
+    names: dict[str, list[str]] = {}
+    (output / "images").mkdir(parents=True, exist_ok=True)
+    with open_tree(dataset / frame if frame else dataset) as tree:
+        for split in SPLITS:
+            if split != "train" and not tree.exists(fmt.transforms_file(split)):
+                continue
+            meta, frames = read_transforms(tree, split)
+            for index, entry in enumerate(frames):
+                name = f"images/{split}_{index:03d}.png"
+                pixels = tree.read_bytes(image_file(entry))
+                write_bytes(output / name, pixels)
+                entries.append(_entry({**meta, **entry}, name, pixels, tree))
+                names.setdefault(split, []).append(name)
+    held_out = names.get("test") or names.get("val") or names["train"]
+    content: dict[str, Any] = {
+        "camera_model": "OPENCV",
+        "orientation_override": "none",
+        **{f"{split}_filenames": names.get(split, held_out) for split in SPLITS},
+        "frames": entries,
+    }
+    if points is not None:
+        write_bytes(output / POINTS_FILE, points)
+        content["ply_file_path"] = POINTS_FILE
+    write_json(output / "transforms.json", content)
+    return len(entries)
+
+
+def _entry(entry: dict[str, Any], name: str, pixels: bytes, tree: Tree) -> dict[str, Any]:
+    """What transforms.json says of one picture: intrinsics in pixels, and the pose."""
+    where = tree.label(image_file(entry))
+    height, width = decode_rgba(pixels, where).shape[:2]
+    camera = fmt.camera_from_dict(entry, (width, height), where)
+    return {
+        "file_path": name,
+        "w": camera.width,
+        "h": camera.height,
+        "fl_x": camera.fl_x,
+        "fl_y": camera.fl_y,
+        "cx": camera.cx,
+        "cy": camera.cy,
+        "transform_matrix": camera.cam_to_world.tolist(),
+    }
