@@ -7,7 +7,7 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGUSR1})
 
 
 class Stopped(Exception):  # noqa: N818 (not an error)
@@ -40,7 +40,7 @@ class StopSignals:
             raise Stopped(f"stopped by {self._received.name}")
 
     def __enter__(self) -> "StopSignals":
-        for number in _SIGNALS:
+        for number in STOP_SIGNALS:
             self._previous[number] = signal.signal(number, self._handle)
         return self
 
@@ -56,5 +56,8 @@ class StopSignals:
         self._interrupts += number == signal.SIGINT
         if self._interrupts > 1:
             raise KeyboardInterrupt
+        repeated = self._received == number
         self._received = signal.Signals(number)
+        if repeated:  # a job script says it again until the process ends
+            return
         logger.info("%s received: finishing this step, then saving", self._received.name)

@@ -30,7 +30,7 @@ from blender_render.rendering.config import RenderConfig, effective
 from training_core.config import InputError
 from training_core.files.atomic import publish_directory, replacing, write_json
 from training_core.files.locks import locked
-from training_core.stopping import Stopped
+from training_core.stopping import STOP_SIGNALS, Stopped
 
 logger = logging.getLogger(__name__)
 
@@ -82,11 +82,20 @@ class WorkerPool:
         self.stopped = False
 
     def start(self, *args: Any, **options: Any) -> subprocess.Popen[str]:
-        """``subprocess.Popen`` in a process group of its own. Raises Stopped after ``stop``."""
+        """``subprocess.Popen`` in a process group of its own, deaf to the signals that stop a command.
+
+        A scheduler sends them to every process of a job, but here only ``stop`` decides. Raises
+        Stopped after it.
+        """
         with self._lock:
             if self.stopped:
                 raise Stopped("stopped")
-            process = subprocess.Popen(*args, start_new_session=True, text=True, **options)
+            # Of this thread alone, and inherited by the process.
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+            try:
+                process = subprocess.Popen(*args, start_new_session=True, text=True, **options)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             self._processes.add(process)
             return process
 

@@ -10,34 +10,25 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
+from stand_in import make_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(p for p in (ROOT / "slurm").iterdir() if p.suffix in (".sh", ".sbatch"))
 JOBS = [p for p in FILES if p.suffix == ".sbatch"]
 
-# A command of ours in small: saves when told to (or not, where SAVE=0) and ends as it was told.
-PYTHON = """#!/bin/bash
-printf '%s\\n' "$@" > "$TEST/python_args"
-finish() {
-    echo "$1" > "$TEST/signal"
-    if [[ ${SAVE:-1} == 1 ]]; then
-        mkdir -p "$SAVES_IN"
-        touch "$SAVES_IN/state.json" "$SAVES_IN/complete.json"
-    fi
-    exit "${CODE:-75}"
-}
-trap 'finish USR1' USR1
-trap 'finish TERM' TERM
-touch "$TEST/running"
-[[ ${WAITS:-0} == 1 ]] || finish none
-for _ in $(seq 600); do sleep 0.05; done
-exit 99
-"""
 SRUN = '#!/bin/bash\nexec "$@"\n'
 SBATCH = (
     "#!/bin/bash\n"
     'printf \'%s\\n\' "$@" > "$TEST/sbatch_args"\n'
     'echo "${RESUBMIT_COUNT:-} ${MANIFEST:-} ${SHARDS:-}" > "$TEST/sbatch_env"\n'
+)
+
+
+# Slurm's record of the job: its limit and its end, or none.
+SCONTROL = (
+    "#!/bin/bash\n"
+    "[[ -n ${LIMIT:-} ]] || exit 1\n"
+    'echo "JobId=1 TimeLimit=$LIMIT EndTime=$(date -d "+${LEFT}sec" +%FT%T) PreemptTime=None"\n'
 )
 
 
@@ -48,15 +39,15 @@ class Job:
         self.folder = folder
         programs = folder / "bin"
         programs.mkdir()
-        (folder / "venv" / "bin").mkdir(parents=True)
-        (folder / "venv" / "bin" / "activate").write_text("")
-        for name, text in {"python": PYTHON, "srun": SRUN, "sbatch": SBATCH}.items():
+        make_environment(folder)
+        for name, text in {"srun": SRUN, "sbatch": SBATCH, "scontrol": SCONTROL}.items():
             (programs / name).write_text(text)
             (programs / name).chmod(0o755)
         self.environment = {
             "PATH": f"{programs}:{os.environ['PATH']}",
             "HOME": str(folder),
             "TEST": str(folder),
+            "SLURM_JOB_ID": "1",
             "TMPDIR": str(folder),
             "SCRATCH": str(folder / "scratch"),
             "VENV": str(folder / "venv"),
@@ -103,6 +94,7 @@ def test_syntax(path: Path) -> None:
 def test_directives_hold_nothing_personal_and_leave_time_to_save(path: Path) -> None:
     directives = [line for line in path.read_text().splitlines() if line.startswith("#SBATCH")]
     assert "#SBATCH --signal=B:USR1@300" in directives
+    assert "#SBATCH --requeue" in directives and "#SBATCH --open-mode=append" in directives
     assert any(line.startswith("#SBATCH --time=") for line in directives)
     assert any(line.startswith("#SBATCH --mem") for line in directives)
     assert not any(
@@ -129,7 +121,7 @@ def test_each_process_is_told_which_one_it_is(job: Job) -> None:
     scontrol.chmod(0o755)
     names = ["RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"]
     show = "".join(f"${{{name}:-none}} " for name in names)
-    command = [str(ROOT / "slurm" / "process.sh"), "bash", "-c", f"echo {show}"]
+    command = [str(ROOT / "slurm" / "task.sh"), str(job.folder), "bash", "-c", f"echo {show}"]
     slurm = {
         "SLURM_NTASKS": "8",
         "SLURM_NTASKS_PER_NODE": "4",
@@ -142,21 +134,61 @@ def test_each_process_is_told_which_one_it_is(job: Job) -> None:
     assert job.run(*command, SLURM_NTASKS="1") == (0, "none " * 5 + "none\n")
 
 
-@pytest.mark.parametrize(("sent", "seen"), [(signal.SIGUSR1, "USR1"), (signal.SIGTERM, "TERM")])
-def test_the_signal_reaches_the_command_and_its_code_comes_back(
-    job: Job, sent: signal.Signals, seen: str
-) -> None:
-    process = job.start(TRAIN, "fox", WAITS="1", RESUBMIT="1")
+def signal_running(job: Job, process: subprocess.Popen, number: signal.Signals) -> None:
+    """Signal the job's shell once the command works."""
     deadline = time.monotonic() + 20
     while not (job.folder / "running").exists():
         assert time.monotonic() < deadline, "the command never started"
         time.sleep(0.02)
-    process.send_signal(sent)
+    process.send_signal(number)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGUSR1, signal.SIGTERM])
+def test_a_signal_becomes_usr1_of_the_command_and_its_code_comes_back(
+    job: Job, sent: signal.Signals
+) -> None:
+    process = job.start(TRAIN, "fox", WAITS="1", RESUBMIT="1")
+    signal_running(job, process, sent)
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 75, output
-    assert job.lines("signal") == [seen]
+    assert job.lines("signal") == ["SIGUSR1"]
     # Time running out is a reason to come back, being cancelled is not.
     assert bool(job.lines("sbatch_args")) == (sent == signal.SIGUSR1), output
+
+
+def test_a_warning_that_comes_at_once_is_kept_until_the_time_is_nearly_up(job: Job) -> None:
+    """Slurm sends it in the first second of a job whose limit is below five minutes."""
+    process = job.start(TRAIN, "fox", WAITS="1", LIMIT="00:01:00", LEFT="17")
+    signal_running(job, process, signal.SIGUSR1)
+    begin = time.time()  # a quarter of a minute is kept for saving, so two seconds are left
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 75 and "the limit of 60 s is short: stopping in" in output, output
+    assert time.time() - begin > 0.9
+
+
+def test_a_step_that_nobody_ended_is_no_success(job: Job) -> None:
+    """What srun says after a node was lost."""
+    (job.folder / "bin" / "srun").write_text("#!/bin/bash\nexit 0\n")
+    code, output = job.run(TRAIN, "fox")
+    assert code == 1
+    assert "1 of 1 processes ended without a word" in output and "code 0" not in output
+
+
+def test_missing_variables_are_an_error_like_any_other(job: Job) -> None:
+    for variables, name in (({"SCRATCH": ""}, "SCRATCH"), ({"VENV": ""}, "VENV")):
+        code, output = job.run(TRAIN, "fox", **variables)
+        assert code == 2 and f"error: set {name}" in output
+    code, output = job.run(RENDER, MANIFEST=str(job.folder / "venv/bin/python"))
+    assert code == 2 and "error: submit as an array" in output
+
+
+def test_the_sites_file_fills_in_what_the_environment_leaves_open(job: Job) -> None:
+    site = job.folder / "site.env"
+    site.write_text("# comment\nRUNS=$SCRATCH/mine\nVENV=/nowhere\nnot a line\n")
+    code, output = job.run(TRAIN, "fox", CODE="0", SITE_ENV=str(site))
+    assert code == 0, output
+    assert job.lines("python_args")[-1] == f"output_root={job.folder}/scratch/mine"
+    assert job.run(TRAIN, "fox", SITE_ENV="/nowhere/site.env")[0] == 2
 
 
 def test_code_75_submits_the_same_job_again_and_counts(job: Job) -> None:
@@ -165,10 +197,21 @@ def test_code_75_submits_the_same_job_again_and_counts(job: Job) -> None:
         "RESUBMIT_COUNT": "2",
         "RESUBMIT_OPTIONS": "--time=1:00:00 --mem=1G",
     }
-    code, output = job.run(TRAIN, "fox", "data.path=a b", **options)
+    asked = {"SLURM_NTASKS": "1", "SLURM_CPUS_PER_TASK": "6", "SLURM_MEM_PER_NODE": "32768"}
+    code, output = job.run(
+        TRAIN, "fox", "data.path=a b", LIMIT="03:00:00", LEFT="9", **asked, **options
+    )
     assert code == 75, output
-    expected = ["--time=1:00:00", "--mem=1G", TRAIN, "fox", "data.path=a b"]
-    assert job.lines("sbatch_args") == expected
+    # As this job was asked for, its command line included; then what is asked for in addition.
+    same = ["--time=03:00:00", "--ntasks=1", "--cpus-per-task=6", "--mem=32768"]
+    assert job.lines("sbatch_args") == [
+        *same,
+        "--time=1:00:00",
+        "--mem=1G",
+        TRAIN,
+        "fox",
+        "data.path=a b",
+    ]
     assert job.lines("sbatch_env")[0].startswith("3 ")
 
 
@@ -235,10 +278,11 @@ def test_a_render_task_outside_its_shards_is_refused(job: Job, shards: str) -> N
     assert job.lines("python_args") == []
 
 
-def test_a_shard_comes_back_alone_with_its_share(job: Job) -> None:
+@pytest.mark.parametrize("done", ["a", ".a.partial/.done"], ids=["assets", "frames"])
+def test_a_shard_comes_back_alone_with_its_share(job: Job, done: str) -> None:
     manifest = job.folder / "list.txt"
     manifest.write_text("a.glb\nb.glb\n")
-    done = f"{job.folder}/scratch/videopapr/data/rendered/a"
+    done = f"{job.folder}/scratch/videopapr/data/rendered/{done}"
     variables = {"MANIFEST": str(manifest), "SHARDS": "2", "SLURM_ARRAY_TASK_ID": "1"}
     code, output = job.run(RENDER, "x=1", RESUBMIT="1", SAVES_IN=done, **variables)
     assert code == 75, output
@@ -278,7 +322,9 @@ def test_the_environment_is_built_on_the_node_without_a_network(
         program.chmod(0o755)
     disk = job.folder / "disk"
     (disk / "env" / "bin").mkdir(parents=True)
-    (disk / "env" / "bin" / "activate").write_text('echo active >> "$TEST/installed"\n')
+    (disk / "env" / "bin" / "activate").write_text(
+        f'echo active >> "$TEST/installed"; source "{job.folder}/venv/bin/activate"\n'
+    )
     (job.folder / "list.txt").write_text("a.glb\n")
     variables = {
         "VENV": "",

@@ -1,0 +1,225 @@
+"""The job files under a real Slurm of one node, with a command in small; skipped without one."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from slurm_cluster import ROOT, Cluster, kill
+from stand_in import make_environment
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    running = Cluster()
+    yield running
+    running.close()
+
+
+class Place:
+    """A scratch folder from which the job files are submitted."""
+
+    def __init__(self, cluster: Cluster, folder: Path) -> None:
+        self.cluster, self.folder = cluster, folder
+        self.runs = folder / "scratch/videopapr/runs"
+        self.variables = {
+            "SCRATCH": str(folder / "scratch"),
+            "VENV": str(make_environment(folder)),
+            "VIDEOPAPR_ROOT": str(ROOT),
+            "TEST": str(folder),
+            "SAVES_IN": str(self.runs / "sjc_papr/fox/checkpoints/step_1"),
+        }
+
+    def submit(self, *arguments: str, file: str = "train_papr", **variables: str) -> str:
+        """Submit a job file; options come first, then what follows ``--``. The job's id."""
+        at = arguments.index("--") if "--" in arguments else len(arguments)
+        options, rest = arguments[:at], arguments[at + 1 :] or ("fox",)
+        output = "--output=" + str(self.folder / "%j.out")
+        script = ROOT / "slurm" / f"{file}.sbatch"
+        command = [
+            "sbatch",
+            "--parsable",
+            f"--chdir={self.folder}",
+            output,
+            *options,
+            script,
+            *rest,
+        ]
+        return self.cluster.call(*command, **{**self.variables, **variables})
+
+    def start(self, *arguments: str, **variables: str) -> str:
+        """Submit a job whose command works until it is told to stop, and wait for that command."""
+        job = self.submit(*arguments, **{"WAITS": "1", **variables})
+        self.cluster.wait_until(self.has("running"), f"job {job} runs")
+        return job
+
+    def has(self, name: str):
+        return (self.folder / name).exists
+
+    def text(self, name: str) -> str:
+        """What the command wrote down."""
+        path = self.folder / name
+        return path.read_text() if path.exists() else ""
+
+
+@pytest.fixture
+def place(cluster: Cluster, tmp_path: Path) -> Place:
+    return Place(cluster, tmp_path)
+
+
+def signal_batch(cluster: Cluster, job: str, name: str) -> None:
+    """Signal the job's shell alone, as Slurm does before the time limit."""
+    cluster.call("scancel", "--batch", f"--signal={name}", job)
+
+
+@pytest.mark.parametrize("name", ["USR1", "TERM", "INT"])
+def test_a_signal_to_the_shell_saves_whatever_its_name(
+    cluster: Cluster, place: Place, name: str
+) -> None:
+    job = place.start(RESUBMIT="1", RESUBMIT_OPTIONS="--hold")
+    before = cluster.jobs()
+    signal_batch(cluster, job, name)
+    cluster.wait_ended(job)
+    assert cluster.show(job)["ExitCode"] == "75:0", cluster.log(job)
+    assert place.text("signal") == "SIGUSR1"
+    # Time running out is a reason to come back, being cancelled is not.
+    came_back = [new for new in cluster.jobs() if new not in before]
+    assert len(came_back) == (name == "USR1"), cluster.log(job)
+    if came_back:
+        cluster.call("scancel", *came_back)
+
+
+def test_a_cancelled_job_saves_within_the_grace_time(cluster: Cluster, place: Place) -> None:
+    job = place.start(RESUBMIT="1")
+    cluster.call("scancel", job)
+    assert cluster.wait_ended(job) == ["CANCELLED"]
+    cluster.wait_until(place.has("signal"), "the command hears of it")
+    assert place.text("signal") == "SIGTERM"
+    assert (Path(place.variables["SAVES_IN"]) / "state.json").exists()
+
+
+def test_signals_before_the_command_runs_are_remembered(cluster: Cluster, place: Place) -> None:
+    job = place.submit(PREPARATION="3")
+    cluster.wait_until(lambda: "start number 1" in cluster.log(job), "the job starts")
+    signal_batch(cluster, job, "USR1")
+    cluster.wait_ended(job)
+    assert cluster.show(job)["ExitCode"] == "75:0"
+    assert "before the command began" in cluster.log(job)
+    assert not place.has("imports")()
+
+
+@pytest.mark.parametrize("whom", ["--batch", "--full"])
+def test_signals_while_the_command_imports_reach_it_later(
+    cluster: Cluster, place: Place, whom: str
+) -> None:
+    job = place.submit(IMPORTS="3", WAITS="1")
+    cluster.wait_until(place.has("imports"), "the command imports")
+    cluster.call("scancel", whom, "--signal=USR1", job)
+    cluster.wait_ended(job)
+    assert cluster.show(job)["ExitCode"] == "75:0", cluster.log(job)
+    assert place.text("signal") == "SIGUSR1"
+
+
+def test_a_requeued_job_keeps_its_log_and_counts_its_starts(cluster: Cluster, place: Place) -> None:
+    job = place.start()
+    cluster.call("scontrol", "requeue", job)
+    cluster.wait_until(lambda: cluster.state(job) == "PENDING", "the job waits again", 20)
+    os.unlink(place.folder / "running")
+    cluster.start_again(job)
+    cluster.wait_until(place.has("running"), "the job runs again")
+    log = cluster.log(job)
+    assert "start number 1," in log and "start number 2," in log
+    cluster.call("scancel", job)
+    cluster.wait_ended(job)
+
+
+def test_a_preempted_job_saves_and_comes_back(cluster: Cluster, place: Place) -> None:
+    job = place.start("--cpus-per-task=64")
+    urgent = cluster.call(
+        *("sbatch", "--parsable", "--partition=urgent", "--cpus-per-task=64", "--mem=1G"),
+        *("--output=/dev/null", "--wrap=true"),
+    )
+    assert cluster.wait_ended(urgent) == ["COMPLETED"]
+    assert place.text("signal") in ("SIGTERM", "SIGUSR1")
+    cluster.start_again(job)
+    cluster.wait_until(lambda: "start number 2," in cluster.log(job), "the job runs again", 20)
+    cluster.call("scancel", job)
+    cluster.wait_ended(job)
+
+
+@pytest.mark.parametrize(("code", "tasks"), [("0", 1), ("2", 1), ("3", 1), ("75", 3)])
+def test_a_chain_stops_when_there_is_nothing_to_continue(
+    cluster: Cluster, place: Place, code: str, tasks: int
+) -> None:
+    job = place.submit("--array=1-3%1", f"--output={place.folder}/%a.out", CODE=code)
+    cluster.wait_until(lambda: not cluster.call("squeue", "-h", "-j", job), "the chain ends")
+    logs = sorted(path.name for path in place.folder.glob("*.out"))
+    assert logs == [f"{number}.out" for number in range(1, tasks + 1)]
+    said = (place.folder / "1.out").read_text()
+    assert ("the next task of the chain continues" in said) == (code == "75")
+
+
+def test_the_last_task_of_a_chain_submits_the_chain_again(cluster: Cluster, place: Place) -> None:
+    before = cluster.jobs()
+    job = place.submit("--array=1-2%1", RESUBMIT="1", RESUBMIT_OPTIONS="--hold")
+    cluster.wait_ended(f"{job}_1", f"{job}_2")
+    (again,) = [new for new in cluster.jobs() if new not in (*before, job)]
+    record = cluster.show(again)
+    assert record["ArrayTaskId"].startswith("1-2") and record["ArrayTaskThrottle"] == "1"
+    cluster.call("scancel", again)
+
+
+def test_a_job_of_two_processes_comes_back_as_it_was_asked_for(
+    cluster: Cluster, place: Place
+) -> None:
+    before = cluster.jobs()
+    options = ("--ntasks-per-node=2", "--time=7:00", "--cpus-per-task=3", "--mem-per-cpu=1G")
+    saves = str(place.runs / "mnvs/fox/checkpoints/step_1")
+    job = place.submit(*options, file="train_mnvs", RESUBMIT="1", SAVES_IN=saves)
+    cluster.wait_ended(job)
+    cluster.wait_until(lambda: len(cluster.jobs()) > len(before) + 1, "it comes back")
+    (again,) = [new for new in cluster.jobs() if new not in (*before, job)]
+    cluster.call("scancel", again)
+    names = ("NumTasks", "CPUs/Task", "TimeLimit", "NtasksPerN:B:S:C", "MinMemoryCPU")
+    first, second = cluster.show(job), cluster.show(again)
+    assert [first.get(name) for name in names] == [second.get(name) for name in names]
+    assert first["TimeLimit"] == "00:07:00" and first["CPUs/Task"] == "3"
+
+
+def test_a_killed_process_of_two_is_named_and_ends_the_job(cluster: Cluster, place: Place) -> None:
+    job = place.start("--ntasks-per-node=2", file="train_mnvs", WORK="5")
+    cluster.wait_until(place.has("running.1"), "the second process runs")
+    kill(place.folder / "running.1")
+    cluster.wait_ended(job)
+    assert "process 1 was killed by signal 9" in cluster.log(job)
+    assert cluster.show(job)["ExitCode"] == "137:0"
+
+
+def test_a_lost_node_is_no_success(cluster: Cluster, place: Place) -> None:
+    job = place.start()
+    node = cluster.call("sinfo", "-h", "-o", "%n")
+    cluster.call("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
+    cluster.wait_until(lambda: cluster.state(job) != "RUNNING", "the job is lost")
+    cluster.call("scancel", job)
+    # A node that is well comes back by itself.
+    cluster.wait_until(lambda: cluster.call("sinfo", "-h", "-o", "%T") == "idle", "idle again")
+    assert "ended with code 0" not in cluster.log(job)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="the other tests already run as a plain user")
+def test_all_of_it_works_as_a_plain_user() -> None:
+    nobody = 65534
+    cluster = Cluster(user=nobody)
+    try:
+        place = Place(cluster, cluster.folder / "place")
+        subprocess.run(["chown", "-R", str(nobody), place.folder], check=True)
+        job = place.start()
+        signal_batch(cluster, job, "USR1")
+        cluster.wait_ended(job)
+        assert cluster.show(job)["ExitCode"] == "75:0", cluster.log(job)
+        assert (place.folder / "signal").stat().st_uid == nobody
+    finally:
+        cluster.close()
