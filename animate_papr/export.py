@@ -119,15 +119,25 @@ def export_cameras(config: ExportConfig, run: Path) -> list[Camera]:
     return surrounding_cameras(config.colours.views, path.radius, path.fov_deg, size)
 
 
+def way_to_files(sequence: Sequence) -> tuple[np.ndarray, str]:
+    """[4, 4] from training positions to those of the files, and whose units these are.
+
+    The asset's, else the dataset's where a run was trained in a world of its own, else normalised.
+    """
+    world, known = sequence.world, world_to_asset(sequence.dataset_info)
+    if known is not None:
+        return known @ world.to_dataset(), "asset"
+    return world.to_dataset(), "normalised" if world.is_datasets_own else "dataset"
+
+
 def export(config: ExportConfig) -> None:
     """Write PLY files, trajectories.safetensors, export.json, and the formats asked for."""
     run = Path(config.run)
     sequence = load_sequence(run)
     output = Path(config.output or run / "export")
     output.mkdir(parents=True, exist_ok=True)
-    known = world_to_asset(sequence.dataset_info)
-    matrix = np.eye(4) if known is None else known
-    if known is None:
+    matrix, unit = way_to_files(sequence)
+    if unit == "normalised":
         logger.warning("the dataset does not say how it was normalised: units stay normalised")
     frames = [
         PointRows(*(t.cpu().clone() for t in sequence.model(i).points.rows()))
@@ -156,6 +166,7 @@ def export(config: ExportConfig) -> None:
         rgb=rgb,
         around=first,
         world_to_asset=matrix,
+        world_to_dataset=sequence.world.to_dataset(),
         to_file=np.eye(4) if config.normalised else matrix,
         fps=config.fps or float(sequence.dataset_info.get("fps") or 8.0),
         loop=bool(sequence.dataset_info.get("loop", False)),
@@ -163,9 +174,9 @@ def export(config: ExportConfig) -> None:
         dataset_frames=sequence.frames,
         tolerance=config.colours.tolerance,
     )
-    unit = "normalised" if config.normalised or known is None else "asset"
+    ply_unit = "normalised" if config.normalised else unit
     for index, name in enumerate(content.names):
-        comments = [f"{name}; units: {unit}; +Z up; conventions in export.json"]
+        comments = [f"{name}; units: {ply_unit}; +Z up; conventions in export.json"]
         ply = encode_ply(content.placed(index), content.colours(index), comments)
         write_bytes(output / f"{name}.ply", ply)
     together = write_trajectories(
@@ -174,7 +185,7 @@ def export(config: ExportConfig) -> None:
     if not together:
         logger.warning("the number of points changes between frames: no trajectories were written")
     written = write_formats(output, content, config.formats, config.mesh)
-    said = describe(config, sequence, matrix, known is not None, unseen)
+    said = describe(config, sequence, matrix, unit, unseen)
     write_json(output / "export.json", said | written)
     logger.info("wrote %d point clouds to %s", len(frames), output)
 
@@ -183,7 +194,7 @@ def describe(
     config: ExportConfig,
     sequence: Sequence,
     matrix: np.ndarray,
-    transform_known: bool,
+    unit: str,
     unseen: Items[int],
 ) -> dict[str, Any]:
     """Content of export.json: what the files hold and in which conventions."""
@@ -191,15 +202,16 @@ def describe(
         "run": str(config.run),
         "frames": sequence.frames,
         "ply": {
-            "units": "normalised" if config.normalised or not transform_known else "asset",
+            "units": "normalised" if config.normalised else unit,
             "axes": "right-handed, +Z up; a glTF file's own axes are (x, z, -y) of these",
             "columns": "x y z float32, red green blue uint8, binary little endian",
         },
         "trajectories": {
             "units": "normalised: centred, longest side of the box over all frames is 1",
             "correspondence": "point i is the same point in every frame",
-            "world_to_asset": matrix.tolist() if transform_known else None,
-            "meaning": "asset = world_to_asset @ [x, y, z, 1]",
+            "world_to_asset": matrix.tolist() if unit == "asset" else None,
+            "world_to_dataset": sequence.world.to_dataset().tolist(),
+            "meaning": "asset = world_to_asset @ [x, y, z, 1]; the dataset's poses likewise",
         },
         "colours": {
             **dataclasses.asdict(config.colours),

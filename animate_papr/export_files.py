@@ -32,7 +32,8 @@ class Content:
         names: of the T frames, as files are called. frames: their points.
         rgb: colours [P, 3] in [0, 1], one set for all frames or one a frame.
         around: images of the first frame from all sides.
-        world_to_asset: [4, 4]. to_file: [4, 4], from the dataset's world to the files' units.
+        world_to_asset: [4, 4]. world_to_dataset: [4, 4], from the run's world to the one of the
+            dataset's poses. to_file: [4, 4], from the run's world to the files' units.
         fps: frames per second. loop: the motion ends where it began.
         dataset: the dataset, or None where it has gone. dataset_frames: its frame folders.
         tolerance: by which a vertex may miss the surface seen and be coloured, world units.
@@ -43,6 +44,7 @@ class Content:
     rgb: list[Tensor]
     around: Around
     world_to_asset: np.ndarray
+    world_to_dataset: np.ndarray
     to_file: np.ndarray
     fps: float
     loop: bool
@@ -55,7 +57,7 @@ class Content:
         return self.in_file(self.frames[index].positions.double().numpy())
 
     def in_file(self, positions: np.ndarray) -> np.ndarray:
-        """Positions [..., 3] of the dataset's world in the files' units."""
+        """Positions [..., 3] of the run's world in the files' units."""
         return np.asarray(positions @ self.to_file[:3, :3].T + self.to_file[:3, 3])
 
     def colours(self, index: int) -> np.ndarray:
@@ -164,6 +166,7 @@ def write_dataset(output: Path, content: Content, mesh: MeshConfig) -> Written:
     pictures = 0
     for index, (frame, name) in enumerate(zip(content.dataset_frames, content.names, strict=True)):
         positions = content.frames[index].positions.double().numpy()
+        positions = positions @ content.world_to_dataset[:3, :3].T + content.world_to_dataset[:3, 3]
         points = encode_ply(positions, content.colours(index))
         target = output / "nerfstudio" / name
         pictures += write_nerfstudio(content.dataset, frame, target, points)

@@ -15,11 +15,15 @@ from animate_papr.camera_paths import PathConfig
 from blender_render.dataset.archive import open_tree
 from blender_render.dataset.format import camera_from_dict
 from blender_render.dataset.readers import image_file, list_frames, read_transforms
+from blender_render.geometry.object_box import placed
+from sjc_papr.data.world import read_world
 from training_core.config import ConfigError, InputError
 
 
 class UsualView(NamedTuple):
-    """How the dataset's cameras look at the object: distance in world units, size in pixels."""
+    """How the dataset's cameras look at the object: distance in the units of the run's world, size
+    in pixels.
+    """
 
     radius: float
     fov_deg: float
@@ -77,6 +81,8 @@ def usual_view(run: Path) -> UsualView:
             with Image.open(io.BytesIO(tree.read_bytes(image_file(frames[0])))) as image:
                 size = image.size
         cameras = [camera_from_dict({**meta, **frame}, size, where) for frame in frames]
+    world = read_world(run)
+    cameras = list(placed(cameras, world.centre, world.scale))
     return UsualView(
         radius=float(np.median([np.linalg.norm(c.position) for c in cameras])),
         fov_deg=math.degrees(cameras[0].camera_angle_x),

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from animate_papr.config import AnimateConfig
 from animate_papr.run_files import dataset_of, read_json_or_none
 from blender_render.dataset.readers import read_dataset_info
+from sjc_papr.data.world import World, read_world
 from sjc_papr.networks.model import Papr
 from sjc_papr.training.checkpoints import model_from
 from training_core.checkpoint import CheckpointStore
@@ -36,6 +37,7 @@ class Sequence:
     Attributes:
         frames: their names, in order of time. background: grey level they were trained on.
         dataset_info: dataset.json, empty where the dataset has gone or has none.
+        world: in which the points lie.
     """
 
     run: Path
@@ -43,6 +45,7 @@ class Sequence:
     frames: list[str]
     background: float
     dataset_info: dict[str, Any]
+    world: World = field(default_factory=World)
 
     def model(self, moment: float) -> Papr:
         """The model at frame number ``moment``; between two frames every weight is interpolated.
@@ -97,7 +100,8 @@ def load_sequence(run: Path) -> Sequence:
     if not frames:
         raise InputError(f"{run}: no frame is finished yet")
     dataset = dataset_of(run)
-    return Sequence(run, config, frames, config.data.background, _info(dataset))
+    background, info = config.data.background, _info(dataset)
+    return Sequence(run, config, frames, background, info, read_world(run))
 
 
 def _info(dataset: Path | None) -> dict[str, Any]:

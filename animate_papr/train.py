@@ -11,17 +11,18 @@ trajectory.
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from animate_papr.config import AnimateConfig, NextFrameConfig
+from animate_papr.frame_data import FrameTask, check_frames, training_views
 from animate_papr.hull_alignment import align_to_hull
 from animate_papr.motion_losses import motion_terms
 from animate_papr.run_files import read_json_or_none
 from animate_papr.sequence import frame_is_done, frame_run_dir
-from blender_render.dataset.readers import Views, list_frames
+from blender_render.dataset.readers import list_frames
 from sjc_papr.data.loading import load_views
+from sjc_papr.data.world import world_of_run
 from sjc_papr.evaluation.validation import ViewValidation
 from sjc_papr.evaluation.view_metrics import evaluate_views, mean_view_metrics
 from sjc_papr.networks.model import Papr
@@ -45,28 +46,6 @@ from training_core.step.seeds import Stream, stream_seed
 from training_core.stopping import StopSignals
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class FrameTask:
-    """One frame of the loop: its place in time, its folder and its images."""
-
-    index: int
-    name: str
-    run: RunFolder
-    train: Views
-    test: Views
-    val: Views | None
-
-    @staticmethod
-    def read(config: AnimateConfig, index: int, name: str, run: RunFolder) -> "FrameTask":
-        """Read a frame's images; the validation split only where validation is asked for."""
-        splits = ["train", "test"] + ["val"] * (config.log.validate_every > 0)
-        folder = Path(config.data.path) / name
-        views = {split: load_views(config.data, folder, split) for split in splits}
-        return FrameTask(
-            index, name or "frame", run, views["train"], views["test"], views.get("val")
-        )
 
 
 def next_frame_rates(config: NextFrameConfig) -> LRSchedule:
@@ -150,6 +129,7 @@ def train_frame(
         precision=config.precision,
         images=task.run.images,
         description=f"{task.name} held-out",
+        scale=task.scale,
     )
     cloud = {name: rows.cpu() for name, rows in model.points.rows()._asdict().items()}
     atomic.write_tensors(task.run.path / "points.safetensors", cloud)
@@ -178,7 +158,9 @@ def run(config: AnimateConfig) -> None:
     dataset = Path(config.data.path)
     for name in names:
         load_views(config.data, dataset / name, "test")
+    first = training_views(config, dataset / names[0])
     folder = config.open_run("animate_papr")
+    world = world_of_run(folder.path, first, config.data)
     atomic.write_json(folder.path / "frames.json", {"frames": names})
     before: Path | None = None
     with StopSignals() as stop:
@@ -186,7 +168,7 @@ def run(config: AnimateConfig) -> None:
             path = frame_run_dir(folder.path, name)
             if not frame_is_done(folder.path, name):
                 part = folder.sub(os.fspath(path.relative_to(folder.path)))
-                task = FrameTask.read(config, index, name, part)
+                task = FrameTask.read(config, index, name, part, world)
                 train_frame(config, task, before, stop)
                 stop.raise_if_requested()
             before = path
@@ -237,16 +219,13 @@ def plan(config: AnimateConfig) -> str:
     pick_device(config.device)
     Losses(config.first.losses), Losses(config.next.losses)
     names = frame_names(config)
-    views = [
-        [len(load_views(config.data, Path(config.data.path) / name, split)) for name in names]
-        for split in ("train", "test")
-    ]
+    counts, world = check_frames(config, names)
     rates = next_frame_rates(config.next)
     stages = [f"{s.steps} steps of {', '.join(s.peaks)}" for s in rates.stages if s.steps]
     return "\n".join(
         [
-            f"{config.name}: {len(names)} frames, {sum(views[0])} training and "
-            f"{sum(views[1])} test views",
+            f"{config.name}: {len(names)} frames, {counts[0]} training and {counts[1]} test views",
+            *([] if world.is_datasets_own else [world.describe()]),
             f"first frame: {config.first.steps} steps, {config.points.count} points, all groups",
             f"each later frame: {' then '.join(stages)}",
             describe_step(config.model, config.first.patches),

@@ -15,7 +15,11 @@ from training_core.run_config import CommandConfig, ValidatedLogConfig
 class RunConfig(PaprCommandConfig):
     """What every training of point clouds can be told."""
 
-    may_change: ClassVar[tuple[str, ...]] = (*CommandConfig.may_change, "model.search_pairs")
+    may_change: ClassVar[tuple[str, ...]] = (
+        *CommandConfig.may_change,
+        "model.search_pairs",
+        "data.check",
+    )
 
     data: DataConfig = section(DataConfig, "the images")
     points: PointsConfig = section(PointsConfig, "the point cloud's start")

@@ -12,6 +12,7 @@ from pathlib import Path
 from blender_render.dataset.readers import Views
 from sjc_papr.config import TrainConfig
 from sjc_papr.data.loading import load_views
+from sjc_papr.data.world import read_world
 from sjc_papr.evaluation.view_metrics import evaluate_views, mean_view_metrics
 from sjc_papr.networks.config import precision_option
 from sjc_papr.networks.model import Papr
@@ -72,6 +73,7 @@ def run(config: EvaluateConfig) -> None:
         max_rays=config.max_rays,
         images=output if config.pictures else None,
         prefix=config.split,
+        scale=read_world(folder).scale,
     )
     if saved.step < train.optimize.steps and not saved.state.get("imported"):
         logger.warning("unfinished: step %d of %d", saved.step, train.optimize.steps)
@@ -91,7 +93,7 @@ def _views(config: EvaluateConfig, train: TrainConfig) -> Views:
     path = config.data or train.data.path
     if not path:
         raise ConfigError("this run was imported and names no pictures: give data=FRAME_FOLDER")
-    return load_views(train.data, Path(path), config.split)
+    return read_world(Path(config.run)).views(load_views(train.data, Path(path), config.split))
 
 
 def plan(config: EvaluateConfig) -> str:

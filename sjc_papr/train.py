@@ -12,8 +12,10 @@ from torch import Tensor
 
 from blender_render.dataset.readers import Views
 from sjc_papr.config import TrainConfig
+from sjc_papr.data.input_checks import check_poses
 from sjc_papr.data.loading import load_views
 from sjc_papr.data.sparse_views import sparse_views
+from sjc_papr.data.world import find_world, world_of_run
 from sjc_papr.evaluation.validation import ViewValidation
 from sjc_papr.evaluation.view_metrics import evaluate_views, mean_view_metrics
 from sjc_papr.networks.model import Papr
@@ -107,6 +109,7 @@ def read_inputs(config: TrainConfig) -> tuple[Views, Views, Views | None]:
         check_score(config.novel.sjc.score)
     data = Path(config.data.path)
     train, test = sparse_views(config.sparse, config.data), load_views(config.data, data, "test")
+    check_poses(train, config.data, config.sparse.sixview or config.data.path)
     check_novel(config.novel, train.cameras)
     return train, test, load_views(config.data, data, "val") if config.log.validate_every else None
 
@@ -116,6 +119,8 @@ def run(config: TrainConfig) -> None:
     prepare_cpu(config.threads)
     device, (train, test, val) = pick_device(config.device), read_inputs(config)
     folder = config.open_run("sjc_papr")
+    world = world_of_run(folder.path, train, config.data)
+    train, test, val = world.views(train), world.views(test), val and world.views(val)
     model = make_model(config, train).to(device)
     novel = make_novel(config, model, train)
     trainer = make_trainer(config, model, train, folder.path, novel)
@@ -137,6 +142,7 @@ def run(config: TrainConfig) -> None:
         background=config.data.background,
         precision=config.precision,
         images=folder.images,
+        scale=world.scale,
     )
     means = mean_view_metrics(metrics)
     write_final(
@@ -155,11 +161,15 @@ def run(config: TrainConfig) -> None:
 def plan(config: TrainConfig) -> str:
     """What ``--dry-run`` prints, after reading the data."""
     device, (train, test, _) = pick_device(config.device), read_inputs(config)
+    world = find_world(train, config.data)
+    # Whether there is a place for points, a visual hull first of all.
+    initial_points(world.views(train), config.points, 1, config.seed)
     height, width = train.images.shape[1:3]
     optimize, points = config.optimize, config.points
     return "\n".join(
         [
             f"{config.name}: {len(train)} training and {len(test)} test views of {width}x{height}",
+            *([] if world.is_datasets_own else [world.describe()]),
             f"{optimize.steps} steps on {device}, {points.count} points ({points.init})",
             describe_step(config.model, optimize.patches),
             *describe_novel(config.novel),

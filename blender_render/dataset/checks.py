@@ -7,7 +7,7 @@ schema would not look into the images, and its messages do not name the fault in
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ MIN_HULL_IOU = 0.5  # see hull_agreement
 # Mean difference in 8-bit counts under which two images count as the same.
 SAME_IMAGE = 0.02
 MIN_DEPTH_AGREEMENT = 0.95
+OPENCV_AXES = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
 @dataclass
@@ -113,32 +114,51 @@ def check_depth(
 
 
 def check_poses(seen: FrameObservations, where: str, centred: bool, problems: list[str]) -> None:
-    """Poses of one frame as a set: inverted? around the object? in agreement with the outlines?
+    """Poses of one frame as a set, see ``pose_problems``.
 
     Args:
         centred: the object is meant to lie at the origin (datasets of ours).
     """
-    if len(seen.cameras) < MIN_CAMERAS:
-        return
     masks = [image[..., 3] >= 128 for image in seen.images]
-    if looks_inverted(seen.cameras, masks):
-        problems.append(
-            f"{where}: the poses are inverted (world-to-camera where camera-to-world belongs)"
-        )
-        return
-    aim = common_aim(stack_poses(seen.cameras))
-    if not aim.converges:
-        problems.append(f"{where}: the cameras do not look at a common point in front of them")
-        return
-    if centred and float(np.linalg.norm(aim.point)) > 0.5:
+    problems += pose_problems(seen.cameras, masks, where)
+    aim = common_aim(stack_poses(seen.cameras)) if seen.cameras else None
+    if centred and aim and aim.converges and float(np.linalg.norm(aim.point)) > 0.5:
         point = np.round(aim.point, 3).tolist()
         problems.append(f"{where}: the cameras look at {point} instead of the origin")
+
+
+def pose_problems(
+    cameras: Sequence[Camera], masks: Sequence[npt.NDArray[np.bool_]], where: str
+) -> list[str]:
+    """Are poses inverted? Around the object? In agreement with the outlines? One line a problem.
+
+    Args:
+        masks: [H, W] of each camera's image, true inside the object.
+        where: what to name in the lines.
+    """
+    if len(cameras) < MIN_CAMERAS:
+        return []
+    if looks_inverted(cameras, masks):
+        return [f"{where}: the poses are inverted (world-to-camera where camera-to-world belongs)"]
+    if not common_aim(stack_poses(cameras)).converges:
+        flipped = [replace(c, cam_to_world=c.cam_to_world @ OPENCV_AXES) for c in cameras]
+        if common_aim(stack_poses(flipped)).converges:
+            return [
+                f"{where}: the cameras do not look at a common point in front of them but behind "
+                "them; if the poses have OpenCV axes (+Z forward, +Y down), change the signs of "
+                "their second and third column to OpenGL's"
+            ]
+        return [
+            f"{where}: the cameras do not look at a common point in front of them from different "
+            "sides"
+        ]
     usable = sum(bool(mask.any() and not mask.all()) for mask in masks)
-    if usable >= MIN_CAMERAS and (iou := hull_agreement(seen.cameras, masks)) < MIN_HULL_IOU:
-        problems.append(
+    if usable >= MIN_CAMERAS and (iou := hull_agreement(cameras, masks)) < MIN_HULL_IOU:
+        return [
             f"{where}: the pictures do not belong to these poses: no shape has such outlines "
             f"(IoU {iou:.2f})"
-        )
+        ]
+    return []
 
 
 def same_images(

@@ -16,6 +16,15 @@ class DataConfig:
     width: int = option(0, "resize images to this width; 0 = as they are")
     height: int = option(0, "resize images to this height; 0 = as they are")
     background: float = option(1.0, "grey level behind the object, 0 to 1")
+    normalise: str = option(
+        "auto",
+        "auto = an object far from the origin, or of another size than about one unit, is moved "
+        "there and scaled for training, off = trained where it is; the run records it",
+        choices=("auto", "off"),
+    )
+    check: bool = option(
+        True, "refuse poses that do not belong to the images; false says so and trains all the same"
+    )
 
     def validate(self) -> None:
         """Raises ValueError where a size is half given."""

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from blender_render.dataset.readers import Views, read_views
 from sjc_papr.data.config import DataConfig
+from sjc_papr.data.input_checks import without_blank
 
 
 def load_views(data: DataConfig, path: Path, split: str) -> Views:
@@ -14,3 +15,12 @@ def load_views(data: DataConfig, path: Path, split: str) -> Views:
     """
     resolution = (data.width, data.height) if data.width else None
     return read_views(path, split, resolution=resolution)
+
+
+def load_training_views(data: DataConfig, path: Path) -> Views:
+    """The training split without the images that show nothing.
+
+    Raises:
+        InputError: see ``load_views``; also where no image shows anything.
+    """
+    return without_blank(load_views(data, path, "train"), str(path))

@@ -23,7 +23,8 @@ from blender_render.dataset.sixview_depth import read_depth
 from blender_render.imaging.resize import resize_depth, resize_rgba
 from blender_render.rendering.frames import TOLERANCE
 from sjc_papr.data.config import DataConfig, SparseConfig
-from sjc_papr.data.loading import load_views
+from sjc_papr.data.input_checks import pick_views
+from sjc_papr.data.loading import load_training_views
 from training_core.config import ConfigError, InputError
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ def sparse_views(config: SparseConfig, data: DataConfig) -> Views:
     """
     if config.kind == "sixview":
         return _six_views(config, data)
-    views = load_views(data, Path(data.path), "train")
+    views = load_training_views(data, Path(data.path))
     if config.kind == "all":
         return views
     if config.count > len(views):
@@ -54,16 +55,6 @@ def sparse_views(config: SparseConfig, data: DataConfig) -> Views:
     chosen = choose(views, config.count, generator)
     logger.info("%d of %d training views: %s", len(chosen), len(views), chosen)
     return pick_views(views, chosen)
-
-
-def pick_views(views: Views, indices: list[int]) -> Views:
-    """Some of the views, in the order of ``indices``."""
-    return Views(
-        views.images[indices],
-        tuple(views.cameras[i] for i in indices),
-        None if views.depth is None else views.depth[indices],
-        tuple(views.names[i] for i in indices),
-    )
 
 
 def _by_lot(views: Views, count: int, generator: torch.Generator) -> list[int]:

@@ -24,8 +24,8 @@ class ViewMetrics:
 
     Attributes:
         psnr: dB over the whole image. ssim. lpips: None without its network.
-        depth_mae: mean absolute error of planar depth where truth has a surface, world units; None
-            without truth.
+        depth_mae: mean absolute error of planar depth where truth has a surface, in the dataset's
+            units; None without truth.
         holes: share of the pixels that the object covers wholly (true alpha of 0.99 or more) where
             the render's alpha is below one half; None where it covers none.
     """
@@ -49,11 +49,13 @@ def evaluate_views(
     images: Path | None = None,
     prefix: str = "test",
     description: str = "evaluate",
+    scale: float = 1.0,
 ) -> list[ViewMetrics]:
     """Render every view and compare it with its image.
 
     Args:
         images: folder for ``PREFIX_000_{truth,prediction,depth}.png``; None writes none.
+        scale: model units in a unit of the dataset, in which errors of depth are told.
     """
     if images is not None:
         images.mkdir(parents=True, exist_ok=True)
@@ -76,7 +78,7 @@ def evaluate_views(
                     psnr=psnr(rgb, truth).item(),
                     ssim=ssim(rgb, truth).item(),
                     lpips=network(rgb, truth).item() if network else None,
-                    depth_mae=depth_error(output.depth[0], depth),
+                    depth_mae=depth_error(output.depth[0], depth, scale),
                     holes=hole_share(output.alpha[0], views.images[i, ..., 3].to(device)),
                 )
             )
@@ -93,12 +95,12 @@ def evaluate_views(
     return metrics
 
 
-def depth_error(predicted: Tensor, truth: Tensor | None) -> float | None:
-    """Mean absolute error where ``truth`` [H, W] has a surface (> 0)."""
+def depth_error(predicted: Tensor, truth: Tensor | None, scale: float = 1.0) -> float | None:
+    """Mean absolute error where ``truth`` [H, W] has a surface (> 0), divided by ``scale``."""
     if truth is None or not bool((truth > 0).any()):
         return None
     surface = truth > 0
-    return (predicted - truth)[surface].abs().mean().item()
+    return (predicted - truth)[surface].abs().mean().item() / scale
 
 
 def hole_share(alpha: Tensor, truth: Tensor) -> float | None:

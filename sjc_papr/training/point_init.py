@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from blender_render.dataset.readers import Views
+from blender_render.geometry.object_box import Box, object_box
 from blender_render.geometry.visual_hull import Hull, carve
 from sjc_papr.feed_forward.guess import guess_depth
 from sjc_papr.feed_forward.network_files import read_network
@@ -18,7 +19,7 @@ from training_core.config import InputError
 logger = logging.getLogger(__name__)
 
 # The object's bounding box has longest side 1 around the origin; other people's scenes are about
-# that size.
+# that size. Of what lies elsewhere, cameras and masks tell where.
 _SEARCH_HALF_WIDTHS = (0.65, 1.5)
 
 
@@ -90,27 +91,53 @@ def visual_hull(views: Views, resolution: int) -> Hull:
         InputError: there is none.
     """
     masks = views.images[..., 3]
+    if len(views) < 2:
+        raise InputError(
+            f"{_what(views)}: one training picture has no visual hull; give pictures from other "
+            "sides, or set points.init=cube"
+        )
     # Where the object fills the images, the corners of the searched box are in few of them; what
     # few images show is carved by few, and most points would start in empty space.
     enough = max(2, len(views) // 2)
+    box: Box | None = None
     for half in _SEARCH_HALF_WIDTHS:
         bounds = ([-half] * 3, [half] * 3)
         hull = carve(masks, views.cameras, resolution // 2, bounds, min_views=enough)
         if len(hull.points) == 0:
             continue
         low, high = hull.extent()
+        margin = 2.0 * hull.voxel_size
+        box = (low - margin, high + margin)
         if (abs(low) < half * 0.99).all() and (abs(high) < half * 0.99).all():
             break
+    else:
+        # Nothing, or cut off by the searched box: the object is elsewhere, or larger.
+        box = object_box(masks, views.cameras) or box
+    if box is not None:
+        hull = carve(masks, views.cameras, resolution, box, min_views=enough)
     if len(hull.points) == 0:
-        raise InputError(
-            "the masks of the training pictures have no visual hull: poses and pictures do not "
-            "belong together (try: python -m blender_render.validate), or set points.init=cube"
-        )
-    margin = 2.0 * hull.voxel_size
-    box = (low - margin, high + margin)
-    hull = carve(masks, views.cameras, resolution, box, min_views=enough)
+        raise InputError(_why_no_hull(views))
     logger.info("visual hull: %d voxels of %.4f units", len(hull.points), hull.voxel_size)
     return hull
+
+
+def _why_no_hull(views: Views) -> str:
+    places = {tuple(camera.position.round(6)) for camera in views.cameras}
+    if len(places) < 3:
+        return (
+            f"{_what(views)}: {len(views)} training pictures from {len(places)} different places "
+            "have no visual hull; give pictures from more sides (python -m blender_render.validate "
+            "looks at the poses), or set points.init=cube"
+        )
+    return (
+        f"{_what(views)}: the masks of the training pictures have no visual hull: poses and "
+        "pictures do not belong together (try: python -m blender_render.validate), or set "
+        "points.init=cube"
+    )
+
+
+def _what(views: Views) -> str:
+    return views.names[0] if len(views) == 1 else f"{views.names[0]} to {views.names[-1]}"
 
 
 def _on_surface(points: Tensor, voxel: float) -> Tensor:

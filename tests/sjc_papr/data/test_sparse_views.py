@@ -200,7 +200,7 @@ def smallest_angle(views: Views) -> float:
 def test_spread_views_are_farther_apart_than_drawn_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     rig = multiview_cameras(60, 2.5, 0.6, (4, 4), seed=1, layout="uniform")
     whole = Views(torch.rand(60, 4, 4, 4), rig, None, tuple(map(str, range(60))))
-    monkeypatch.setattr("sjc_papr.data.sparse_views.load_views", lambda *_: whole)
+    monkeypatch.setattr("sjc_papr.data.sparse_views.load_training_views", lambda *_: whole)
 
     def apart(kind: str) -> list[float]:
         return [

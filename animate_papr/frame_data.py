@@ -1,0 +1,87 @@
+"""The images of each frame, read, checked and carried into the run's world."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from animate_papr.config import AnimateConfig
+from blender_render.dataset.readers import Views
+from sjc_papr.data.input_checks import check_poses
+from sjc_papr.data.loading import load_training_views, load_views
+from sjc_papr.data.world import World, find_world
+from sjc_papr.training.config import PointsConfig
+from sjc_papr.training.point_init import initial_points
+from training_core.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class FrameTask:
+    """One frame of the loop: its place in time, its folder and its images.
+
+    ``scale``: units of the images' world in a unit of the dataset.
+    """
+
+    index: int
+    name: str
+    run: RunFolder
+    train: Views
+    test: Views
+    val: Views | None
+    scale: float = 1.0
+
+    @staticmethod
+    def read(
+        config: AnimateConfig, index: int, name: str, run: RunFolder, world: World
+    ) -> "FrameTask":
+        """Read a frame's images into the run's world; the validation split only where validation
+        is asked for.
+
+        Raises:
+            InputError: images cannot be read, or poses do not belong to them.
+        """
+        folder = Path(config.data.path) / name
+        train = training_views(config, folder)
+        test = load_views(config.data, folder, "test")
+        val = load_views(config.data, folder, "val") if config.log.validate_every else None
+        return FrameTask(
+            index,
+            name or "frame",
+            run,
+            world.views(train),
+            world.views(test),
+            val and world.views(val),
+            world.scale,
+        )
+
+
+def training_views(config: AnimateConfig, folder: Path) -> Views:
+    """A frame's training images, in the dataset's world, checked.
+
+    Raises:
+        InputError: images cannot be read, or poses do not belong to them.
+    """
+    views = load_training_views(config.data, folder)
+    check_poses(views, config.data, str(folder))
+    return views
+
+
+def check_frames(config: AnimateConfig, names: Sequence[str]) -> tuple[tuple[int, int], World]:
+    """Numbers of training and test images of all frames, and the world they would be trained in.
+
+    Raises:
+        InputError: a frame that training would refuse.
+    """
+    world: World | None = None
+    train_count = test_count = 0
+    for index, name in enumerate(names):
+        folder = Path(config.data.path) / name
+        train = training_views(config, folder)
+        world = world or find_world(train, config.data)
+        if index == 0:
+            initial_points(world.views(train), config.points, 1, config.seed)
+        elif config.next.align.steps and not config.next.freeze.positions:
+            initial_points(world.views(train), PointsConfig(count=1), 1, config.seed)
+        train_count += len(train)
+        test_count += len(load_views(config.data, folder, "test"))
+    assert world is not None
+    return (train_count, test_count), world

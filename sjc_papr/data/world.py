@@ -1,0 +1,127 @@
+"""The world that a run trains in: the dataset's own, or the object moved to the origin at length 1.
+
+Learning rates, distances and the default start of points are made for an object of about one unit
+around the origin. Other people's worlds are in millimetres, or far from the origin. Such a world is
+moved and scaled for training; the run keeps how, so that evaluation, rendering and export know.
+"""
+
+import logging
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from blender_render.dataset.readers import Views, read_dataset_info
+from blender_render.geometry.object_box import object_box, placed
+from sjc_papr.data.config import DataConfig
+from training_core.config import InputError
+from training_core.files import atomic
+from training_core.files.json_files import read_json
+
+logger = logging.getLogger(__name__)
+
+WORLD_FILE = "world.json"
+# Objects of this length within this distance of the origin (per axis) train as they are: all of
+# ours, and the NeRF-synthetic scenes.
+_FARTHEST = 1.5
+_SHORTEST = 0.3
+
+
+@dataclass(frozen=True)
+class World:
+    """Training position = (dataset position − ``centre``) × ``scale``."""
+
+    centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    scale: float = 1.0
+
+    @property
+    def is_datasets_own(self) -> bool:
+        """Whether training positions are those of the dataset."""
+        return self == World()
+
+    def views(self, views: Views) -> Views:
+        """Views of the dataset as views of this world: cameras and depth, the same images."""
+        if self.is_datasets_own:
+            return views
+        depth = None if views.depth is None else views.depth * self.scale
+        cameras = placed(views.cameras, self.centre, self.scale)
+        return replace(views, cameras=cameras, depth=depth)
+
+    def to_dataset(self) -> np.ndarray:
+        """[4, 4] from training positions to the dataset's."""
+        matrix = np.diag([*[1.0 / self.scale] * 3, 1.0])
+        matrix[:3, 3] = self.centre
+        return matrix
+
+    def describe(self) -> str:
+        """A line for the log and the plan."""
+        centre = ", ".join(f"{x:.4g}" for x in self.centre)
+        return (
+            f"world: the object lies around ({centre}); trained at {self.scale:.4g} times its size"
+        )
+
+
+def find_world(views: Views, data: DataConfig) -> World:
+    """The world to train these views in, see ``DataConfig.normalise``; the same for the same views.
+
+    Where the cameras do not tell where the object is, the world stays as it is.
+    """
+    if data.normalise == "off":
+        return World()
+    box = object_box(views.images[..., 3], views.cameras)
+    if box is None:
+        return World()
+    low, high = box
+    length = float((high - low).max())
+    small = length < _SHORTEST and not _is_ours(Path(data.path))
+    if not small and max(abs(low).max(), abs(high).max()) <= _FARTHEST:
+        return World()
+    x, y, z = (0.5 * (low + high)).tolist()
+    return World((x, y, z), 1.0 / length)
+
+
+def world_of_run(run: Path, views: Views, data: DataConfig) -> World:
+    """The world of a run folder: as it began, else found now and recorded.
+
+    A run that began before worlds were recorded goes on in the dataset's own.
+
+    Raises:
+        InputError: the record is damaged.
+    """
+    started = (run / "checkpoints").is_dir() and any((run / "checkpoints").iterdir())
+    if (run / WORLD_FILE).is_file() or started or (run / "frames").is_dir():
+        return read_world(run)
+    world = find_world(views, data)
+    if not world.is_datasets_own:
+        atomic.write_json(run / WORLD_FILE, {"centre": list(world.centre), "scale": world.scale})
+        logger.info("%s", world.describe())
+    return world
+
+
+def read_world(run: Path) -> World:
+    """The world that a run was trained in.
+
+    Raises:
+        InputError: the record is damaged.
+    """
+    path = run / WORLD_FILE
+    if not path.is_file():
+        return World()
+    content = read_json(path)
+    centre, scale = content.get("centre"), content.get("scale")
+    numbers: list[Any] = [*centre, scale] if isinstance(centre, list) else []
+    usable = all(isinstance(n, int | float) and math.isfinite(n) for n in numbers)
+    if len(numbers) != 4 or not usable or numbers[3] <= 0.0:
+        raise InputError(f"{path}: 'centre' [3] and a positive 'scale' are expected")
+    x, y, z, scale = map(float, numbers)
+    return World((x, y, z), scale)
+
+
+def _is_ours(frame: Path) -> bool:
+    """Whether a frame folder belongs to a dataset that was normalised over all its frames."""
+    try:
+        return "world_to_asset" in read_dataset_info(frame.parent)
+    except InputError:
+        return False

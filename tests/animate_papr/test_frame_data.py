@@ -1,0 +1,82 @@
+"""Every frame is checked, in the dry run too, and all are carried into one world."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from refusals import assert_refused
+from tiny_animation import FRAMES, arguments, write_animation
+
+from animate_papr import train
+from animate_papr.config import AnimateConfig
+from animate_papr.export import way_to_files
+from animate_papr.frame_data import FrameTask, check_frames, training_views
+from animate_papr.run_files import usual_view
+from animate_papr.sequence import Sequence
+from sjc_papr.data.config import DataConfig
+from sjc_papr.data.world import world_of_run
+from sjc_papr.training.config import PointsConfig
+from training_core.run_folder import RunFolder
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    return write_animation(tmp_path / "sphere")
+
+
+def change_poses(frame: Path, change) -> None:
+    for file in frame.glob("transforms_*.json"):
+        content = json.loads(file.read_text())
+        for entry in content["frames"]:
+            entry["transform_matrix"] = change(np.array(entry["transform_matrix"])).tolist()
+        file.write_text(json.dumps(content))
+
+
+def enlarge(pose: np.ndarray) -> np.ndarray:
+    pose[:3, 3] = pose[:3, 3] * 10.0 + (30.0, 0.0, 0.0)
+    return pose
+
+
+@pytest.mark.parametrize("frame", [FRAMES[0], FRAMES[2]])
+def test_the_dry_run_looks_at_the_poses_of_every_frame(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], frame: str
+) -> None:
+    change_poses(dataset / frame, np.linalg.inv)
+    command = [*arguments(dataset, tmp_path / "runs"), "--dry-run"]
+    assert_refused(train.main, command, capsys, str(dataset / frame), "inverted")
+
+
+def test_all_frames_move_by_what_the_first_frame_says(dataset: Path, tmp_path: Path) -> None:
+    for frame in FRAMES:
+        change_poses(dataset / frame, enlarge)
+    config = AnimateConfig(
+        data=DataConfig(path=str(dataset)), points=PointsConfig(hull_resolution=24)
+    )
+    counts, world = check_frames(config, FRAMES)
+    assert counts == (30, 6) and world.scale == pytest.approx(1 / 8.0, rel=0.1)
+
+    run = tmp_path / "run"
+    run.mkdir()
+    assert world_of_run(run, training_views(config, dataset / FRAMES[0]), config.data) == world
+    (run / "config.yaml").write_text(f"data: {{path: {dataset}, width: 0, height: 0}}\n")
+    tasks = [
+        FrameTask.read(config, i, name, RunFolder(run, False), world)
+        for i, name in enumerate(FRAMES)
+    ]
+    for task in tasks:
+        assert task.scale == world.scale
+        distances = [np.linalg.norm(c.position) for c in (*task.train.cameras, *task.test.cameras)]
+        np.testing.assert_allclose(distances, 25.0 * world.scale, rtol=0.1)
+    # Paths of `render` stand where the training cameras stood.
+    assert usual_view(run).radius == pytest.approx(25.0 * world.scale, rel=0.05)
+
+    sequence = Sequence(run, config, list(FRAMES), 1.0, {}, world)
+    matrix, unit = way_to_files(sequence)
+    assert unit == "dataset"
+    np.testing.assert_allclose((matrix @ (0.0, 0.0, 0.0, 1.0))[:3], (30.0, 0.0, 0.0), atol=1.0)
+    asset = {"world_to_asset": {"scale": 2.0, "offset": [0.0, 0.0, 1.0]}}
+    matrix, unit = way_to_files(Sequence(run, config, list(FRAMES), 1.0, asset, world))
+    assert unit == "asset"
+    there = (np.array(world.centre) + np.array((0.5, 0.0, 0.0)) / world.scale) * 2.0 + (0, 0, 1)
+    np.testing.assert_allclose((matrix @ (0.5, 0.0, 0.0, 1.0))[:3], there)
