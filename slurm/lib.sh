@@ -88,7 +88,7 @@ read_site() {
     local file=${SITE_ENV:-$ROOT/slurm/site.env} name value
     [[ -e $file ]] || { [[ -z ${SITE_ENV:-} ]] || fail "SITE_ENV: no file $file"; return 0; }
     while IFS='=' read -r name value; do
-        [[ $name =~ ^[A-Z][A-Z0-9_]*$ ]] || continue
+        [[ $name =~ ^[A-Z][A-Z0-9_]*$ && -n $value ]] || continue
         [[ -n ${!name+set} ]] || eval "export $name=\"$value\"" # the user's own file; it may say $HOME
     done <"$file"
 }

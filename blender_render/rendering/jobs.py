@@ -82,10 +82,10 @@ class WorkerPool:
         self.stopped = False
 
     def start(self, *args: Any, **options: Any) -> subprocess.Popen[str]:
-        """``subprocess.Popen`` in a process group of its own, deaf to the signals that stop a command.
+        """``subprocess.Popen`` in a process group of its own. Raises Stopped after ``stop``.
 
-        A scheduler sends them to every process of a job, but here only ``stop`` decides. Raises
-        Stopped after it.
+        The process is deaf to signals that ask to stop: a scheduler sends them to every process of
+        a job, but here only ``stop`` decides.
         """
         with self._lock:
             if self.stopped:

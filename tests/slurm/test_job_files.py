@@ -93,8 +93,9 @@ def test_syntax(path: Path) -> None:
 @pytest.mark.parametrize("path", JOBS, ids=lambda p: p.name)
 def test_directives_hold_nothing_personal_and_leave_time_to_save(path: Path) -> None:
     directives = [line for line in path.read_text().splitlines() if line.startswith("#SBATCH")]
-    assert "#SBATCH --signal=B:USR1@300" in directives
-    assert "#SBATCH --requeue" in directives and "#SBATCH --open-mode=append" in directives
+    if path.stem != "tensorboard":  # which has nothing to save
+        assert "#SBATCH --signal=B:USR1@300" in directives
+        assert "#SBATCH --requeue" in directives and "#SBATCH --open-mode=append" in directives
     assert any(line.startswith("#SBATCH --time=") for line in directives)
     assert any(line.startswith("#SBATCH --mem") for line in directives)
     assert not any(
@@ -290,23 +291,46 @@ def test_a_shard_comes_back_alone_with_its_share(job: Job, done: str) -> None:
     assert job.lines("sbatch_env") == [f"1 {manifest} 2"]
 
 
-def test_submitting_freezes_the_list(job: Job) -> None:
-    assets = job.folder / "assets"
-    assets.mkdir()
-    for name in ("b.glb", "a.FBX", "notes.txt"):
-        (assets / name).touch()
-    script = str(ROOT / "slurm" / "submit_render.sh")
-    arguments = [script, str(assets), "8", "--time=1:00:00", "--", "--config", "c.yaml"]
-    code, output = job.run(*arguments)
+RUNS = str(ROOT / "slurm" / "runs_array.sbatch")
+
+
+def test_a_task_of_many_runs_trains_its_share(job: Job) -> None:
+    manifest = job.folder / "list.txt"
+    manifest.write_text("name=a x=1\nname=b\nname=c 'data.path=a b'\n")
+    variables = {"MANIFEST": str(manifest), "SHARDS": "2", "SLURM_ARRAY_TASK_ID": "0"}
+    code, output = job.run(RUNS, "y=2", CODE="0", **variables)
+    assert code == 0 and "run 1 of 3: name=a x=1" in output and "name=b" not in output, output
+    runs = f"output_root={job.folder}/scratch/videopapr/runs"
+    words = ["-m", "sjc_papr.train", "y=2", "name=c", "data.path=a b", runs]
+    assert job.lines("python_args") == words
+    code, output = job.run(RUNS, CODE="3", COMMAND="animate_papr.train", **variables)
+    assert code == 3 and "run 3 of 3" in output, "one that fails keeps no other from its turn"
+    code, output = job.run(RUNS, CODE="75", RESUBMIT="1", **variables)
+    assert code == 75 and "run 3 of 3" not in output
+    assert job.lines("sbatch_args") == ["--array=0", RUNS]
+
+
+def test_the_pipeline_gets_its_folder(job: Job) -> None:
+    code, output = job.run(
+        str(ROOT / "slurm/pipeline.sbatch"), "fox", "--asset", "Fox.glb", CODE="0"
+    )
     assert code == 0, output
-    expected = ["--array=0-1", "--time=1:00:00", RENDER, "--config", "c.yaml"]
-    assert job.lines("sbatch_args") == expected
-    _, manifest, shards = job.lines("sbatch_env")[0].split(" ")
-    assert shards == "2"
-    assert Path(manifest).read_text() == f"{assets}/a.FBX\n{assets}/b.glb\n"
-    assert not Path(manifest).stat().st_mode & 0o222
-    assert job.run(*arguments)[0] == 0  # the same list again is the same file
-    assert [p.name for p in Path(manifest).parent.iterdir()] == [Path(manifest).name]
+    runs = f"output_root={job.folder}/scratch/videopapr/runs"
+    assert job.lines("python_args") == [
+        *("scripts/pipeline.py", "--asset", "Fox.glb", "name=fox", runs)
+    ]
+
+
+def test_tensorboard_says_how_to_reach_it(job: Job) -> None:
+    program = job.folder / "bin" / "tensorboard"
+    program.write_text('#!/bin/bash\nprintf "%s " "$@"\n')
+    program.chmod(0o755)
+    script = str(ROOT / "slurm/tensorboard.sbatch")
+    code, output = job.run(script, USER="ann", CC_CLUSTER="fir", PORT="7007")
+    assert code == 0, output
+    assert f":{7007} ann@fir" in output and "ssh -N -f -L localhost:7007:" in output
+    runs = f"{job.folder}/scratch/videopapr/runs"
+    assert f"--logdir {runs} --host 0.0.0.0 --port 7007 --load_fast false" in output
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """The job files under a real Slurm of one node, with a command in small; skipped without one."""
 
 import os
+import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -207,6 +209,22 @@ def test_a_lost_node_is_no_success(cluster: Cluster, place: Place) -> None:
     # A node that is well comes back by itself.
     cluster.wait_until(lambda: cluster.call("sinfo", "-h", "-o", "%T") == "idle", "idle again")
     assert "ended with code 0" not in cluster.log(job)
+
+
+def test_phases_are_sent_as_one_and_a_render_array_gets_no_gpu(
+    cluster: Cluster, place: Place
+) -> None:
+    (place.folder / "list.txt").write_text("a.glb\nb.glb\nc.glb\n")
+    words = ["render", str(place.folder / "list.txt"), "--shards", "2", "--time", "9"]
+    words += ["--output=/dev/null", "--then", "papr", "fox", "--time", "9", "--gpu", "h100:1"]
+    said = cluster.call(
+        *(sys.executable, ROOT / "scripts/submit.py", *words, "--output=/dev/null"),
+        **{**place.variables, "SBATCH_GPUS_PER_NODE": "h100:2", "CODE": "0"},
+    )
+    render, papr = re.findall(r"^job (\d+)$", said, re.MULTILINE)
+    assert cluster.wait_ended(f"{render}_0", f"{render}_1", papr) == ["COMPLETED"] * 3
+    gpus = [cluster.show(job).get("TresPerNode", "") for job in (f"{render}_0", papr)]
+    assert gpus == ["", "gres:gpu:h100:1"]
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="the other tests already run as a plain user")
