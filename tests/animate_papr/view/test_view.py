@@ -1,0 +1,191 @@
+"""The viewer over a tiny trained run: what it shows is the run's, and a page holds it all."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_sequence import SmallSequence, small_sequence
+from synthetic_run import butterfly, image
+
+from animate_papr.view import __main__ as command
+from animate_papr.view import content
+from animate_papr.view.content import Show, read_show
+from animate_papr.view.page import played, write_page
+from animate_papr.view.scene import Nodes
+from blender_render.geometry.cameras import Camera, fibonacci_sphere, look_at
+from blender_render.imaging.images import to_uint8, write_png
+
+
+@pytest.fixture
+def show(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> Show:
+    """Three frames of 300 points, with cameras and pictures of the dataset."""
+    for index in range(3):
+        folder = own_run / "dataset" / f"frame_{index:03d}"
+        write_pictures(folder, index / 3)
+    made = small_sequence(own_run)
+    made.run = own_run  # type: ignore[attr-defined]
+    made.config = SmallConfig  # type: ignore[attr-defined]
+    monkeypatch.setattr(content, "load_sequence", lambda run: made)
+    return read_show(own_run, torch.device("cpu"), "float32")
+
+
+def write_pictures(folder: Path, phase: float) -> None:
+    """A dataset's test pictures of the butterfly, with cameras beside them."""
+    cameras = [
+        Camera.from_angle_x(look_at(2.2 * d), 32, 32, 0.6) for d in fibonacci_sphere(4)[1:-1]
+    ]
+    frames = []
+    (folder / "test").mkdir(parents=True)
+    for index, camera in enumerate(cameras):
+        rgb, depth = image(*butterfly(300, phase), camera)
+        alpha = (depth > 0)[..., None]
+        write_png(folder / "test" / f"{index:03d}.png", np.concatenate([rgb, alpha], -1))
+        pose = camera.cam_to_world.tolist()
+        frames.append({"file_path": f"./test/{index:03d}", "transform_matrix": pose})
+    lens = {"w": 32, "h": 32, "camera_angle_x": 0.6}
+    (folder / "transforms_test.json").write_text(json.dumps({**lens, "frames": frames}))
+
+
+class SmallConfig:
+    class data:  # noqa: N801
+        width = height = 0
+
+
+def test_points_colours_and_cameras_are_the_runs(show: Show) -> None:
+    for index, cloud in enumerate(show.clouds):
+        np.testing.assert_array_equal(cloud, butterfly(300, index / 3)[0])
+        np.testing.assert_array_equal(show.colours[index], butterfly(300, 0.0)[1])
+    assert [view.split for view in show.views] == ["test", "test"]
+    assert show.distance == pytest.approx(2.2, rel=1e-3)
+    assert show.fov == pytest.approx(0.6, rel=1e-3)  # square pictures
+
+
+def test_paths_join_a_point_with_itself(show: Show) -> None:
+    assert show.paths.shape == (300 * 2, 2, 3) and show.path_colours.shape == (600, 2, 3)
+    np.testing.assert_array_equal(show.paths[0, 0], show.clouds[0][0])
+    np.testing.assert_array_equal(show.paths[0, 1], show.clouds[1][0])
+    np.testing.assert_array_equal(show.paths[1], [show.clouds[1][0], show.clouds[2][0]])
+
+
+def test_truth_is_the_datasets_picture_beside_the_render(show: Show) -> None:
+    view = show.views[1]
+    pair, quality = show.compare(2, view)
+    truth = show.truth(2, view)
+    made = show.image(2, view.camera)
+    np.testing.assert_array_equal(pair, np.concatenate([truth, made], 1))
+    error = np.square((truth.astype(float) - made) / 255).mean()
+    assert quality == pytest.approx(-10 * np.log10(error), rel=1e-4)
+    assert not np.array_equal(show.truth(0, view), truth)
+    assert show.image(2, view.camera, "depth").shape == made.shape
+
+
+def test_without_an_export_colours_are_by_place(own_run: Path, show: Show) -> None:
+    (own_run / "export" / "trajectories.safetensors").unlink()
+    colours = read_show(own_run, torch.device("cpu"), "float32").colours
+    leftmost = int(show.clouds[0][:, 0].argmin())
+    assert colours[0][leftmost, 0] == 40 and colours[0][:, 0].max() == 240
+    assert all(colours[0] is other for other in colours)
+
+
+def test_without_viser_one_line_says_what_to_do(
+    own_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "viser", None)
+    assert command.main([f"run={own_run}"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "setup_env.sh" in said
+
+
+@pytest.mark.parametrize("override", ["layers=[smoke]", "coarse=2", "port=-1", "prot=1"])
+def test_wrong_wishes_end_in_one_line(
+    own_run: Path, override: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main([f"run={own_run}", override]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_dry_run_starts_nothing(
+    own_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made: SmallSequence = small_sequence(own_run)
+    monkeypatch.setattr(command, "load_sequence", lambda run: made)
+    monkeypatch.setitem(sys.modules, "viser", None)
+    assert command.main([f"run={own_run}", "page=it.html", "--dry-run"]) == 0
+    assert "3 frames" in capsys.readouterr().out
+
+
+def test_a_motion_plays_again_and_again() -> None:
+    order = played(4, 10.0, loop=True)
+    assert order[:8] == [0, 1, 2, 3, 0, 1, 2, 3] and len(order) == 300
+    assert played(4, 10.0, loop=False)[:11] == [0, 1, 2, 3, 3, 3, 3, 3, 3, 3, 0]
+    assert played(1, 10.0, loop=False) == [0]
+
+
+class FakeNode:
+    """Counts the messages that a browser would get."""
+
+    def __init__(self, **values: object) -> None:
+        self.__dict__.update(values, sent=0)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        self.__dict__[name] = value
+        self.__dict__["sent"] += 1
+
+
+class FakeScene:
+    def set_up_direction(self, up: str) -> None:
+        self.up = up
+
+    def add_point_cloud(
+        self, name: str, points: object, colours: object, **more: object
+    ) -> FakeNode:
+        return FakeNode(points=points, colors=colours, **({"visible": True} | more))
+
+    def add_line_segments(
+        self, name: str, points: object, colours: object, **more: object
+    ) -> FakeNode:
+        return FakeNode(points=points, **more)
+
+    def add_camera_frustum(self, name: str, **more: object) -> FakeNode:
+        return FakeNode(**more)
+
+
+def test_nodes_show_what_is_asked_and_send_nothing_twice(show: Show) -> None:
+    scene = FakeScene()
+    nodes = Nodes(scene, show)
+    assert scene.up == "+z"
+    np.testing.assert_array_equal(nodes.cameras[0].image, show.truth(0, show.views[0]))
+    nodes.set_visible(2, ("points", "cameras"), without=show.views[0])
+    np.testing.assert_array_equal(nodes.cloud.points, show.clouds[2])
+    assert [camera.visible for camera in nodes.cameras] == [False, True]
+    assert nodes.cloud.visible and not nodes.paths.visible
+    sent = nodes.cloud.sent
+    nodes.set_visible(2, ("points", "cameras"), without=show.views[0])
+    assert nodes.cloud.sent == sent
+
+
+def test_a_page_holds_the_scene_and_asks_nobody(show: Show, tmp_path: Path) -> None:
+    viser = pytest.importorskip("viser")
+    write_page(viser, show, tmp_path / "page.html", ("points",))
+    text = (tmp_path / "page.html").read_text()
+    assert "__VISER_EMBED_DATA__" in text and 'src="http' not in text
+    assert len(text) < 4_000_000
+
+
+def test_depth_is_bright_where_near_and_white_where_nothing_is(
+    show: Show, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    camera = show.views[0].camera
+    far = float(np.linalg.norm(camera.position))
+    size = (1, camera.height, camera.width)
+    depth, alpha = torch.full(size, far - 0.4), torch.ones(size)
+    depth[:, :, camera.width // 2 :] = far + 0.4
+    alpha[:, 0] = 0.0
+    output = type("Output", (), {"depth": depth, "alpha": alpha})
+    monkeypatch.setattr(content, "render", lambda *_, **__: output)
+    image = show.image(0, camera, "depth").astype(int)
+    assert (image[0] == to_uint8(np.ones(3))).all()
+    assert image[5, 0].sum() > image[5, -1].sum() + 200
