@@ -8,7 +8,7 @@ from animate_papr.config import AnimateConfig
 from blender_render.dataset.readers import Views
 from sjc_papr.data.input_checks import check_poses
 from sjc_papr.data.loading import load_training_views, load_views
-from sjc_papr.data.world import World, find_world
+from sjc_papr.data.world import World, find_world, read_world
 from sjc_papr.training.config import PointsConfig
 from sjc_papr.training.point_init import initial_points
 from training_core.run_folder import RunFolder
@@ -71,7 +71,7 @@ def check_frames(config: AnimateConfig, names: Sequence[str]) -> tuple[tuple[int
     Raises:
         InputError: a frame that training would refuse.
     """
-    world: World | None = None
+    world = read_world(Path(config.extend)) if config.extend else None
     train_count = test_count = 0
     for index, name in enumerate(names):
         folder = Path(config.data.path) / name

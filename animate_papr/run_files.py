@@ -2,13 +2,11 @@
 
 import dataclasses
 import io
-import json
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from omegaconf import OmegaConf
 from PIL import Image
 
 from animate_papr.camera_paths import PathConfig
@@ -18,6 +16,8 @@ from blender_render.dataset.readers import image_file, list_frames, read_transfo
 from blender_render.geometry.object_box import placed
 from sjc_papr.data.world import read_world
 from training_core.config import ConfigError, InputError
+from training_core.files.json_files import parse_json
+from training_core.run_folder import read_saved_values
 
 
 class UsualView(NamedTuple):
@@ -34,7 +34,7 @@ class UsualView(NamedTuple):
 def read_json_or_none(path: Path) -> dict[str, Any] | None:
     """The object in a JSON file, None where the file is absent or broken."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_bytes())
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
@@ -42,14 +42,10 @@ def read_json_or_none(path: Path) -> dict[str, Any] | None:
 
 def run_config(run: Path) -> dict[str, Any]:
     """The configuration of a run as plain dicts and lists. Raises InputError where it is no run."""
-    path = run / "config.yaml"
-    if not path.is_file():
-        raise InputError(f"{run}: no config.yaml: not a run folder")
     try:
-        content = OmegaConf.to_container(OmegaConf.load(path))
-    except Exception as error:
-        raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
-    return {str(k): v for k, v in content.items()} if isinstance(content, dict) else {}
+        return {str(key): value for key, value in read_saved_values(run).items()}
+    except ConfigError as error:
+        raise InputError(f"{error}") from error
 
 
 def dataset_of(run: Path) -> Path | None:
@@ -60,7 +56,7 @@ def dataset_of(run: Path) -> Path | None:
         (read_json_or_none(run / "metrics.json") or {}).get("dataset"),
         data.get("path") if isinstance(data, dict) else data,
     ]
-    paths = [Path(c) for c in candidates if c]
+    paths = [Path(c) for c in candidates if c and isinstance(c, str | Path)]
     return next((p for p in paths if p.exists()), None)
 
 

@@ -9,25 +9,16 @@ from typing import Any
 import torch
 
 from animate_papr.config import AnimateConfig
+from animate_papr.finished_frames import frame_is_done, frame_run_dir, last_checkpoint
 from animate_papr.run_files import dataset_of, read_json_or_none
 from blender_render.dataset.readers import read_dataset_info
 from sjc_papr.data.world import World, read_world
 from sjc_papr.networks.model import Papr
 from sjc_papr.training.checkpoints import model_from
-from training_core.checkpoint import CheckpointStore
-from training_core.config import InputError, load_config
+from training_core.config import ConfigError, InputError
+from training_core.run_folder import load_run_config
 
 logger = logging.getLogger(__name__)
-
-
-def frame_run_dir(run: Path, frame: str) -> Path:
-    """Where a run keeps one frame; a dataset that is a single folder has the frame name ""."""
-    return run / "frames" / (frame or "frame")
-
-
-def frame_is_done(run: Path, frame: str) -> bool:
-    """Whether a frame was trained and evaluated to the end."""
-    return read_json_or_none(frame_run_dir(run, frame) / "metrics.json") is not None
 
 
 @dataclass(frozen=True)
@@ -69,10 +60,7 @@ class Sequence:
 
     def _frame(self, index: int) -> Papr:
         folder = frame_run_dir(self.run, self.frames[index])
-        saved = CheckpointStore(folder / "checkpoints").load()
-        if saved is None:
-            raise InputError(f"{folder}: no checkpoint")
-        return model_from(self.config.model, saved)
+        return model_from(self.config.model, last_checkpoint(folder))
 
 
 def _blend(first: Papr, second: Papr, share: float) -> Papr:
@@ -90,9 +78,10 @@ def load_sequence(run: Path) -> Sequence:
     Raises:
         InputError: the folder is no run, or no frame of it is finished.
     """
-    if not (run / "config.yaml").is_file():
-        raise InputError(f"{run}: no config.yaml: not a run folder")
-    config = load_config(AnimateConfig, run / "config.yaml", [])
+    try:
+        config = load_run_config(AnimateConfig, run)
+    except ConfigError as error:
+        raise InputError(f"{error}") from error
     listed = read_json_or_none(run / "frames.json")
     if listed is None:
         raise InputError(f"{run}: no frames.json: training has not begun")

@@ -15,11 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from animate_papr.config import AnimateConfig, NextFrameConfig
+from animate_papr.finished_frames import (
+    PHASE,
+    frame_run_dir,
+    frames_to_extend,
+    is_whole,
+    last_checkpoint,
+    read_figures,
+)
 from animate_papr.frame_data import FrameTask, check_frames, training_views
 from animate_papr.hull_alignment import align_to_hull
 from animate_papr.motion_losses import motion_terms
-from animate_papr.run_files import read_json_or_none
-from animate_papr.sequence import frame_is_done, frame_run_dir
 from blender_render.dataset.readers import list_frames
 from sjc_papr.data.loading import load_views
 from sjc_papr.data.world import world_of_run
@@ -34,9 +40,9 @@ from sjc_papr.training.lr_schedule import LRSchedule, Phase, peaks_of, single_st
 from sjc_papr.training.patch_sampler import PatchSampler
 from sjc_papr.training.point_init import initial_points
 from sjc_papr.training.trainer import Trainer
-from training_core.checkpoint import CheckpointStore, seed_everything
+from training_core.checkpoint import seed_everything
 from training_core.cli import run_command
-from training_core.config import ConfigError, InputError
+from training_core.config import ConfigError
 from training_core.devices import peak_memory_bytes, pick_device, prepare_cpu
 from training_core.files import atomic
 from training_core.loop import TrainingLoop, Validation
@@ -98,10 +104,7 @@ def start_model(config: AnimateConfig, task: FrameTask, before: Path | None) -> 
     if before is None:
         points = initial_points(task.train, config.points, config.model.point_features, config.seed)
         return Papr(config.model, points)
-    saved = CheckpointStore(before / "checkpoints").load()
-    if saved is None:
-        raise InputError(f"{before}: the frame before has no checkpoint")
-    model = model_from(config.model, saved)
+    model = model_from(config.model, last_checkpoint(before))
     if not config.next.freeze.positions:
         seed = stream_seed(Stream.FRAME, config.seed, task.index)
         moved = align_to_hull(model.points.positions.detach(), task.train, config.next.align, seed)
@@ -110,9 +113,15 @@ def start_model(config: AnimateConfig, task: FrameTask, before: Path | None) -> 
 
 
 def train_frame(
-    config: AnimateConfig, task: FrameTask, before: Path | None, stop: StopSignals
+    config: AnimateConfig,
+    task: FrameTask,
+    before: Path | None,
+    stop: StopSignals,
+    extend: Path | None = None,
 ) -> dict[str, Any]:
-    """Train one frame, evaluate it, write its figures; continues where it was stopped."""
+    """Train one frame, evaluate it, write its figures; continues where it was stopped, or where
+    the frame in folder ``extend`` was.
+    """
     device = pick_device(config.device)
     seed_everything(config.seed)
     model = start_model(config, task, before).to(device)
@@ -120,7 +129,7 @@ def train_frame(
     validate = ViewValidation.of(model, task.val, config.data.background, config.precision)
     validation = Validation(validate, config.log.validate_every)
     elapsed = TrainingLoop(
-        trainer, task.run, config.log, stop, task.name, validation=validation
+        trainer, task.run, config.log, stop, task.name, validation=validation, extend=extend
     ).fit()
     metrics = evaluate_views(
         model,
@@ -155,21 +164,23 @@ def run(config: AnimateConfig) -> None:
     pick_device(config.device)
     Losses(config.first.losses), Losses(config.next.losses)
     names = frame_names(config)
+    extended = frames_to_extend(config, names)
     dataset = Path(config.data.path)
     for name in names:
         load_views(config.data, dataset / name, "test")
     first = training_views(config, dataset / names[0])
-    folder = config.open_run("animate_papr")
-    world = world_of_run(folder.path, first, config.data)
+    folder = config.open_run(PHASE)
+    source = Path(config.extend) if extended else None
+    world = world_of_run(folder.path, first, config.data, source)
     atomic.write_json(folder.path / "frames.json", {"frames": names})
     before: Path | None = None
     with StopSignals() as stop:
         for index, name in enumerate(names):
             path = frame_run_dir(folder.path, name)
-            if not frame_is_done(folder.path, name):
+            if not is_whole(path):
                 part = folder.sub(os.fspath(path.relative_to(folder.path)))
                 task = FrameTask.read(config, index, name, part, world)
-                train_frame(config, task, before, stop)
+                train_frame(config, task, before, stop, extended.get(name))
                 stop.raise_if_requested()
             before = path
     summary = summarise(folder, names, dataset)
@@ -185,9 +196,7 @@ def run(config: AnimateConfig) -> None:
 
 def summarise(folder: RunFolder, names: Sequence[str], dataset: Path) -> dict[str, Any]:
     """Figures of all frames and their mean and least PSNR."""
-    frames = [
-        read_json_or_none(frame_run_dir(folder.path, name) / "metrics.json") or {} for name in names
-    ]
+    frames = [read_figures(frame_run_dir(folder.path, name)) or {} for name in names]
     quality = [frame["psnr"] for frame in frames]
     return {
         "frames": frames,
@@ -219,6 +228,7 @@ def plan(config: AnimateConfig) -> str:
     pick_device(config.device)
     Losses(config.first.losses), Losses(config.next.losses)
     names = frame_names(config)
+    extended = frames_to_extend(config, names)
     counts, world = check_frames(config, names)
     rates = next_frame_rates(config.next)
     stages = [f"{s.steps} steps of {', '.join(s.peaks)}" for s in rates.stages if s.steps]
@@ -229,7 +239,8 @@ def plan(config: AnimateConfig) -> str:
             f"first frame: {config.first.steps} steps, {config.points.count} points, all groups",
             f"each later frame: {' then '.join(stages)}",
             describe_step(config.model, config.first.patches),
-            f"to {Path(config.output_root) / 'animate_papr' / config.name}",
+            *([f"goes on from {config.extend}: {', '.join(extended)}"] if extended else []),
+            f"to {Path(config.output_root) / PHASE / config.name}",
         ]
     )
 

@@ -33,6 +33,7 @@ from blender_render.rendering.jobs import (
 )
 from training_core.cli import run_command
 from training_core.config import ConfigError
+from training_core.files.natural_order import natural_key
 from training_core.metrics_log import Progress, progress_bar
 from training_core.stopping import StopSignals
 
@@ -78,31 +79,43 @@ def _with_actions(config: RenderConfig, asset: Asset) -> list[Asset]:
     ]
 
 
-def _expand(entry: str) -> list[Asset]:
+def _expand(entry: str, lists: tuple[str, ...] = ()) -> list[Asset]:
+    """The assets that an entry names; ``lists`` are the files of entries in which it stands."""
     if entry.startswith("@"):
+        if entry in lists:
+            raise ConfigError(f"assets: {entry[1:]} names itself")
         try:
             lines = Path(entry[1:]).read_text(encoding="utf-8").splitlines()
-        except OSError as error:
-            raise ConfigError(f"assets: {entry[1:]}: {error.strerror}") from None
-        return [asset for line in lines if line.strip() for asset in _expand(line.strip())]
-    if entry == f"{BUILTIN}demo":
-        return [Asset("demo", entry)]
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "not a UTF-8 text file"
+            raise ConfigError(f"assets: {entry[1:]}: {reason}") from None
+        inside = (*lists, entry)
+        return [each for line in lines if line.strip() for each in _expand(line.strip(), inside)]
     if entry.startswith(BUILTIN):
-        raise ConfigError(f"assets: {entry!r} is unknown; the built-in asset is builtin:demo")
+        return [Asset(_known_builtin(entry).removeprefix(BUILTIN), entry)]
     name, _, named = entry.partition("=")
     if named and not Path(entry).exists():
         if not name or Path(name).name != name or name.startswith("."):
             raise ConfigError(f"assets: {name!r} cannot name a dataset")
-        source = named if named.startswith(BUILTIN) else os.path.abspath(named)
-        return [Asset(name, source)]
+        builtin = named.startswith(BUILTIN)
+        return [Asset(name, _known_builtin(named) if builtin else os.path.abspath(named))]
     path = Path(entry)
     if path.is_dir():
-        paths = [p for p in sorted(path.iterdir()) if p.suffix.lower() in SUFFIXES]
+        files = (p for p in path.iterdir() if not p.name.startswith("."))
+        paths = [p for p in files if p.suffix.lower() in SUFFIXES]
+        paths.sort(key=lambda p: natural_key(p.name))
     elif not path.exists() and glob.has_magic(entry):
-        paths = [Path(p) for p in sorted(glob.glob(entry, recursive=True))]
+        paths = [Path(p) for p in sorted(glob.glob(entry, recursive=True), key=natural_key)]
     else:
         paths = [path]
     return [Asset(p.stem, str(p.absolute())) for p in paths]
+
+
+def _known_builtin(source: str) -> str:
+    """``source`` where it is the built-in asset. Raises ConfigError."""
+    if source != f"{BUILTIN}demo":
+        raise ConfigError(f"assets: {source!r} is unknown; the built-in asset is builtin:demo")
+    return source
 
 
 def threads_per_worker(config: RenderConfig) -> int:

@@ -31,14 +31,16 @@ from mnvs.inference.image_transforms import resize, square_rgba
 from mnvs.inference.input_reader import Footage, read_footage
 from mnvs.inference.matting import matte_from_grey
 from mnvs.inference.pipeline import DEFAULT_RIG, MNVSOutput, MNVSPipeline
-from mnvs.inference.resources import describe, make_plan
+from mnvs.inference.resources import check_input, describe
+from mnvs.inference.video_frames import FrameChoice
 from mnvs.lora.adapters import Lora
 from mnvs.training.devices import FORMATS
 from training_core.cli import run_command
-from training_core.config import ConfigError, InputError, load_config, to_plain
+from training_core.config import ConfigError, InputError, to_plain
 from training_core.devices import pick_device, prepare_cpu
 from training_core.files import atomic
 from training_core.metrics_log import progress_bar
+from training_core.run_folder import load_run_config
 from training_core.stopping import StopSignals
 
 logger = logging.getLogger(__name__)
@@ -72,7 +74,7 @@ def find_source(config: GenerateConfig) -> ModelSource:
 
 def _source_of_run(config: GenerateConfig, folder: Path) -> ModelSource:
     model, clip = config.model, config.clip
-    trained = load_config(TrainConfig, folder / "config.yaml", [])
+    trained = load_run_config(TrainConfig, folder)
     full, lora = folder / "pipeline", folder / "lora"
     if not full.is_dir() and not lora.is_dir():
         raise ConfigError(f"model.run={folder}: has no result yet, neither lora/ nor pipeline/")
@@ -149,11 +151,13 @@ def read_input(config: GenerateConfig, source: ModelSource) -> Footage:
     """
     if not config.input:
         raise ConfigError("input is missing: which image or video?")
-    footage = read_footage(config.input)
     clip = config.clip
-    if source.condition == "image" or len(footage.images) == 1:
-        return Footage(footage.take(1, clip.start).images, footage.fps)
-    return footage.take(clip.frames or source.frames, clip.start, clip.stride)
+    if source.condition == "image":
+        choice = FrameChoice(1, clip.start)
+    else:
+        count = clip.frames or source.frames
+        choice = FrameChoice(count, clip.start, clip.stride, one_is_enough=True)
+    return read_footage(config.input, choice)
 
 
 def generate(
@@ -242,8 +246,7 @@ def run(config: GenerateConfig) -> None:
     _refuse_existing(config)
     footage = read_input(config, source)
     # Report errors before the networks are loaded, which takes long.
-    square_rgba(footage.images, recentre=config.clip.recentre)
-    make_plan(config, source, footage)
+    check_input(config, source, footage)
     prepare_cpu(config.threads)
     pipeline = load_pipeline(source, config)
     begin = time.monotonic()
@@ -269,7 +272,7 @@ def plan(config: GenerateConfig) -> str:
     source = find_source(config)
     _refuse_existing(config)
     footage = read_input(config, source)
-    square_rgba(footage.images, recentre=config.clip.recentre)
+    check_input(config, source, footage)
     return describe(config, source, footage, frames_per_second(config, footage))
 
 

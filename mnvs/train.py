@@ -32,6 +32,7 @@ from training_core.checkpoint import seed_everything
 from training_core.cli import run_command
 from training_core.config import ConfigError
 from training_core.devices import peak_memory_bytes, prepare_cpu
+from training_core.extension import describe_extension, extended_run, log_differences
 from training_core.loop import TrainingLoop, Validation
 from training_core.metrics_log import write_final
 from training_core.run_folder import RunFolder
@@ -39,6 +40,7 @@ from training_core.stopping import StopSignals
 
 logger = logging.getLogger(__name__)
 
+PHASE = "mnvs"
 PIPELINE_FOLDER = "pipeline"
 
 
@@ -113,6 +115,7 @@ def run(config: TrainConfig) -> None:
     """Train, then generate the validation clips, write the final figures and the result."""
     _check(config)
     refuse_impossible(config.model, config.data, config.validation)
+    source = _extended(config)
     prepare_cpu(config.threads)
     accelerator = make_accelerator(config.device, config.precision)
     _refuse_broken_convolution(config, accelerator)
@@ -121,6 +124,8 @@ def run(config: TrainConfig) -> None:
     seed_everything(config.seed)
     pipeline = make_pipeline(config, accelerator)
     folder = open_run(config, accelerator)
+    if source and accelerator.is_main_process:
+        log_differences(source, config)
     trainer = make_trainer(config, accelerator, pipeline, folder.path)
     validation = make_validation(config, pipeline, trainer)
     with StopSignals() as stop:
@@ -131,6 +136,7 @@ def run(config: TrainConfig) -> None:
             stop,
             f"train {config.name}",
             validation=Validation(validation, config.validation.every, at_start=True),
+            extend=source,
             processes=AcceleratorProcesses(accelerator),
             average=True,
         ).fit()
@@ -167,7 +173,7 @@ def open_run(config: TrainConfig, accelerator: Accelerator) -> RunFolder:
     answer: list[object] = [None]
     if accelerator.is_main_process:
         try:
-            answer[0] = config.open_run("mnvs")
+            answer[0] = config.open_run(PHASE)
         except ConfigError as error:
             answer[0] = error
     broadcast_object_list(answer)
@@ -175,6 +181,10 @@ def open_run(config: TrainConfig, accelerator: Accelerator) -> RunFolder:
         raise answer[0]
     assert isinstance(answer[0], RunFolder)
     return answer[0]
+
+
+def _extended(config: TrainConfig) -> Path | None:
+    return extended_run(config, PHASE, config.train.steps, "train.steps")
 
 
 def plan(config: TrainConfig) -> str:
@@ -187,8 +197,9 @@ def plan(config: TrainConfig) -> str:
         config.model, config.data, config.train, precision=config.precision, processes=processes
     )
     sizes = describe(config.data, config.train, found)
-    where = Path(config.output_root) / "mnvs" / config.name
-    return "\n".join([f"{config.name}: {videos}", sizes, f"to {where}"])
+    where = Path(config.output_root) / PHASE / config.name
+    source = describe_extension(_extended(config))
+    return "\n".join([f"{config.name}: {videos}", sizes, *source, f"to {where}"])
 
 
 def _check(config: TrainConfig) -> list[int]:

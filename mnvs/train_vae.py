@@ -26,12 +26,15 @@ from training_core.checks import at_least, positive
 from training_core.cli import run_command
 from training_core.config import ConfigError, option, section
 from training_core.devices import pick_device, prepare_cpu
+from training_core.extension import describe_extension, extended_run, log_differences
 from training_core.loop import TrainingLoop, Validation
 from training_core.metrics_log import write_final
 from training_core.run_config import CommandConfig, ValidatedLogConfig
 from training_core.stopping import StopSignals
 
 logger = logging.getLogger(__name__)
+
+PHASE = "mnvs"
 
 
 @dataclasses.dataclass
@@ -110,10 +113,13 @@ class TrainVaeConfig(CommandConfig):
 
 def run(config: TrainVaeConfig) -> None:
     """Fit, standardise the latents, measure, and write `vae/` and the final figures."""
+    extended = _extended(config)
     sources = _read(config)
     prepare_cpu(config.threads)
     device = pick_device(config.device)
-    folder = config.open_run("mnvs")
+    folder = config.open_run(PHASE)
+    if extended:
+        log_differences(extended, config)
     seed_everything(config.seed)
     vae = new_vae(config.vae.channels, config.data.view_size, config.vae.layers).to(device)
     optimize = config.optimize
@@ -135,6 +141,7 @@ def run(config: TrainVaeConfig) -> None:
             stop,
             "fit the VAE",
             validation=Validation(validate, config.log.validate_every, at_end=True),
+            extend=extended,
         ).fit()
     vae.eval()
     standardise(vae, sources)
@@ -158,8 +165,13 @@ def run(config: TrainVaeConfig) -> None:
     logger.info("held-out PSNR %.2f dB: %s", mean_psnr(scores), folder.path / "vae")
 
 
+def _extended(config: TrainVaeConfig) -> Path | None:
+    return extended_run(config, PHASE, config.optimize.steps, "optimize.steps")
+
+
 def plan(config: TrainVaeConfig) -> str:
     """What ``--dry-run`` prints, after reading the data."""
+    extended = _extended(config)
     sources = _read(config)
     vae = new_vae(config.vae.channels, config.data.view_size, config.vae.layers)
     lines = [f"{s.name}: {len(s.train)} pictures, {len(s.held_out)} held out" for s in sources]
@@ -169,7 +181,8 @@ def plan(config: TrainVaeConfig) -> str:
             *lines,
             f"VAE of factor {config.vae.factor} with {count:,} parameters, "
             f"{config.optimize.steps} steps of {config.optimize.batch} crops",
-            f"to {Path(config.output_root) / 'mnvs' / config.name}",
+            *describe_extension(extended),
+            f"to {Path(config.output_root) / PHASE / config.name}",
         ]
     )
 

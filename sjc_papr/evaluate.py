@@ -19,9 +19,10 @@ from sjc_papr.networks.model import Papr
 from sjc_papr.training.checkpoints import model_from
 from training_core.checkpoint import Checkpoint, CheckpointStore
 from training_core.cli import run_command
-from training_core.config import MISSING, ConfigError, InputError, load_config, option
+from training_core.config import MISSING, ConfigError, InputError, option
 from training_core.devices import pick_device, prepare_cpu
 from training_core.files import atomic
+from training_core.run_folder import load_run_config
 
 logger = logging.getLogger(__name__)
 
@@ -44,10 +45,8 @@ def load_run(run: Path) -> tuple[TrainConfig, Papr, Checkpoint]:
     Raises:
         InputError: the folder is no run or has no checkpoint yet.
     """
-    if not (run / "config.yaml").is_file():
-        raise InputError(f"{run}: no config.yaml: not a run folder")
     try:
-        config = load_config(TrainConfig, run / "config.yaml", [])
+        config = load_run_config(TrainConfig, run)
     except ConfigError as error:
         raise InputError(f"{run} is not a run of sjc_papr: {error}") from error
     saved = CheckpointStore(run / "checkpoints").load()

@@ -2,12 +2,12 @@
 
 ``python -m sjc_papr.import_papr checkpoint=model.pth name=lego`` writes a run folder that
 ``evaluate`` reads. What a state dict does not hold (activation, background score, coordinate
-scale) comes from PAPR's configs/default.yml unless given.
+scale) comes from the YAML file that PAPR's training puts beside the checkpoint, and what that does
+not say from PAPR's configs/default.yml, unless given.
 """
 
 import itertools
 import logging
-import pickle
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,10 +20,14 @@ from sjc_papr.config import TrainConfig
 from sjc_papr.networks.config import AttentionConfig, ModelConfig
 from sjc_papr.networks.model import Papr
 from sjc_papr.networks.point_cloud import PointRows
+from sjc_papr.official_settings import DEFAULTS, OfficialSettings, find_settings
 from sjc_papr.training.config import PointsConfig
 from training_core.checkpoint import CheckpointStore
+from training_core.checks import positive
 from training_core.cli import run_command
 from training_core.config import MISSING, InputError, option
+from training_core.files.pickled_tensors import UNREADABLE, why_unreadable
+from training_core.files.weight_file import refuse_not_finite
 from training_core.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
@@ -47,9 +51,25 @@ class ImportConfig:
     checkpoint: str = option(MISSING, "the official model.pth")
     name: str = option("imported_papr", "name of the run folder to write")
     output_root: str = option("runs", "where run folders are made")
-    coordinate_scale: float = option(10.0, "dataset.coord_scale it was trained with")
-    background_score: float = option(5.0, "geoms.background.constant it was trained with")
-    activation: str = option("relu", "ff_act it was trained with", choices=("relu", "leaky_relu"))
+    official_config: str = option(
+        "", "the YAML it was trained with; empty = the only one beside the checkpoint, if any"
+    )
+    coordinate_scale: float | None = option(
+        None, "dataset.coord_scale it was trained with; null = as the YAML says, else 10"
+    )
+    background_score: float | None = option(
+        None, "geoms.background.constant it was trained with; null = as the YAML says, else 5"
+    )
+    activation: str | None = option(
+        None,
+        "ff_act it was trained with; null = as the YAML says, else relu",
+        choices=("relu", "leaky_relu"),
+    )
+
+    def validate(self) -> None:
+        """Raises ValueError on a scale that makes no world."""
+        if self.coordinate_scale is not None:
+            positive(coordinate_scale=self.coordinate_scale)
 
 
 def read_official(path: Path) -> tuple[int, dict[str, Tensor]]:
@@ -60,8 +80,10 @@ def read_official(path: Path) -> tuple[int, dict[str, Tensor]]:
     """
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).partition("\n")[0]
+    except UNREADABLE as error:
+        # PyTorch's own message tells people to let the file run code.
+        other = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"it holds {other[1]}, no tensor" if other else why_unreadable(path)
         raise InputError(f"{path}: cannot be read as a PyTorch checkpoint ({reason})") from error
     if not isinstance(saved, dict) or len(saved) != 1:
         raise InputError(f"{path}: expected one {{step: state_dict}} entry, as PAPR saves it")
@@ -164,17 +186,20 @@ def _renamed(tensors: dict[str, Tensor], layers: dict[str, list[str]]) -> dict[s
     return renamed
 
 
+def _settings(config: ImportConfig) -> OfficialSettings:
+    given = {name: getattr(config, name) for name in DEFAULTS}
+    return find_settings(Path(config.checkpoint), config.official_config, given)
+
+
 def run(config: ImportConfig) -> None:
     """Convert and write the run folder."""
     path = Path(config.checkpoint)
     step, tensors = read_official(path)
+    refuse_not_finite(tensors, path)
+    settings = _settings(config)
+    logger.info("%s", settings.describe())
     try:
-        model = convert_official(
-            tensors,
-            coordinate_scale=config.coordinate_scale,
-            background_score=config.background_score,
-            activation=config.activation,
-        )
+        model = convert_official(tensors, **settings.values)
     except (KeyError, RuntimeError) as error:
         raise InputError(f"{path}: not a PAPR network this reader knows: {error}") from error
     train = TrainConfig(
@@ -192,9 +217,9 @@ def run(config: ImportConfig) -> None:
 def plan(config: ImportConfig) -> str:
     """What ``--dry-run`` prints."""
     step, tensors = read_official(Path(config.checkpoint))
-    return (
-        f"{config.checkpoint}: step {step}, {len(tensors['points'])} points, {len(tensors)} tensors"
-    )
+    settings = _settings(config).describe()
+    points = len(tensors["points"])
+    return f"{config.checkpoint}: step {step}, {points} points, {len(tensors)} tensors\n{settings}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,7 +15,7 @@ from sjc_papr.config import TrainConfig
 from sjc_papr.data.input_checks import check_poses
 from sjc_papr.data.loading import load_views
 from sjc_papr.data.sparse_views import sparse_views
-from sjc_papr.data.world import find_world, world_of_run
+from sjc_papr.data.world import find_world, read_world, world_of_run
 from sjc_papr.evaluation.validation import ViewValidation
 from sjc_papr.evaluation.view_metrics import evaluate_views, mean_view_metrics
 from sjc_papr.networks.model import Papr
@@ -35,11 +35,14 @@ from training_core.checkpoint import seed_everything
 from training_core.cli import run_command
 from training_core.config import ConfigError
 from training_core.devices import peak_memory_bytes, pick_device, prepare_cpu
+from training_core.extension import describe_extension, extended_run, log_differences
 from training_core.loop import TrainingLoop, Validation
 from training_core.metrics_log import write_final
 from training_core.stopping import StopSignals
 
 logger = logging.getLogger(__name__)
+
+PHASE = "sjc_papr"
 
 
 def make_model(config: TrainConfig, views: Views) -> Papr:
@@ -117,9 +120,12 @@ def read_inputs(config: TrainConfig) -> tuple[Views, Views, Views | None]:
 def run(config: TrainConfig) -> None:
     """Train, then evaluate on the test split and write the final figures."""
     prepare_cpu(config.threads)
+    source = _extended(config)
     device, (train, test, val) = pick_device(config.device), read_inputs(config)
-    folder = config.open_run("sjc_papr")
-    world = world_of_run(folder.path, train, config.data)
+    folder = config.open_run(PHASE)
+    if source:
+        log_differences(source, config)
+    world = world_of_run(folder.path, train, config.data, source)
     train, test, val = world.views(train), world.views(test), val and world.views(val)
     model = make_model(config, train).to(device)
     novel = make_novel(config, model, train)
@@ -135,6 +141,7 @@ def run(config: TrainConfig) -> None:
             validation=Validation(validate, config.log.validate_every),
             log_images=NovelViewImages(trainer, novel) if novel else None,
             recover=trainer.start_over if trainer.divergence else None,
+            extend=source,
         ).fit()
     metrics = evaluate_views(
         model,
@@ -158,10 +165,15 @@ def run(config: TrainConfig) -> None:
     logger.info("PSNR %.2f dB over %d held-out views: %s", means["psnr"], len(test), folder.path)
 
 
+def _extended(config: TrainConfig) -> Path | None:
+    return extended_run(config, PHASE, config.optimize.steps, "optimize.steps")
+
+
 def plan(config: TrainConfig) -> str:
     """What ``--dry-run`` prints, after reading the data."""
+    source = _extended(config)
     device, (train, test, _) = pick_device(config.device), read_inputs(config)
-    world = find_world(train, config.data)
+    world = read_world(source) if source else find_world(train, config.data)
     # Whether there is a place for points, a visual hull first of all.
     initial_points(world.views(train), config.points, 1, config.seed)
     height, width = train.images.shape[1:3]
@@ -173,7 +185,8 @@ def plan(config: TrainConfig) -> str:
             f"{optimize.steps} steps on {device}, {points.count} points ({points.init})",
             describe_step(config.model, optimize.patches),
             *describe_novel(config.novel),
-            f"to {Path(config.output_root) / 'sjc_papr' / config.name}",
+            *describe_extension(source),
+            f"to {Path(config.output_root) / PHASE / config.name}",
         ]
     )
 

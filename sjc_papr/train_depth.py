@@ -17,6 +17,7 @@ from training_core.averaged_trainer import count_parameters
 from training_core.cli import run_command
 from training_core.config import ConfigError
 from training_core.devices import pick_device, prepare_cpu
+from training_core.extension import describe_extension, extended_run, log_differences
 from training_core.loop import TrainingLoop, Validation
 from training_core.metrics_log import write_final
 from training_core.stopping import StopSignals
@@ -47,9 +48,12 @@ def run(config: TrainDepthConfig) -> None:
     """Train, then write the network to the run's folder ``network``."""
     prepare_cpu(config.threads)
     pick_device(config.device)
+    source = _extended(config)
     train, val = read_inputs(config)
     drawer = SampleDrawer(train, config.data.augment, config.seed)
     folder = config.open_run(PHASE)
+    if source:
+        log_differences(source, config)
     trainer = DepthTrainer(config, drawer, folder.path)
     with StopSignals() as stop:
         elapsed = TrainingLoop(
@@ -61,6 +65,7 @@ def run(config: TrainDepthConfig) -> None:
             validation=Validation(
                 DepthValidation(trainer, val) if val else None, config.log.validate_every
             ),
+            extend=source,
         ).fit()
     facts = {
         "assets": len(drawer.assets),
@@ -79,8 +84,13 @@ def run(config: TrainDepthConfig) -> None:
     logger.info("depth network: %s", folder.path / "network")
 
 
+def _extended(config: TrainDepthConfig) -> Path | None:
+    return extended_run(config, PHASE, config.optimize.steps, "optimize.steps")
+
+
 def plan(config: TrainDepthConfig) -> str:
     """What ``--dry-run`` prints, after reading the data."""
+    source = _extended(config)
     train, val = read_inputs(config)
     assets = len(SampleDrawer(train, config.data.augment, config.seed).assets)
     parameters = count_parameters(DepthNetwork(config.network))
@@ -90,6 +100,7 @@ def plan(config: TrainDepthConfig) -> str:
             f"{len(val)} to watch",
             f"{parameters / 1e6:.2f} M parameters, {config.optimize.steps} steps of "
             f"{config.optimize.batch} moments on {pick_device(config.device)}",
+            *describe_extension(source),
             f"to {Path(config.output_root) / PHASE / config.name / 'network'}",
         ]
     )

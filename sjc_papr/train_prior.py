@@ -24,12 +24,15 @@ from training_core.checkpoint import seed_everything
 from training_core.cli import run_command
 from training_core.config import ConfigError
 from training_core.devices import pick_device, prepare_cpu
+from training_core.extension import describe_extension, extended_run, log_differences
 from training_core.loop import TrainingLoop, Validation
 from training_core.metrics_log import MetricsLog, write_final
 from training_core.step.seeds import Stream, step_generator
 from training_core.stopping import StopSignals
 
 logger = logging.getLogger(__name__)
+
+PHASE = "train_prior"
 
 # Noise levels at which validation looks: much, half, little.
 _VALIDATION_TIMESTEPS = (950, 600, 250)
@@ -131,8 +134,11 @@ def run(config: TrainPriorConfig) -> None:
     """Train, then write the prior to the run's folder ``prior``."""
     prepare_cpu(config.threads)
     pick_device(config.device)
+    source = _extended(config)
     train, val = read_inputs(config)
-    folder = config.open_run("train_prior")
+    folder = config.open_run(PHASE)
+    if source:
+        log_differences(source, config)
     trainer = PriorTrainer(config, train, folder.path)
     validate = None if val is None else PriorValidation(trainer, val)
     with StopSignals() as stop:
@@ -143,6 +149,7 @@ def run(config: TrainPriorConfig) -> None:
             stop,
             f"prior {config.name}",
             validation=Validation(validate, config.log.validate_every),
+            extend=source,
         ).fit()
     facts = {
         "frames": [str(path) for path in frame_folders(config.data)],
@@ -154,8 +161,13 @@ def run(config: TrainPriorConfig) -> None:
     logger.info("prior: %s", folder.path / "prior")
 
 
+def _extended(config: TrainPriorConfig) -> Path | None:
+    return extended_run(config, PHASE, config.optimize.steps, "optimize.steps")
+
+
 def plan(config: TrainPriorConfig) -> str:
     """What ``--dry-run`` prints, after reading the data."""
+    source = _extended(config)
     frames, _ = read_inputs(config)
     views = sum(len(frame.cameras) for frame in frames)
     parameters = count_parameters(PriorNetwork(config.network))
@@ -164,7 +176,8 @@ def plan(config: TrainPriorConfig) -> str:
             f"{config.name}: {len(frames)} frames, {views} views at {config.network.size} px",
             f"{parameters / 1e6:.2f} M parameters, {config.optimize.steps} steps of "
             f"{config.optimize.batch} pairs on {pick_device(config.device)}",
-            f"to {Path(config.output_root) / 'train_prior' / config.name / 'prior'}",
+            *describe_extension(source),
+            f"to {Path(config.output_root) / PHASE / config.name / 'prior'}",
         ]
     )
 

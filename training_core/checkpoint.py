@@ -7,39 +7,27 @@ A folder appears under its final name only when complete, so a kill at any momen
 previous checkpoint in place.
 """
 
-import dataclasses
-import json
 import logging
 import os
 import random
 import re
 import shutil
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
 from torch import Tensor
 
 from training_core.config import InputError
 from training_core.files import atomic
+from training_core.files.checkpoint_files import Checkpoint as Checkpoint
+from training_core.files.checkpoint_files import read_checkpoint, read_metric, write_checkpoint
 
 logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"step_(\d+)(\.old)?")
-
-
-@dataclasses.dataclass(frozen=True)
-class Checkpoint:
-    """What was saved at `step`: CPU tensors by name and a JSON-able state."""
-
-    step: int
-    tensors: dict[str, Tensor]
-    state: dict[str, Any]
 
 
 class CheckpointStore:
@@ -72,13 +60,10 @@ class CheckpointStore:
         final = self.folder / f"step_{step:08d}"
         temporary = self.folder / f".tmp-{final.name}"
         previous = self.best() if metric is not None else None
-        best_so_far = _read_metric(previous) if previous else None
+        best_so_far = read_metric(previous) if previous else None
         temporary.mkdir()
         try:
-            data = atomic.tensor_bytes(tensors)
-            record = {"step": step, "metric": metric, "crc32": zlib.crc32(data), "state": state}
-            atomic.write_bytes(temporary / "tensors.safetensors", data)
-            atomic.write_json(temporary / "state.json", record)
+            write_checkpoint(temporary, step, tensors, state, metric)
             if final.exists():
                 os.rename(final, final.with_suffix(".old"))
             atomic.publish_directory(temporary, final)
@@ -107,11 +92,11 @@ class CheckpointStore:
             InputError: `path` is damaged, or there are checkpoints and none can be read.
         """
         if path is not None:
-            return _read(Path(path))
+            return read_checkpoint(Path(path))
         candidates = self._candidates()
         for candidate in candidates:
             try:
-                return _read(candidate)
+                return read_checkpoint(candidate)
             except InputError as error:
                 logger.warning("%s; trying the one before", error)
         if candidates:
@@ -130,16 +115,18 @@ class CheckpointStore:
     def _folders(self) -> list[Path]:
         if not self.folder.is_dir():
             return []
-        steps = {p: m for p in self.folder.iterdir() if (m := _NAME.fullmatch(p.name))}
+        entries = [path for path in self.folder.iterdir() if path.is_dir()]
+        steps = {path: match for path in entries if (match := _NAME.fullmatch(path.name))}
         # Between a folder and its replaced `.old` version the former comes first.
         return sorted(steps, key=lambda p: (-int(steps[p][1]), steps[p][2] is not None))
 
     def _pointed(self, name: str) -> Path | None:
+        """The folder that a pointer file names, if it is one of ours."""
         try:
-            path = self.folder / (self.folder / name).read_text().strip()
-        except FileNotFoundError:
+            named = (self.folder / name).read_text(encoding="utf-8").strip()
+        except (OSError, ValueError):
             return None
-        return path if _NAME.fullmatch(path.name) and path.is_dir() else None
+        return next((folder for folder in self._folders() if folder.name == named), None)
 
     def _prepare(self) -> None:
         """Remove what a kill left behind; only the process that saves may do this."""
@@ -164,27 +151,6 @@ class CheckpointStore:
                 doomed = self.folder / f".tmp-{folder.name}"
                 os.rename(folder, doomed)
                 shutil.rmtree(doomed)
-
-
-def _read(path: Path) -> Checkpoint:
-    try:
-        record = json.loads((path / "state.json").read_text())
-        data = (path / "tensors.safetensors").read_bytes()
-        if zlib.crc32(data) != record["crc32"]:
-            raise InputError(f"checkpoint {path}: tensors.safetensors is damaged")
-        return Checkpoint(record["step"], load_tensors(data), record["state"])
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"checkpoint {path} cannot be read: {error}") from error
-
-
-def _read_metric(path: Path) -> float | None:
-    try:
-        metric = json.loads((path / "state.json").read_text())["metric"]
-        return None if metric is None else float(metric)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def capture_optimizer(

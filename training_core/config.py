@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 T = TypeVar("T")
+_DEEPEST = 50  # levels of nesting in YAML; ours have five
 _REFUSALS = (OmegaConfBaseException, TypeError, ValueError, AttributeError)
 
 
@@ -171,6 +172,7 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
 
     try:
         text = path.read_text(encoding="utf-8")
+        refuse_deep_yaml(text, str(path))
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         if root is None:
             return {}, {}
@@ -192,12 +194,25 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     return typing.cast(dict[str, Any], values), lines
 
 
+def refuse_deep_yaml(text: str, where: str) -> None:
+    """Raise ConfigError on nesting that would overflow the parser's stack and end the process."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise ConfigError(f"{where}: nested too deeply")
+
+
 def _parse(override: str) -> dict[str, Any]:
     key, equals, _ = override.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"override {override!r} is not of the form key=value")
     try:
+        refuse_deep_yaml(override.partition("=")[2], key)
         values = OmegaConf.to_container(OmegaConf.from_dotlist([override]), resolve=False)
+    except ConfigError:
+        raise
     except (yaml.YAMLError, *_REFUSALS) as error:
         raise ConfigError(f"{key}: cannot read the value in {override!r}") from error
     return typing.cast(dict[str, Any], values)

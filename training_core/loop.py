@@ -5,15 +5,26 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
 from training_core.checkpoint import Checkpoint, CheckpointStore
-from training_core.metrics_log import Averages, MetricsLog, Progress, progress_bar
+from training_core.config import InputError
+from training_core.files import atomic
+from training_core.metrics_log import (
+    Averages,
+    MetricsLog,
+    Progress,
+    last_logged_step,
+    progress_bar,
+)
 from training_core.run_config import LogConfig
 from training_core.run_folder import RunFolder
 from training_core.step.guards import Diverged
+from training_core.step.processes import OneProcess, Processes
+from training_core.step.restoring import restore_or_refuse
 from training_core.stopping import Stopped, StopSignals
 
 logger = logging.getLogger(__name__)
@@ -60,36 +71,6 @@ class Trainer(Protocol):
         ...
 
 
-class Processes(Protocol):
-    """The processes that train together; all of them run the loop."""
-
-    @property
-    def is_main(self) -> bool:
-        """Whether this is the one process that writes, validates and shows progress."""
-        ...
-
-    def wait(self) -> None:
-        """Return when all processes have come here."""
-        ...
-
-    def any_process(self, flag: bool) -> bool:
-        """Whether ``flag`` is true in any process; all must ask at the same step."""
-        ...
-
-
-class OneProcess:
-    """No other processes."""
-
-    is_main = True
-
-    def wait(self) -> None:
-        """There is nobody to wait for."""
-
-    def any_process(self, flag: bool) -> bool:
-        """See ``Processes``."""
-        return flag
-
-
 class Validation(NamedTuple):
     """What validates a run and when: after every ``every`` steps (0 = never), and, where asked
     for, before the first step of a new run and after the last.
@@ -127,7 +108,8 @@ class TrainingTime(NamedTuple):
 
 @dataclass
 class TrainingLoop:
-    """Trains to the end, from the run's latest checkpoint if it has one.
+    """Trains to the end, from the run's latest checkpoint if it has one, else from that of the run
+    to be extended, else from the beginning.
 
     Args:
         trainer: does the steps.
@@ -136,6 +118,7 @@ class TrainingLoop:
         log_images: called as often as validation, or at every checkpoint of a run without it.
         recover: called when a step raises ``Diverged``, with the latest checkpoint; training goes
             on from there. Without it, the fault ends the run.
+        extend: folder of the run to go on from, see ``training_core.extension``.
         processes: of a run in several.
         average: log means over the steps since the last line, and the time of a step, instead of
             the values of the logged step. Needs the values of every step, so it waits for the
@@ -151,12 +134,14 @@ class TrainingLoop:
     validation: Validation = field(default_factory=Validation)
     log_images: ImageLogger | None = None
     recover: Recover | None = None
+    extend: Path | None = None
     processes: Processes = field(default_factory=OneProcess)
     average: bool = False
 
     def __post_init__(self) -> None:
         self._store = CheckpointStore(self.run.checkpoints, keep_last=self.log.keep_last)
         self._averages = Averages() if self.average else None
+        self._extends = False
 
     def fit(self) -> TrainingTime:
         """Train; returns the time it took, that before an interruption included.
@@ -169,8 +154,10 @@ class TrainingLoop:
         # The main process writes from here on; the others must have read by then.
         self.processes.wait()
         self._begin = TrainingTime.now()
-        if step == 0 and self.recover and self.processes.is_main:
-            self._save(0, None)  # the state to start over from
+        # The state to start over from; of an extended run, so that it can do without the other one.
+        keep = self._extends or (step == 0 and self.recover)
+        if keep and self.processes.is_main:
+            self._save(step, None)
         with contextlib.ExitStack() as opened:
             metrics = bar = None
             if self.processes.is_main:
@@ -198,14 +185,38 @@ class TrainingLoop:
     def _resume(self) -> tuple[int, TrainingTime]:
         """Restore the latest checkpoint; returns its step and the time spent until then."""
         saved = self._store.load()
-        if saved is None:
+        if saved is not None:
+            restore_or_refuse(self.trainer, saved, self._store.folder)
+        elif self.extend:
+            saved = self._start_from(self.extend)
+        else:
+            logged = last_logged_step(self.run.path / "metrics.jsonl")
+            if logged:
+                logger.warning(
+                    "%s: no checkpoint is left, though its log reaches step %d; training starts "
+                    "from the beginning", self.run.path, logged,
+                )  # fmt: skip
             return 0, TrainingTime()
-        self.trainer.restore(saved)
         if self._averages:
-            self._averages = Averages(saved.state["averages"])
+            self._averages = Averages(saved.state.get("averages"))
         if "elapsed" not in saved.state:  # mnvs.train_vae used to save CPU seconds alone
             return saved.step, TrainingTime(cpu_seconds=saved.state["seconds"])
         return saved.step, TrainingTime(**saved.state["elapsed"])
+
+    def _start_from(self, source: Path) -> Checkpoint:
+        """Restore the latest checkpoint of another run; its log lines come along."""
+        store = CheckpointStore(source / "checkpoints")
+        saved = store.load()
+        if saved is None:
+            raise InputError(f"{source}: has no checkpoint to go on from")
+        if saved.step > self.trainer.steps:
+            raise InputError(f"{source}: has made {saved.step} steps, not {self.trainer.steps}")
+        restore_or_refuse(self.trainer, saved, store.folder)
+        self._extends = True
+        lines = source / "metrics.jsonl"
+        if self.processes.is_main and lines.is_file():
+            atomic.write_bytes(self.run.path / lines.name, lines.read_bytes())
+        return saved
 
     def _step(self, step: int, metrics: MetricsLog | None) -> float | None:
         """Run a step and log it where that is due; returns its loss, None where nobody has waited

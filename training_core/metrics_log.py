@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from training_core.files import atomic
+from training_core.files.json_files import parse_json
 from training_core.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
@@ -183,17 +184,34 @@ class _LoggedProgress:
 
 
 def _drop_after(path: Path, step: int) -> None:
-    """Drop lines later than `step` and a last line that a kill cut short."""
+    """Drop lines later than `step`, a last line that a kill cut short, and what is no line."""
     if not path.exists():
         return
-    text = path.read_text(encoding="utf-8")
-    kept = "".join(line for line in text.splitlines(keepends=True) if _belongs(line, step))
-    if kept != text:
-        atomic.write_text(path, kept)
+    content = path.read_bytes()
+    kept = b"".join(line for line in content.splitlines(keepends=True) if _belongs(line, step))
+    if kept != content:
+        atomic.write_bytes(path, kept)
 
 
-def _belongs(line: str, step: int) -> bool:
+def _belongs(line: bytes, step: int) -> bool:
+    number = _step_of(line)
+    return line.endswith(b"\n") and number is not None and number <= step
+
+
+def _step_of(line: bytes) -> int | None:
+    """The step of a line, None where it has none."""
     try:
-        return line.endswith("\n") and int(json.loads(line)["step"]) <= step
-    except (ValueError, KeyError, TypeError):
-        return False
+        return int(parse_json(line)["step"])
+    except (ValueError, KeyError, TypeError, OverflowError):
+        return None
+
+
+def last_logged_step(path: Path) -> int:
+    """The highest step in a metrics.jsonl; 0 where there is no file or nothing in it is readable.
+
+    Raises:
+        OSError: it is there and cannot be read.
+    """
+    if not path.is_file():
+        return 0
+    return max((_step_of(line) or 0 for line in path.read_bytes().splitlines()), default=0)

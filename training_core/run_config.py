@@ -41,12 +41,20 @@ class CommandConfig:
             nothing else in it does.
     """
 
-    may_change: ClassVar[tuple[str, ...]] = ("log", "threads", "device", "resume", "output_root")
+    may_change: ClassVar[tuple[str, ...]] = (
+        *("log", "threads", "device", "resume", "output_root"),
+        "name",  # the folder's, which may be renamed or copied
+    )
 
     name: str = option("run", "name of the run's folder")
     output_root: str = option("runs", "where run folders are made")
     resume: str = option(
         "auto", "auto = continue a run of this name, never = new folder", choices=("auto", "never")
+    )
+    extend: str = option(
+        "",
+        "folder of a run to train longer, under another name and with more steps: starts from its "
+        "last checkpoint, step count included; schedules go on as of a run of the new length",
     )
     seed: int = option(0, "seed of everything random")
     device: str = option("auto", "auto, cpu or cuda", choices=("auto", "cpu", "cuda"))

@@ -11,16 +11,17 @@ import subprocess
 import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
 
-from training_core.config import ConfigError, InputError, to_yaml
+from training_core.config import ConfigError, InputError, load_config, refuse_deep_yaml, to_yaml
 from training_core.files import atomic
 from training_core.files.locks import acquire
 
 logger = logging.getLogger(__name__)
 
+CONFIG_FILE = "config.yaml"
 _PACKAGES = [
     "videopapr",
     "torch",
@@ -43,6 +44,8 @@ _PACKAGES = [
     "accelerate",
 ]
 _locks: dict[Path, int] = {}
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,14 +101,13 @@ class RunFolder:
         """
         if resume not in ("auto", "never"):
             raise ConfigError(f"resume: {resume!r} is not one of: auto, never")
-        if name in ("", ".", "..") or Path(name).name != name:
-            raise ConfigError(f"name: {name!r} is not the name of one folder")
+        check_name(name)
         path = Path(root) / phase / name
         if resume == "never":
             path = _first_free(path)
         path.mkdir(parents=True, exist_ok=True)
         _lock(path)
-        config_file = path / "config.yaml"
+        config_file = path / CONFIG_FILE
         run = cls(path, config_file.exists())
         if run.resumed:
             _compare(config_file, config, may_change)
@@ -130,6 +132,12 @@ class RunFolder:
     def _make_folders(self) -> None:
         for folder in (self.checkpoints, self.images, self.videos, self.tensorboard):
             folder.mkdir(parents=True, exist_ok=True)
+
+
+def check_name(name: str) -> None:
+    """Raise ConfigError where a name is not that of one folder, such as `../other`."""
+    if name in ("", ".", "..") or Path(name).name != name or "\0" in name:
+        raise ConfigError(f"name: {name!r} is not the name of one folder")
 
 
 def describe_environment() -> dict[str, Any]:
@@ -175,22 +183,65 @@ def _lock(path: Path) -> None:
         raise ConfigError(f"{path} is in use by another process") from None
 
 
-def _compare(config_file: Path, config: Any, may_change: Collection[str]) -> None:
-    try:
-        old = dict(_flatten(OmegaConf.to_container(OmegaConf.load(config_file)), ""))
-    except Exception as error:
-        raise ConfigError(f"{config_file} cannot be read: {str(error).splitlines()[0]}") from error
+def load_run_config(schema: type[T], folder: Path) -> T:
+    """The configuration that a run was started with.
+
+    Raises:
+        ConfigError: there is none, it cannot be read, is empty, or does not belong to `schema`.
+    """
+    read_saved_values(folder)  # load_config would take an empty file for the defaults
+    return load_config(schema, folder / CONFIG_FILE, [])
+
+
+def differences(config_file: Path, config: Any) -> list[tuple[str, Any, Any]]:
+    """Keys whose values differ: dotted key, value in the file, value now ("absent" without).
+
+    Raises:
+        ConfigError: the file cannot be read, or is empty.
+    """
+    old = dict(_flatten(_saved_values(config_file), ""))
     new = _flat(config)
     # A key that came after the run began is no difference as long as it has its default.
     defaults = _flat(type(config)())
     old = {key: value for key, value in defaults.items() if key in new} | old
-    for key in [*new, *(key for key in old if key not in new)]:
-        free = any(key == k or key.startswith(f"{k}.") for k in may_change)
-        if not free and (key not in old or key not in new or old[key] != new[key]):
-            before, now = old.get(key, "absent"), new.get(key, "absent")
+    return [
+        (key, old.get(key, "absent"), new.get(key, "absent"))
+        for key in [*new, *(key for key in old if key not in new)]
+        if key not in old or key not in new or old[key] != new[key]
+    ]
+
+
+def read_saved_values(folder: Path) -> dict[Any, Any]:
+    """The plain values in the `config.yaml` of a run. Raises ConfigError: see `load_run_config`."""
+    if not (folder / CONFIG_FILE).is_file():
+        raise ConfigError(f"{folder}: no {CONFIG_FILE}: not a run folder")
+    return _saved_values(folder / CONFIG_FILE)
+
+
+def _saved_values(config_file: Path) -> dict[Any, Any]:
+    try:
+        text = config_file.read_text(encoding="utf-8")
+        refuse_deep_yaml(text, "its text")
+        values = OmegaConf.to_container(OmegaConf.create(text))
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ConfigError(f"{config_file} cannot be read: {reason}") from error
+    if not isinstance(values, dict) or not values:
+        raise ConfigError(
+            f"{config_file} is damaged: it holds no keys; put a copy back, or choose another name"
+        )
+    return values
+
+
+def _compare(config_file: Path, config: Any, may_change: Collection[str]) -> None:
+    for key, before, now in differences(config_file, config):
+        if not any(key == k or key.startswith(f"{k}.") for k in may_change):
+            longer = key.rpartition(".")[2] == "steps" and hasattr(config, "extend")
+            more = f"to train longer, use another name and extend={config_file.parent}, "
             raise ConfigError(
                 f"{config_file.parent} was started with {key}={before}, now {key}={now}; "
-                "keep the value, choose another name, or start anew with resume=never"
+                f"{more if longer else ''}keep the value, choose another name, or start anew with "
+                "resume=never"
             )
 
 

@@ -96,8 +96,8 @@ def _filled(template: str, **values: str) -> str:
 
 
 def _json_script(name: str, content: object) -> str:
-    # "</" inside would end the script element.
-    text = json.dumps(content, allow_nan=False).replace("</", "<\\/")
+    # "</" would end the script element, "<!--" begin a comment in it.
+    text = json.dumps(content, allow_nan=False).replace("<", "\\u003c")
     return f'<script type="application/json" id="{name}">{text}</script>'
 
 

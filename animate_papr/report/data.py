@@ -1,7 +1,6 @@
 """Everything the report shows, read from a run folder. What is missing is noted, never fatal."""
 
-import json
-import re
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,14 @@ from animate_papr.run_files import dataset_of, read_json_or_none, run_config
 from blender_render.dataset.archive import open_tree
 from blender_render.dataset.format import DATASET_FILE
 from training_core.config import InputError
+from training_core.files.json_files import parse_json
+from training_core.files.natural_order import natural_key
+
+# Figures of a frame that are numbers, or null where they were not measured.
+FIGURES = (
+    *("psnr", "ssim", "lpips", "depth_mae", "num_points", "steps"),
+    *("seconds", "cpu_seconds", "peak_memory_bytes"),
+)
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,7 @@ def read_run(run: Path) -> RunData:
     return RunData(
         path=run,
         config=config,
-        config_text=(run / "config.yaml").read_text(encoding="utf-8"),
+        config_text=_text(run / "config.yaml"),
         command=_text(run / "command.txt"),
         environment=read_json_or_none(run / "environment.json") or {},
         summary=summary or {},
@@ -98,7 +105,7 @@ def read_run(run: Path) -> RunData:
 
 
 def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+    return path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else ""
 
 
 def _dataset_info(dataset: Path | None, notes: list[str]) -> dict[str, Any]:
@@ -115,21 +122,25 @@ def _dataset_info(dataset: Path | None, notes: list[str]) -> dict[str, Any]:
 
 def _frames(run: Path, summary: dict[str, Any], notes: list[str]) -> list[FrameData]:
     # A dataset that is one folder has a single frame without a name.
-    planned = [
-        f or "frame" for f in (read_json_or_none(run / "frames.json") or {}).get("frames", [])
-    ]
-    figures = {f["frame"] or "frame": f for f in summary.get("frames") or [] if "frame" in f}
-    folders = {p.name: p for p in sorted((run / "frames").glob("*")) if p.is_dir()}
+    listed = (read_json_or_none(run / "frames.json") or {}).get("frames")
+    planned = [name or "frame" for name in _items(listed) if isinstance(name, str)]
+    figures = {
+        figure["frame"] or "frame": figure
+        for figure in _items(summary.get("frames"))
+        if isinstance(figure, dict) and isinstance(figure.get("frame"), str)
+    }
+    folders = {path.name: path for path in (run / "frames").glob("*") if path.is_dir()}
     frames, unfinished = [], []
-    for name in sorted({*planned, *figures, *folders}, key=_natural):
+    for name in sorted({*planned, *figures, *folders}, key=natural_key):
         folder = folders.get(name, run / "frames" / name)
         found = figures.get(name) or read_json_or_none(folder / "metrics.json") or {}
+        found = _numbers(found, name, notes)
         if "psnr" not in found:
             unfinished.append(name)
         images = folder / "images"
         views = [
             p.name.removesuffix("_truth.png")
-            for p in sorted(images.glob("*_truth.png"), key=lambda p: _natural(p.name))
+            for p in sorted(images.glob("*_truth.png"), key=lambda p: natural_key(p.name))
             if (images / p.name.replace("_truth.png", "_prediction.png")).is_file()
         ]
         points = read_tensor(folder / "points.safetensors", "positions")
@@ -144,13 +155,30 @@ def _frames(run: Path, summary: dict[str, Any], notes: list[str]) -> list[FrameD
     return frames
 
 
+def _items(value: Any) -> list[Any]:
+    """The items of a list; of anything else none."""
+    return value if isinstance(value, list) else []
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _numbers(found: dict[str, Any], name: str, notes: list[str]) -> dict[str, Any]:
+    """Figures of a frame without those that are no numbers; a figure may be null."""
+    bad = [key for key in FIGURES if found.get(key) is not None and not _is_number(found[key])]
+    if bad:
+        notes.append(f"{name}: not a number in its figures: {', '.join(bad)}.")
+    return {key: value for key, value in found.items() if key not in bad}
+
+
 def read_losses(folder: Path) -> list[tuple[float, float]]:
     """(step, total loss) of each line of metrics.jsonl that has both; damaged lines are skipped."""
     path = folder / "metrics.jsonl"
     losses = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+    for line in path.read_bytes().splitlines() if path.is_file() else []:
         try:
-            record = json.loads(line)
+            record = parse_json(line)
             losses.append((float(record["step"]), float(record["loss/total"])))
         except (ValueError, KeyError, TypeError):
             continue
@@ -178,8 +206,3 @@ def _exported_colours(run: Path, frames: list[FrameData], notes: list[str]) -> n
         notes.append("The point cloud has no colours: `python -m animate_papr.export` makes them.")
         return None
     return rgb
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Sort key that puts frame_10 after frame_9."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]

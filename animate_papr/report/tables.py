@@ -31,7 +31,7 @@ def number(value: Any, form: str) -> str:
 
 def duration(seconds: Any) -> str:
     """Seconds in words for people: 48 s, 12 min 5 s, 3 h 20 min."""
-    if not isinstance(seconds, int | float):
+    if not isinstance(seconds, int | float) or not math.isfinite(seconds):
         return DASH
     whole = round(seconds)
     if whole < 60:
@@ -129,10 +129,11 @@ def provenance_section(run: RunData) -> str:
     environment, info = run.environment, run.dataset_info
     commit = environment.get("git_commit")
     dirty = " with uncommitted changes" if environment.get("git_dirty") else ""
-    packages = environment.get("packages") or {}
+    found = environment.get("packages")
+    packages = found if isinstance(found, dict) else {}
     # "when", "commit", then the command: the last start of a run that was continued.
     command = run.command.splitlines()[-1].split(" ", 2)[-1] if run.command else None
-    rig = info.get("rig")
+    rig, size = info.get("rig"), info.get("resolution")
     facts = {
         "command": f"<code>{escape(command)}</code>" if command else None,
         "run folder": escape(str(run.path)),
@@ -145,7 +146,7 @@ def provenance_section(run: RunData) -> str:
         "dataset": escape(str(run.dataset or run.summary.get("dataset") or "")),
         "asset": _words(info.get("asset"), info.get("action")),
         "asset sha256": _words(info.get("asset_sha256")),
-        "pictures": _words(" x ".join(map(str, info.get("resolution") or []))),
+        "pictures": _words(" x ".join(map(str, size)) if isinstance(size, list) else size),
         "views per frame": _words(
             *(f"{rig[k]} {k}" for k in ("train", "val", "test") if k in rig)
             if isinstance(rig, dict)

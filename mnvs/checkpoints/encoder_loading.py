@@ -20,6 +20,7 @@ from mnvs.encoders.preprocessing import Preprocessing
 from mnvs.encoders.prompt import RAMP_KEY, EmptyPrompt, check_ramp
 from training_core.config import InputError
 from training_core.files.json_files import read_json
+from training_core.files.weight_file import refuse_not_finite
 
 PROMPT_FOLDER = "empty_prompt"
 INDEX_FILE = "model_index.json"
@@ -65,6 +66,7 @@ def load_encoders(
         # their alignment in memory changes the rounding of sums.
         for tensor in (*network.parameters(), *network.buffers()):
             tensor.data = tensor.data.clone()
+        refuse_not_finite(network.state_dict(), f"{folder}: {type(network).__name__}")
     return Encoders(
         vae,
         vision,

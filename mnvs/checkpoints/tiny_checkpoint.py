@@ -28,8 +28,10 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from mnvs.checkpoints.encoder_loading import INDEX_FILE, PROMPT_FOLDER
 from mnvs.encoders.preprocessing import CONFIG_FILE, Preprocessing
 from mnvs.encoders.prompt import RAMP_KEY, EmptyPrompt
+from training_core.checks import at_least
 from training_core.config import InputError, option
 from training_core.files.atomic import new_directory, write_json
+from training_core.files.weight_file import refuse_not_finite
 
 TOKENS = 77
 # Zero123++ v1.2 (facts: its scheduler_config.json); trailing spacing as in all its examples.
@@ -64,7 +66,14 @@ class TinyConfig:
     seed: int = option(0, "seed of all weights")
 
     def validate(self) -> None:
-        """Raises ValueError on sizes that do not fit together."""
+        """Raises ValueError on sizes that cannot be built, or do not fit together."""
+        if not self.folder:
+            raise ValueError("folder is missing: where to?")
+        at_least(16, view_size=self.view_size, width=self.width)
+        at_least(1, layers=self.layers, heads=min(self.heads, default=0))
+        at_least(32, unet_channels=min(self.unet_channels, default=0))
+        if not self.vae_channels or any(c < 4 or c % 4 for c in self.vae_channels):
+            raise ValueError(f"vae_channels must be multiples of 4, are {self.vae_channels}")
         if len(self.unet_channels) != len(self.heads) or len(self.unet_channels) < 2:
             raise ValueError("unet_channels and heads must be of one length, at least 2")
         if any(c % 32 or c % h for c, h in zip(self.unet_channels, self.heads, strict=True)):
@@ -148,9 +157,11 @@ def checkpoint_vae(config: TinyConfig) -> AutoencoderKL:
     if not config.vae:
         return new_vae(config.vae_channels, config.view_size)
     try:
-        return AutoencoderKL.from_pretrained(config.vae, local_files_only=True)
+        vae = AutoencoderKL.from_pretrained(config.vae, local_files_only=True)
     except (OSError, ValueError) as error:
         raise InputError(f"vae={config.vae}: {str(error).splitlines()[0]}") from error
+    refuse_not_finite(vae.state_dict(), f"vae={config.vae}")
+    return vae
 
 
 def new_vae(channels: Sequence[int], sample_size: int, layers: int = 1) -> AutoencoderKL:

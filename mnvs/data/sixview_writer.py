@@ -9,7 +9,7 @@ from torch import Tensor
 from blender_render.dataset import format as fmt
 from blender_render.geometry.cameras import SixViewRig, sixview_cameras
 from blender_render.imaging.images import encode_png, to_uint8
-from training_core.files.atomic import new_directory
+from training_core.files.atomic import naming, new_directory
 
 
 def write_sixview_dataset(
@@ -69,5 +69,6 @@ def _write_images(folder: Path, images: Tensor) -> None:
     """[T, 4, H, W] in [0, 1] as 000.png, 001.png, …"""
     folder.mkdir(parents=True)
     for time, image in enumerate(to_uint8(images.float().movedim(1, -1).cpu())):
-        encoded = encode_png(image, compress_level=4)
-        (folder / f"{fmt.image_name(time)}.png").write_bytes(encoded)
+        path = folder / f"{fmt.image_name(time)}.png"
+        with naming(path):
+            path.write_bytes(encode_png(image, compress_level=4))

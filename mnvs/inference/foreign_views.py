@@ -35,6 +35,7 @@ from blender_render.geometry.cameras import Camera
 from blender_render.geometry.pose_checks import common_aim, looks_inverted, stack_poses
 from mnvs.inference.cut_out_footage import matte
 from mnvs.inference.input_reader import read_footage
+from mnvs.inference.video_frames import FrameChoice
 from training_core.checks import at_least
 from training_core.config import InputError, option
 from training_core.files.atomic import publish_directory
@@ -83,7 +84,7 @@ def read_foreign_views(folder: Path, config: ViewsConfig) -> ForeignViews:
     videos, doubts, fps = [], [], shared.get("fps")
     for entry in entries:
         path = folder / entry["file_path"]
-        footage = read_footage(path).take(config.frames, config.start, config.stride)
+        footage = read_footage(path, FrameChoice(config.frames, config.start, config.stride))
         rgba, method, doubted = matte(footage.images, config.background)
         logger.info("%s: %d frames, background: %s", path, len(rgba), method)
         doubts += [f"{path}: {doubt}" for doubt in doubted]

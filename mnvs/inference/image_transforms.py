@@ -4,15 +4,18 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from blender_render.imaging.resize import resize_rgba
 from mnvs.encoders.vae_scaling import GREY, on_grey
+from mnvs.inference.still_images import rgba_of
 from training_core.config import InputError
 
 # Alpha below this does not count as part of the object's box.
 _FAINT = 0.05
+# An object whose alpha stays below this everywhere is lost in the grey around it.
+_VISIBLE = 0.25
 
 
 def to_rgba(images: Tensor | Image.Image | Sequence[Image.Image]) -> Tensor:
@@ -33,7 +36,7 @@ def to_rgba(images: Tensor | Image.Image | Sequence[Image.Image]) -> Tensor:
         sizes = {image.size for image in several}
         if len(sizes) != 1:
             raise InputError(f"expected images of one size, got {sorted(sizes) or 'none'}")
-        video = torch.stack([_from_pil(image) for image in several])
+        video = torch.stack([rgba_of(image) for image in several])
     if video.shape[1] == 3:
         video = torch.cat([video, torch.ones_like(video[:, :1])], dim=1)
     return video
@@ -63,8 +66,25 @@ def square_rgba(rgba: Tensor, *, recentre: float = 0.0, max_side: int = 1024) ->
     if recentre:
         rgba = _cut_around_object(rgba, recentre)
     side = max(rgba.shape[-2:])
-    square = _pad_to(rgba, side, side)
-    return resize(square, max_side) if side > max_side else square
+    if side <= max_side:
+        return _pad_to(rgba, side, side)
+    # One after the other, since the squares of a long clip need not be in memory together.
+    return torch.cat([resize(_pad_to(image, side, side), max_side) for image in rgba.split(1)])
+
+
+def refuse_invisible(square: Tensor, side: int) -> None:
+    """Refuse squares [T, 4, S, S] of which the networks, at ``side`` pixels, would see nothing.
+
+    Raises:
+        InputError: they are transparent everywhere, or the object vanishes when they are reduced.
+    """
+    if float(square[:, 3].amax()) <= _FAINT:
+        raise InputError("the input is transparent everywhere: there is no object in it")
+    if square.shape[-1] > side and float(resize(square, side)[:, 3].amax()) <= _VISIBLE:
+        raise InputError(
+            f"nothing of the object is left when the input is reduced to {side} pixels; crop it, "
+            "or give clip.recentre"
+        )
 
 
 def resize(rgba: Tensor, side: int) -> Tensor:
@@ -92,9 +112,3 @@ def _pad_to(images: Tensor, height: int, width: int) -> Tensor:
     """Transparent margins on all sides, equal up to one pixel."""
     down, across = height - images.shape[-2], width - images.shape[-1]
     return F.pad(images, (across // 2, across - across // 2, down // 2, down - down // 2))
-
-
-def _from_pil(image: Image.Image) -> Tensor:
-    rgba = ImageOps.exif_transpose(image).convert("RGBA")
-    pixels = torch.frombuffer(bytearray(rgba.tobytes()), dtype=torch.uint8)
-    return pixels.view(rgba.height, rgba.width, 4).movedim(-1, 0).float() / 255.0

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import imageio.v3 as imageio
 import torch
-from PIL import Image
 from torch import Tensor
 
 from blender_render.dataset import format as fmt
 from blender_render.dataset.archive import open_tree
-from blender_render.dataset.readers import read_sixview
-from blender_render.imaging.images import DECODE_ERRORS
+from blender_render.dataset.readers import read_sample_info
+from blender_render.imaging.images import decode_rgba
 from mnvs.inference.image_transforms import to_rgba
+from mnvs.inference.still_images import ImageFile, read_image
+from mnvs.inference.video_frames import FrameChoice, read_video, refuse_too_much
 from training_core.config import InputError
+from training_core.files.natural_order import natural_key
 
-IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 VIDEOS = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v")
-_GIF = ".gif"
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,75 +36,86 @@ class Footage:
         Raises:
             InputError: there are not that many.
         """
-        frames = list(range(start, len(self.images), stride))[: count or None]
-        if not frames or len(frames) < count:
-            raise InputError(
-                f"the input has {len(self.images)} frames: too few for {count or 1} "
-                f"from number {start} in steps of {stride}"
-            )
-        fps = None if self.fps is None else self.fps / stride
-        return Footage(self.images[frames], fps)
+        frames = FrameChoice(count, start, stride).numbers(len(self.images))
+        return Footage(self.images[frames], None if self.fps is None else self.fps / stride)
+
+    @property
+    def opaque(self) -> bool:
+        """Whether no image has any transparency."""
+        return bool((self.images[:, 3] >= 1.0).all())
 
 
-def read_footage(path: str | Path) -> Footage:
-    """Read an image, a video file, a folder of images in order of name, or a six-view dataset
-    (folder or .zip; its input view).
+def read_footage(path: str | Path, choice: FrameChoice = FrameChoice()) -> Footage:  # noqa: B008
+    """Read an image, animated or not, a video file, a folder of images in natural order of their
+    names, or a six-view dataset (folder or .zip; its input view). Frames that are not chosen are
+    not decoded, and large ones are reduced on the way.
 
     Raises:
-        InputError: it is missing, damaged, or none of these.
+        InputError: it is missing, damaged, too large, none of these, or has too few frames.
     """
     path = Path(path)
     kind = path.suffix.lower()
     if path.is_file() and kind in IMAGES:
-        return Footage(to_rgba(_image(path)), None)
-    if path.is_file() and kind == _GIF:
-        return _read_gif(path)
+        return _read_image_file(path, choice)
     if path.is_file() and kind in VIDEOS:
-        return _read_video(path)
+        images, fps = read_video(path, choice)
+        return _footage(to_rgba(images), fps, choice)
     if path.is_file() and kind != ".zip":
-        known = " ".join((*IMAGES, *VIDEOS, _GIF, ".zip"))
-        raise InputError(f"{path}: not one of {known}")
+        heic = "; a HEIC image must be saved as PNG or JPEG" if kind in (".heic", ".heif") else ""
+        raise InputError(f"{path}: not one of {' '.join((*IMAGES, *VIDEOS, '.zip'))}{heic}")
     with open_tree(path) as tree:
         if tree.exists(fmt.SAMPLE_FILE):
-            return _read_dataset(path)
-        names = [name for name in tree.list() if Path(name).suffix.lower() in IMAGES]
-    if not path.is_dir() or not names:
+            return _read_dataset(path, choice)
+    if not path.is_dir() or not (names := image_names(path)):
         raise InputError(f"{path}: neither a six-view dataset nor a folder of images")
-    return Footage(to_rgba([_image(path / name) for name in names]), None)
+    chosen = [path / names[i] for i in choice.numbers(len(names))]
+    return _footage(_stack(chosen, [read_image(file) for file in chosen]), None, choice)
 
 
-def _image(path: Path) -> Image.Image:
-    try:
-        image = Image.open(path)
-        image.load()
-    except DECODE_ERRORS as error:
-        raise InputError(f"{path}: damaged image ({error})".splitlines()[0]) from None
-    return image
+def image_names(folder: Path) -> list[str]:
+    """Names of the images in a folder in natural order; hidden files, such as the ``._a.png`` that
+    macOS leaves beside ``a.png``, are none.
+    """
+    names = (entry.name for entry in folder.iterdir() if entry.is_file())
+    images = [n for n in names if Path(n).suffix.lower() in IMAGES and not n.startswith(".")]
+    return sorted(images, key=natural_key)
 
 
-def _read_gif(path: Path) -> Footage:
-    image = _image(path)
-    frames, milliseconds = [], []
-    for index in range(getattr(image, "n_frames", 1)):
-        image.seek(index)
-        frames.append(image.convert("RGBA"))
-        milliseconds.append(float(image.info.get("duration", 0)))
-    mean = sum(milliseconds) / len(milliseconds)
-    return Footage(to_rgba(frames), 1000.0 / mean if mean > 0 else None)
+def _footage(images: Tensor, fps: float | None, choice: FrameChoice) -> Footage:
+    one = choice.one_is_enough and len(images) == 1
+    return Footage(images, fps if fps is None or one else fps / choice.stride)
 
 
-def _read_video(path: Path) -> Footage:
-    try:
-        pixels = imageio.imread(path, plugin="FFMPEG")
-        fps = imageio.immeta(path, plugin="FFMPEG").get("fps")
-    except Exception as error:  # decoders raise anything on a damaged file
-        raise InputError(f"{path}: unreadable video ({str(error).splitlines()[0]})") from error
-    video = torch.from_numpy(pixels).movedim(-1, 1).float() / 255.0
-    return Footage(to_rgba(video), float(fps) if fps else None)
+def _read_image_file(path: Path, choice: FrameChoice) -> Footage:
+    with ImageFile(path) as file:
+        frames = choice.numbers(file.count)
+        refuse_too_much(len(frames), *file.size, path)
+        images, fps = file.read(frames)
+    return _footage(_stack([path] * len(images), images), fps, choice)
 
 
-def _read_dataset(path: Path) -> Footage:
-    clip = read_sixview(path)
-    fps = clip.info.get("fps")
-    video = clip.input.movedim(-1, 1).float() / 255.0
-    return Footage(video, float(fps) if isinstance(fps, int | float) and fps > 0 else None)
+def _read_dataset(path: Path, choice: FrameChoice) -> Footage:
+    info = read_sample_info(path)
+    total = info["num_frames"]
+    if not isinstance(total, int) or total < 1:
+        raise InputError(f"{path}: 'num_frames' must be a positive whole number, is {total!r}")
+    names = [f"{fmt.INPUT_FOLDER}/{fmt.image_name(i)}.png" for i in choice.numbers(total)]
+    with open_tree(path) as tree:
+        pixels = [decode_rgba(tree.read_bytes(name), tree.label(name)) for name in names]
+    images = [torch.from_numpy(p.copy()).movedim(-1, 0).float() / 255.0 for p in pixels]
+    fps = info.get("fps")
+    known = float(fps) if isinstance(fps, int | float) and fps > 0 else None
+    return _footage(_stack([path / name for name in names], images), known, choice)
+
+
+def _stack(files: Sequence[Path], images: Sequence[Tensor]) -> Tensor:
+    """[T, 4, H, W] of images that must be of one size."""
+    height, width = images[0].shape[1:]
+    for file, image in zip(files, images, strict=True):
+        if image.shape != images[0].shape:
+            raise InputError(
+                f"{file}: is {image.shape[2]}x{image.shape[1]}, but {files[0].name} is "
+                f"{width}x{height}; images of one size are expected"
+            )
+    refuse_too_much(len(images), width, height, files[0].parent)
+    return torch.stack(list(images))

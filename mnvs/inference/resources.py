@@ -1,5 +1,6 @@
 """Sizes and memory of a generation, and whether it is possible, from settings alone."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,11 +10,14 @@ from mnvs.checkpoints.weights import checkpoint_folder, read_config
 from mnvs.data.tiles import COLUMNS, ROWS
 from mnvs.encoders.preprocessing import Preprocessing
 from mnvs.inference.config import GenerateConfig, ModelSource
+from mnvs.inference.image_transforms import refuse_invisible, square_rgba
 from mnvs.inference.input_reader import Footage
 from mnvs.lora.adapters import WEIGHTS_FILE
 from mnvs.networks.denoiser import VideoUNet
 from mnvs.networks.motion_unet import MNVSMotionUNet
 from training_core.config import ConfigError, InputError
+
+logger = logging.getLogger(__name__)
 
 _GIB = 2.0**30
 # The published encoders of Zero123++ v1.2, and the first width of its UNet.
@@ -61,6 +65,26 @@ def make_plan(config: GenerateConfig, source: ModelSource, footage: Footage) -> 
         parameters = sum(parameter.numel() for parameter in unet.parameters())
         gib = memory_gib(config, parameters, frames, pixels, together)
     return Plan(frames, view_size, config.sampling.steps * branches, gib)
+
+
+def check_input(config: GenerateConfig, source: ModelSource, footage: Footage) -> None:
+    """Refuse an input of which the networks would see nothing; warn about one without alpha.
+
+    Raises:
+        InputError, ConfigError: see ``make_plan``, ``refuse_invisible`` and ``square_rgba``.
+    """
+    square = square_rgba(footage.images, recentre=config.clip.recentre)
+    side = make_plan(config, source, footage).view_size
+    try:
+        refuse_invisible(square, side)
+    except InputError as error:
+        raise InputError(f"{config.input}: {error}") from None
+    if footage.opaque:
+        logger.warning(
+            "%s has no transparent background, so all of it is taken for the object; "
+            "scripts/pipeline.py --image cuts the object out first",
+            config.input,
+        )
 
 
 def _network(source: ModelSource) -> VideoUNet:

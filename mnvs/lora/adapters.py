@@ -25,6 +25,7 @@ from mnvs.lora.modes import LEFT_OUT, MODES, module_names
 from mnvs.lora.settings import LoraSettings
 from training_core.config import InputError
 from training_core.files import atomic
+from training_core.files.weight_file import refuse_not_finite
 
 ADAPTER = "default"
 MIX_MODULE = "time_mixer"
@@ -126,6 +127,7 @@ class Lora:
             raise InputError(f"{file}: {error}") from error
         expected = get_peft_model_state_dict(unet, adapter_name=ADAPTER)
         _refuse_misfits(file, expected, saved)
+        refuse_not_finite(saved, file)
         set_peft_model_state_dict(unet, saved, adapter_name=ADAPTER)
         lora.set_scale(scale)
         return lora

@@ -82,8 +82,9 @@ def find_world(views: Views, data: DataConfig) -> World:
     return World((x, y, z), 1.0 / length)
 
 
-def world_of_run(run: Path, views: Views, data: DataConfig) -> World:
-    """The world of a run folder: as it began, else found now and recorded.
+def world_of_run(run: Path, views: Views, data: DataConfig, extend: Path | None = None) -> World:
+    """The world of a run folder: as it began, else that of the run ``extend`` from which its points
+    come, else found now and recorded.
 
     A run that began before worlds were recorded goes on in the dataset's own.
 
@@ -93,7 +94,7 @@ def world_of_run(run: Path, views: Views, data: DataConfig) -> World:
     started = (run / "checkpoints").is_dir() and any((run / "checkpoints").iterdir())
     if (run / WORLD_FILE).is_file() or started or (run / "frames").is_dir():
         return read_world(run)
-    world = find_world(views, data)
+    world = read_world(extend) if extend else find_world(views, data)
     if not world.is_datasets_own:
         atomic.write_json(run / WORLD_FILE, {"centre": list(world.centre), "scale": world.scale})
         logger.info("%s", world.describe())

@@ -12,6 +12,7 @@ from sjc_papr.feed_forward.network import DepthNetwork, DepthNetworkConfig
 from training_core.config import ConfigError, InputError, load_config, to_plain
 from training_core.files import atomic
 from training_core.files.json_files import read_json
+from training_core.files.weight_file import refuse_not_finite
 
 WEIGHTS_FILE = "depth.safetensors"
 FACTS_FILE = "depth.json"
@@ -43,6 +44,7 @@ def read_network(folder: str | Path = "") -> DepthNetwork:
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{weights}: does not fit {FACTS_FILE} beside it: {reason}") from None
+    refuse_not_finite(network.state_dict(), weights)
     return network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 

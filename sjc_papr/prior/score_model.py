@@ -24,6 +24,7 @@ from sjc_papr.score_models.framing import square_view
 from training_core.config import ConfigError, InputError, config_from_mapping, to_plain
 from training_core.files import atomic
 from training_core.files.json_files import read_json
+from training_core.files.weight_file import refuse_not_finite
 
 FACTS_FILE, WEIGHTS_FILE = "prior.json", "prior.safetensors"
 
@@ -183,4 +184,5 @@ def read_network(folder: str | Path) -> PriorNetwork:
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{weights}: does not fit {FACTS_FILE} beside it: {reason}") from None
+    refuse_not_finite(network.state_dict(), weights)
     return network

@@ -8,6 +8,7 @@ from sjc_papr.networks.model import Papr
 from sjc_papr.networks.point_cloud import PointRows
 from training_core.checkpoint import Checkpoint
 from training_core.config import InputError
+from training_core.files.weight_file import refuse_not_finite
 
 
 def model_from(config: ModelConfig, saved: Checkpoint) -> Papr:
@@ -22,6 +23,7 @@ def model_from(config: ModelConfig, saved: Checkpoint) -> Papr:
         model.load_tensors(model_tensors(saved))
     except RuntimeError as error:
         raise InputError(f"checkpoint does not fit its config: {error}") from error
+    refuse_not_finite(model.state_dict(), f"checkpoint of step {saved.step}")
     return model
 
 

@@ -266,9 +266,10 @@ class Trainer:
         restore_optimizer(self.optimizer, "optimizer", saved.tensors, state["optimizer"])
         restore_rng(saved.tensors, state["rng"])
         self.dead_steps = state["dead_steps"]
-        if self.auxiliary:
+        # Missing where this run extends one that had no such losses; they then start afresh.
+        if self.auxiliary and "balance" in state:
             self.auxiliary.load_state_dict(state["balance"])
-        if self.divergence:
+        if self.divergence and "watch" in state:
             self.divergence.load_state_dict(state["watch"])
             if self.auxiliary:
                 self.auxiliary.scale = self.divergence.scale

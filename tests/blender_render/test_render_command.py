@@ -41,20 +41,34 @@ def test_folders_globs_lists_names_and_the_builtin(assets: Path, tmp_path: Path)
     assert found(f"@{listed}") == [("c", "c.blend"), ("demo", "builtin:demo")]
 
 
+def test_a_named_builtin_and_natural_order(tmp_path: Path) -> None:
+    for name in ("10.glb", "9.glb", "1.glb", "._1.glb", ".DS_Store"):
+        (tmp_path / name).write_bytes(b"x")
+    assert [name for name, _ in found(str(tmp_path))] == ["1", "9", "10"]
+    assert [name for name, _ in found(f"{tmp_path}/*.glb")] == ["1", "9", "10"]
+    assert found("one=builtin:demo") == [("one", "builtin:demo")]
+
+
 def test_shards_are_disjoint_and_complete(assets: Path) -> None:
     shares = [found(str(assets), shard=i, shards=2) for i in range(2)]
     assert shares == [[("a", "a.FBX"), ("c", "c.blend")], [("b", "b.glb")]]
 
 
 def test_unclear_assets_are_refused(assets: Path, tmp_path: Path) -> None:
-    (tmp_path / "b.fbx").write_bytes(b"x")
+    (tmp_path / "b.fbx").write_bytes(b"\xff\x00")
+    loop = tmp_path / "loop.txt"
+    loop.write_text(f"{assets}/b.glb\n@{loop}\n")
     for entries, said in [
         ([], "nothing to render"),
         ([f"{assets}/*.obj"], "nothing to render"),
         (["builtin:unknown"], "unknown"),
+        (["one=builtin:nonsense"], "'builtin:nonsense' is unknown; the built-in asset is"),
+        (["one=builtin:"], "is unknown"),
         ([f"{assets}/b.glb", f"{tmp_path}/b.fbx"], "rename one"),
         ([f"../up={assets}/b.glb"], "cannot name"),
         ([f"@{tmp_path}/absent.txt"], "No such file"),
+        ([f"@{loop}"], "loop.txt names itself"),
+        ([f"@{tmp_path}/b.fbx"], "not a UTF-8 text file"),
     ]:
         with pytest.raises(ConfigError, match=said):
             found(*entries)

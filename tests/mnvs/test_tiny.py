@@ -1,6 +1,7 @@
 """The tiny checkpoint: reproducible, and each of its parts does what its real counterpart does."""
 
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,49 @@ def test_wrong_sizes() -> None:
             TinyConfig(**wrong).validate()
     with pytest.raises(InputError, match="exists already"):
         build_tiny(Path(__file__).parent)
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = [f"{key}={value}" for key, value in SMALL.items()]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        assert main([f"folder={tmp_path / 'made'}", *keys]) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    said = capsys.readouterr().err.splitlines()
+    assert said == [f"error: {tmp_path / 'made'}: File too large"]
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("heads=[0,0,0]", "heads must be at least 1"),
+        ("heads=[-2,4,4]", "heads must be at least 1"),
+        ("view_size=0", "view_size must be at least 16"),
+        ("view_size=-16", "view_size must be at least 16"),
+        ("width=0", "width must be at least 16"),
+        ("layers=0", "layers must be at least 1"),
+        ("unet_channels=[0,0,0]", "unet_channels must be at least 32"),
+        ("vae_channels=[]", "vae_channels"),
+        ("vae_channels=[6,8]", "vae_channels"),
+        ('folder=""', "folder is missing"),
+    ],
+)
+@pytest.mark.parametrize("flags", [(), ("--dry-run",)])
+def test_impossible_sizes_end_before_any_work(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    override: str,
+    words: str,
+    flags: tuple[str, ...],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([override, *flags]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and said[0].startswith("error: ") and words in said[0]
+    assert not any(tmp_path.iterdir())

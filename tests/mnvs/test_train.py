@@ -243,3 +243,16 @@ def test_animatediff_trains_likewise(
     unet = load_unet(tiny.zero123plus, tiny.animatediff, "animatediff")
     lora = Lora.load(unet, tmp_path / "mnvs" / "small" / "lora")
     assert all(".motion_modules." in name for name in lora.modules)
+
+
+def test_a_run_is_trained_longer(
+    trained: Path, tiny: TinyCheckpoint, dots: list[Path], tmp_path: Path
+) -> None:
+    made = CheckpointStore(trained / "checkpoints").load()
+    assert made is not None
+    keys = (f"extend={trained}", f"train.steps={made.step + 1}", "validation.every=0")
+    assert train.main(command(tiny, dots, tmp_path, *keys)) == 0
+    saved = CheckpointStore(tmp_path / "mnvs" / "small" / "checkpoints").load()
+    assert saved is not None and saved.step == made.step + 1
+    assert int(saved.tensors["optimizer.state.0.step"]) == made.step + 1
+    assert (tmp_path / "mnvs" / "small" / "lora").is_dir()

@@ -20,6 +20,7 @@ from mnvs.training.vae_trainer import (
     reconstruction_psnr,
     standardise,
 )
+from training_core.checkpoint import CheckpointStore
 from training_core.config import InputError
 
 
@@ -195,3 +196,16 @@ def test_dry_run_and_refusals(
     ):
         assert main(arguments(dots, tmp_path, **changes)) == 2
         assert message in capsys.readouterr().err
+
+
+def test_a_vae_is_trained_longer(
+    dots: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(dots, tmp_path)) == 0
+    keys = {"extend": tmp_path / "mnvs" / "tiny_vae", "name": "longer", "optimize.steps": 9}
+    assert main(["--dry-run", *arguments(dots, tmp_path, **keys)]) == 0
+    assert "goes on from step 6 of" in capsys.readouterr().out
+    assert main(arguments(dots, tmp_path, **keys)) == 0
+    saved = CheckpointStore(tmp_path / "mnvs/longer/checkpoints").load()
+    assert saved is not None and saved.step == 9
+    assert int(saved.tensors["optimizer.state.0.step"]) == 9

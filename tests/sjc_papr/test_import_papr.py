@@ -1,5 +1,6 @@
 """The command that reads official checkpoints: what it writes, and what it refuses."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from sjc_papr.evaluate import load_run
 from sjc_papr.import_papr import convert_official, read_official
 from sjc_papr.networks.rays import camera_rays
 from sjc_papr.networks.renderer import render
+from sjc_papr.official_settings import find_settings
 
 
 @pytest.fixture(scope="module")
@@ -118,22 +120,31 @@ def test_tensors_that_do_not_fit_together(
     assert "broken.pth" in said(capsys)
 
 
+class Trainer:
+    """An object that only code could rebuild."""
+
+
 @pytest.mark.parametrize(
-    "content",
+    ("content", "reason"),
     [
-        b"",
-        b"not a checkpoint\n" * 20,
-        b"PK\x03\x04 broken archive",
-        {"points": torch.zeros(3, 3), "other": 1},
-        {1: torch.zeros(3)},
-        {1: {"weights": torch.zeros(3)}},
-        {1: {"points": torch.zeros(3, 3), "settings": "text"}},
-        {"epoch": {"points": torch.zeros(3, 3)}},
-        [1, 2, 3],
+        (b"", "the file is empty"),
+        (b"not a checkpoint\n" * 20, "a text file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"),
+        (b"PK\x03\x04 broken archive", "cut off: the archive has no end"),
+        (b"\x80\x02}q\x00(X\x04", "a pickle that is cut off or damaged"),
+        (b"\x00\x01\x02" * 9, "no file of torch.save"),
+        ({1: Trainer()}, "Trainer, no tensor"),
+        ({"points": torch.zeros(3, 3), "other": 1}, "expected one {step: state_dict}"),
+        ({1: torch.zeros(3)}, "holds no state dict"),
+        ({1: {"weights": torch.zeros(3)}}, "no tensor named 'points'"),
+        ({1: {"points": torch.zeros(3, 3), "settings": "text"}}, "holds no state dict"),
+        ({"epoch": {"points": torch.zeros(3, 3)}}, "no step"),
+        ([1, 2, 3], "expected one {step: state_dict}"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_files_that_are_no_checkpoint(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: Any
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: Any, reason: str
 ) -> None:
     path = tmp_path / "model.pth"
     if isinstance(content, bytes):
@@ -141,8 +152,110 @@ def test_files_that_are_no_checkpoint(
     else:
         torch.save(content, path)
     assert run(path, tmp_path / "runs") == 2
-    assert "model.pth" in said(capsys)
+    line = said(capsys)
+    assert "model.pth" in line and reason in line
+    assert "weights_only" not in line and "trust" not in line
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9, 0.999])
+def test_a_checkpoint_that_was_cut_off(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], share: float
+) -> None:
+    data = checkpoint.read_bytes()
+    (tmp_path / "model.pth").write_bytes(data[: int(share * len(data))])
+    assert run(tmp_path / "model.pth", tmp_path / "runs") == 2
+    assert "model.pth: cannot be read as a PyTorch checkpoint (cut off" in said(capsys)
+
+
+def test_numbers_that_are_not_finite(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tensors = state_dict(checkpoint)
+    tensors["pc_feats"] = tensors["pc_feats"].clone()
+    tensors["pc_feats"][3, 1] = float("nan")
+    torch.save({1: tensors}, tmp_path / "model.pth")
+    assert run(tmp_path / "model.pth", tmp_path / "runs") == 2
+    assert "weights that are not finite: pc_feats" in said(capsys)
+
+
+OFFICIAL_YAML = """
+dataset: {coord_scale: 20.0, path: ./data}
+geoms: {background: {constant: 3}}
+models: {attn: {embed: {key: {ff_act: leakyrelu}, query: {ff_act: leakyrelu}}}}
+"""
+
+
+@pytest.fixture
+def beside(checkpoint: Path, tmp_path: Path) -> Path:
+    """A copy of the checkpoint with the YAML file of its training beside it."""
+    (tmp_path / "lego").mkdir()
+    (tmp_path / "lego" / "lego.yml").write_text(OFFICIAL_YAML)
+    return Path(shutil.copy(checkpoint, tmp_path / "lego"))
+
+
+def test_the_official_yaml_beside_the_checkpoint_is_read(
+    checkpoint: Path, beside: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(beside, tmp_path / "runs", "--dry-run") == 0
+    expected = "coordinate_scale=20.0, background_score=3.0, activation=leaky_relu"
+    source = f"(where not given, from {beside.parent / 'lego.yml'})"
+    assert f"{expected} {source}" in capsys.readouterr().out
+    assert run(beside, tmp_path / "runs") == 0
+    told = ("coordinate_scale=20", "background_score=3", "activation=leaky_relu")
+    assert run(checkpoint, tmp_path / "told", *told) == 0
+    models = [load_run(tmp_path / r / "sjc_papr" / "official")[1] for r in ("runs", "told")]
+    assert models[0].config == models[1].config
+    assert torch.equal(models[0].points.positions, models[1].points.positions)
+    assert models[0].config.attention.activation == "leaky_relu"
+
+
+def test_options_win_over_the_yaml(beside: Path) -> None:
+    found = find_settings(beside, "", {"background_score": 7.0, "activation": None})
+    values = {"coordinate_scale": 20.0, "background_score": 7.0, "activation": "leaky_relu"}
+    assert found.values == values
+
+
+def test_without_a_yaml_the_published_defaults_hold(checkpoint: Path) -> None:
+    found = find_settings(checkpoint, "", {})
+    assert found.values == {
+        "coordinate_scale": 10.0, "background_score": 5.0, "activation": "relu",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("dataset: {coord_scale: big}", "dataset.coord_scale is 'big', not a number"),
+        ("models: {attn: {embed: {key: {ff_act: gelu}}}}", "ff_act 'gelu' is not one of"),
+        (
+            "models: {attn: {embed: {key: {ff_act: relu}, value: {ff_act: leakyrelu}}}}",
+            "networks differ in ff_act",
+        ),
+        (": [", "cannot be read"),
+        ("a: " + "[" * 100_000, "nested too deeply"),
+        ("a: !!python/object/apply:os.system [touch evil]", "cannot be read"),
+    ],
+    ids=["text", "unknown activation", "different activations", "syntax", "nested", "code"],
+)
+def test_a_yaml_that_cannot_be_used_is_named(
+    beside: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, reason: str
+) -> None:
+    (beside.parent / "lego.yml").write_text(text)
+    assert run(beside, tmp_path / "runs") == 2
+    line = said(capsys)
+    assert "lego.yml" in line and reason in line
+    assert not (tmp_path / "runs").exists() and not Path("evil").exists()
+
+
+def test_of_several_yaml_files_one_must_be_chosen(
+    beside: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (beside.parent / "other.yaml").write_text("dataset: {coord_scale: 5}")
+    assert run(beside, tmp_path / "runs") == 2
+    assert "several YAML files (lego.yml, other.yaml); choose" in said(capsys)
+    chosen = find_settings(beside, str(beside.parent / "other.yaml"), {})
+    assert chosen.values["coordinate_scale"] == 5.0
 
 
 def test_files_that_cannot_be_opened(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """The training and evaluation commands: what they write, and what they refuse before any work."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -206,3 +207,54 @@ def test_evaluating_an_unfinished_run_says_so(
     (unfinished / "config.yaml").write_text(text.replace("steps: 12", "steps: 50"))
     assert evaluate.main([f"run={unfinished}", "pictures=false"]) == 0
     assert "unfinished: step 12 of 50" in caplog.text
+
+
+def test_a_run_is_trained_longer(
+    trained: Path, frame: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a loss that it did not have before, and points added on the way."""
+    keys = (
+        *(f"extend={trained}", "name=longer", "optimize.steps=16", "log.every=1"),
+        *("novel.smooth.weight=0.1", "optimize.density.grow_events=1"),
+        *("optimize.density.grow_from=0.9", "optimize.density.grow_count=20"),
+    )
+    assert train.main([*command(frame, tmp_path, *keys), "--dry-run"]) == 0
+    assert f"goes on from step 12 of {trained}" in capsys.readouterr().out
+    assert train.main(command(frame, tmp_path, *keys)) == 0
+    run = tmp_path / "sjc_papr" / "longer"
+    lines = [line for line in lines_of(run) if "loss/mse" in line]
+    assert [line["step"] for line in lines] == [4, 8, 12, 13, 14, 15, 16]
+    saved = CheckpointStore(run / "checkpoints").load()
+    assert saved is not None and int(saved.tensors["optimizer.state.0.step"]) == 16
+    assert len(saved.tensors["model.points.positions"]) == 170
+    rate = 1e-3 * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * 13 / 16)))
+    assert lines[3]["rate/positions"] == pytest.approx(rate), "step 13 of 16"
+
+
+@pytest.mark.parametrize("flag", [(), ("--dry-run",)])
+def test_a_run_is_not_extended_by_nothing(
+    trained: Path,
+    frame: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    flag: tuple[str, ...],
+) -> None:
+    keys = (f"extend={trained}", "name=longer")
+    assert train.main([*command(frame, tmp_path, *keys), *flag]) == 2
+    said = capsys.readouterr().err
+    assert said == f"error: extend: {trained} has made 12 steps; optimize.steps=12 must be more\n"
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["../../evil", "..", "/tmp/evil", "a/b", '""'])
+@pytest.mark.parametrize("flags", [(), ("--dry-run",)])
+def test_a_name_that_leads_elsewhere_is_refused(
+    frame: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    flags: tuple[str, ...],
+) -> None:
+    assert train.main([*command(frame, tmp_path / "runs"), f"name={name}", *flags]) == 2
+    assert "is not the name of one folder" in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())

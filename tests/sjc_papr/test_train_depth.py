@@ -136,3 +136,15 @@ def test_dry_run_says_what_it_would_do(
     assert train_depth.main(command(data, tmp_path, "--dry-run")) == 0
     assert "2 moments of 1 assets at 16 px" in capfd.readouterr().out
     assert not list(tmp_path.iterdir())
+
+
+def test_a_depth_network_is_trained_longer(data: Path, tmp_path: Path) -> None:
+    assert train_depth.main(command(data, tmp_path, "optimize.steps=2")) == 0
+    source = f"extend={tmp_path / 'train_depth' / 'tiny'}"
+    keys = (source, "name=longer", "optimize.steps=4", "log.every=1")
+    assert train_depth.main(command(data, tmp_path, *keys)) == 0
+    run = tmp_path / "train_depth" / "longer"
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 3, 4]
+    saved = CheckpointStore(run / "checkpoints").load()
+    assert saved is not None and int(saved.tensors["optimizer.state.0.step"]) == 4

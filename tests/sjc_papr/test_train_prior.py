@@ -281,3 +281,20 @@ def test_a_start_that_does_not_fit_is_refused(
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1 and "prior" in said[0] and said[0].startswith("error: ")
     assert not output.exists()
+
+
+def test_a_prior_is_trained_longer(trained: Path, dataset: Path, tmp_path: Path) -> None:
+    """Its averaged weights come along."""
+    keys = ("data.skip_frames=[0]", f"extend={trained}", "optimize.steps=151", "optimize.rate=1e-9")
+    assert train_prior.main(command(dataset, tmp_path, *keys, "name=longer")) == 0
+    saved = [
+        CheckpointStore(run / "checkpoints").load()
+        for run in (trained, tmp_path / "train_prior" / "longer")
+    ]
+    assert saved[0] is not None and saved[1] is not None
+    assert [s.step for s in saved if s] == [150, 151]
+    first, longer = (s.tensors for s in saved if s)
+    assert torch.allclose(first["model.stem.weight"], longer["model.stem.weight"], atol=1e-5)
+    moved = (longer["ema.stem.weight"] - first["ema.stem.weight"]).norm()
+    apart = (first["model.stem.weight"] - first["ema.stem.weight"]).norm()
+    assert 0.0 < moved < 0.2 * apart, "an average that began anew would be the model"

@@ -1,5 +1,6 @@
 """Checkpoints on disk: what returns, damage, kills, pruning."""
 
+import json
 import os
 import random
 import shutil
@@ -78,19 +79,46 @@ def forget_the_state(folder: Path) -> None:
     (folder / "state.json").write_text("{}")
 
 
+def list_the_state(folder: Path) -> None:
+    (folder / "state.json").write_text("[]")
+
+
+def nest_the_state(folder: Path) -> None:
+    (folder / "state.json").write_text("[" * 200_000)
+
+
+def scramble_the_state(folder: Path) -> None:
+    (folder / "state.json").write_bytes(bytes(range(256)))
+
+
+def change_a_number_in_the_state(folder: Path) -> None:
+    text = (folder / "state.json").read_text()
+    (folder / "state.json").write_text(text.replace("0.25", "0.35"))
+
+
+def empty_what_the_state_holds(folder: Path) -> None:
+    record = json.loads((folder / "state.json").read_text()) | {"state": {}}
+    (folder / "state.json").write_text(json.dumps(record))
+
+
 def lose_a_file(folder: Path) -> None:
     (folder / "tensors.safetensors").unlink()
 
 
 @pytest.mark.parametrize(
-    "damage", [truncate, flip_a_bit, empty_the_state, forget_the_state, lose_a_file, shutil.rmtree]
+    "damage",
+    [
+        *(truncate, flip_a_bit, lose_a_file, shutil.rmtree, empty_the_state, forget_the_state),
+        *(list_the_state, nest_the_state, scramble_the_state),
+        *(change_a_number_in_the_state, empty_what_the_state_holds),
+    ],
 )
 def test_damaged_latest_falls_back(
     tmp_path: Path, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     store = CheckpointStore(tmp_path)
     for step in (1, 2):
-        store.save(step, {"x": torch.tensor(float(step))}, {})
+        store.save(step, {"x": torch.tensor(float(step))}, {"number": 0.25})
     damage(tmp_path / "step_00000002")
     assert value(store) == 1.0
     if damage is not shutil.rmtree:
@@ -99,6 +127,57 @@ def test_damaged_latest_falls_back(
             store.load(tmp_path / "step_00000002")
     store.save(2, {"x": torch.tensor(5.0)}, {})
     assert value(store) == 5.0
+
+
+def test_a_state_that_was_indented_anew_is_read(tmp_path: Path) -> None:
+    folder = CheckpointStore(tmp_path).save(1, {}, {"number": 0.1, "é": [1, None]})
+    record = json.loads((folder / "state.json").read_text())
+    (folder / "state.json").write_text(json.dumps(record, indent=7, ensure_ascii=False))
+    saved = CheckpointStore(tmp_path).load()
+    assert saved is not None and saved.state == {"number": 0.1, "é": [1, None]}
+
+
+def test_a_state_without_a_checksum_is_read(tmp_path: Path) -> None:
+    """As older versions wrote it."""
+    folder = CheckpointStore(tmp_path).save(1, {}, {"number": 0.1})
+    record = json.loads((folder / "state.json").read_text())
+    del record["state_crc32"]
+    (folder / "state.json").write_text(json.dumps(record))
+    saved = CheckpointStore(tmp_path).load()
+    assert saved is not None and saved.state == {"number": 0.1}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x89PNG\xff\x00",
+        b"",
+        b"step_00000009",
+        b"../other/step_00000001",
+        b"/",
+        b"step_" + b"9" * 400,
+    ],
+)
+def test_a_damaged_pointer_leads_nowhere_else(tmp_path: Path, content: bytes) -> None:
+    CheckpointStore(tmp_path / "other").save(1, {"x": torch.tensor(7.0)}, {})
+    store = CheckpointStore(tmp_path / "own")
+    for step in (1, 2):
+        store.save(step, {"x": torch.tensor(float(step))}, {}, metric=float(step))
+    for name in ("latest", "best"):
+        (tmp_path / "own" / name).write_bytes(content)
+    assert value(store) == 2.0
+    assert store.best() is None
+    store.save(3, {"x": torch.tensor(3.0)}, {}, metric=0.0)
+    assert (store.latest(), store.best()) == (tmp_path / "own" / "step_00000003",) * 2
+
+
+def test_a_file_named_like_a_checkpoint_is_none(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path)
+    store.save(1, {"x": torch.tensor(1.0)}, {})
+    (tmp_path / "step_00000002").write_text("not a folder")
+    assert value(store) == 1.0
+    store.save(3, {"x": torch.tensor(3.0)}, {})
+    assert value(store) == 3.0
 
 
 def test_nothing_readable_is_an_error_not_a_new_start(tmp_path: Path) -> None:

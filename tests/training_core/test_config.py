@@ -200,3 +200,11 @@ def test_a_config_from_plain_values_is_as_strict_as_from_a_file() -> None:
         config_from_mapping(Schema, {"train": {"steps": "many"}})
     with pytest.raises(ConfigError, match="stepz: unknown key; did you mean"):
         config_from_mapping(Schema, {"train": {"stepz": 5}})
+
+
+def test_deep_nesting_is_one_line(tmp_path: Path) -> None:
+    deep = "[" * 200_000
+    with pytest.raises(ConfigError, match=r"c\.yaml: nested too deeply"):
+        load_config(Schema, write(tmp_path / "c.yaml", f"names: {deep}"), [])
+    with pytest.raises(ConfigError, match=r"^names: nested too deeply$"):
+        load_config(Schema, None, [f"names={deep}"])

@@ -13,7 +13,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from training_core import metrics_log
-from training_core.metrics_log import MetricsLog, progress_bar, write_final
+from training_core.metrics_log import MetricsLog, last_logged_step, progress_bar, write_final
 from training_core.run_folder import RunFolder
 
 
@@ -37,6 +37,28 @@ def test_every_line_is_on_disk_at_once(tmp_path: Path) -> None:
         (line,) = lines(run)
     assert line.pop("seconds") >= 0.0
     assert line == {"step": 1, "loss": 0.30000000000000004, "psnr": None}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"\x89PNG\r\n\x1a\n\x00\xff\xfe",
+        b"[" * 200_000 + b"\n",
+        b'{"step": "x"}\n',
+        b'{"step": 1e999}\n',
+    ],
+    ids=["binary", "nested", "text", "infinite"],
+)
+def test_damage_among_the_lines_is_dropped(tmp_path: Path, damage: bytes) -> None:
+    run = open_run(tmp_path)
+    with MetricsLog(run, 0) as log:
+        log.log(1, {"loss": 1.0})
+    with open(run.path / "metrics.jsonl", "ab") as file:
+        file.write(damage)
+    assert last_logged_step(run.path / "metrics.jsonl") == 1
+    with MetricsLog(open_run(tmp_path), 1) as log:
+        log.log(2, {"loss": 2.0})
+    assert [line["step"] for line in lines(run)] == [1, 2]
 
 
 def test_continuing_drops_what_comes_after_the_checkpoint(tmp_path: Path) -> None:

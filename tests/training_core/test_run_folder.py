@@ -14,7 +14,7 @@ import torch
 from training_core import run_folder
 from training_core.checkpoint import CheckpointStore
 from training_core.config import ConfigError, load_config, option, section
-from training_core.run_folder import RunFolder
+from training_core.run_folder import RunFolder, load_run_config
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -88,6 +88,36 @@ def test_keys_that_come_or_go_are_named(tmp_path: Path) -> None:
     file.write_text(": [")
     with pytest.raises(ConfigError, match=r"config.yaml cannot be read"):
         start(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is damaged: it holds no keys"),
+        (b"# nothing\n", "is damaged: it holds no keys"),
+        (b"- 1\n- 2\n", "is damaged: it holds no keys"),
+        (b"\x00\xff\xfe", "cannot be read"),
+        (b"[" * 200_000, "cannot be read"),
+    ],
+    ids=["empty", "comment", "list", "binary", "nested"],
+)
+@pytest.mark.parametrize("way", ["continued", "read"])
+def test_a_damaged_configuration_is_called_so(
+    tmp_path: Path, content: bytes, words: str, way: str
+) -> None:
+    run = start(tmp_path)
+    file = run.path / "config.yaml"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=rf"fox/config\.yaml {words}"):
+        start(tmp_path) if way == "continued" else load_run_config(Config, run.path)
+    assert file.read_bytes() == content
+
+
+def test_the_configuration_of_a_run_is_read(tmp_path: Path) -> None:
+    run = start(tmp_path, Config(steps=7))
+    assert load_run_config(Config, run.path) == Config(steps=7)
+    with pytest.raises(ConfigError, match=r"no config\.yaml: not a run folder"):
+        load_run_config(Config, tmp_path)
 
 
 @pytest.mark.parametrize("may_change", [{"log.every"}, {"log"}])

@@ -3,11 +3,14 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError
 
 from training_core.config import InputError
 
@@ -138,9 +141,17 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Give an OSError raised inside the file name that the system left out (a full disk)."""
+    """Give an OSError raised inside the file name that the system left out (a full disk).
+
+    What safetensors raises where it cannot write becomes an OSError, too.
+    """
     try:
         yield
+    except SafetensorError as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
     except OSError as error:
         if error.filename is None or str(error.filename).endswith(".tmp"):
             error.filename, error.filename2 = str(path), None

@@ -7,6 +7,18 @@ from typing import Any
 from training_core.config import InputError
 
 
+def parse_json(text: str | bytes) -> Any:
+    """The value that JSON text holds.
+
+    Raises:
+        ValueError: it is not valid, or nested deeper than anything we write.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file.
 
@@ -14,7 +26,7 @@ def read_json(path: Path) -> dict[str, Any]:
         InputError: it cannot be read, or holds no object; the file is named.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError as error:

@@ -6,6 +6,8 @@ tensors and nothing else: whatever other object a file holds becomes an empty sh
 
 import io
 import pickle
+import struct
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +19,11 @@ from torch import Tensor
 from training_core.config import InputError
 
 SHOWN = 6  # names in one message; the first ones tell what is wrong
-_UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError)
+# What PyTorch and the unpickler raise on files that are damaged or something else.
+UNREADABLE = (
+    *(OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError),
+    *(ArithmeticError, MemoryError, struct.error, pickle.PickleError),
+)
 _REBUILDERS = frozenset(
     {
         ("collections", "OrderedDict"),
@@ -83,9 +89,8 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
             weights_only=False,
             mmap=zipped,
         )
-    except _UNREADABLE as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"{path}: not a readable checkpoint: {reason}") from error
+    except UNREADABLE as error:
+        raise InputError(f"{path}: not a readable checkpoint: {why_unreadable(path)}") from error
     state = saved.get("state_dict", saved) if isinstance(saved, dict | OrderedDict) else {}
     if not isinstance(state, dict) or not state:
         raise InputError(f"{path}: holds no state dict")
@@ -93,6 +98,27 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
     if others:
         raise InputError(f"{path}: entries that are no tensors: {listed(others)}")
     return cast(dict[str, Tensor], state)
+
+
+def why_unreadable(path: Path) -> str:
+    """What is known of a file that PyTorch could not load, without PyTorch's advice to run it."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(4096)
+    except OSError as error:
+        return str(error.strerror)
+    if not start:
+        return "the file is empty"
+    if start.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer in place of the file; git lfs pull fetches it"
+    if start.startswith(b"PK"):
+        whole = zipfile.is_zipfile(path)
+        return "its content is damaged" if whole else "cut off: the archive has no end"
+    if start.startswith(b"\x80"):
+        return "a pickle that is cut off or damaged"
+    if not any(byte < 9 or 13 < byte < 32 for byte in start):
+        return "a text file"
+    return "no file of torch.save"
 
 
 def listed(names: list[str], separator: str = ", ") -> str:

@@ -48,9 +48,15 @@ class WeightFile:
         self._read = file.get_tensor
 
     def read(self, name: str) -> Tensor:
-        """A tensor by its name in the file; it lies in the file, so copy what is to stay."""
+        """A tensor by its name in the file; it lies in the file, so copy what is to stay.
+
+        Raises:
+            InputError: it holds NaN or infinity, which would spoil every result without a word.
+        """
         self._used.add(name)
-        return self._read(name)
+        tensor = self._read(name)
+        refuse_not_finite({name: tensor}, self.path)
+        return tensor
 
     def require(self, wanted: Mapping[str, Sequence[int]]) -> None:
         """Refuse the file unless it holds tensors of these names and shapes.
@@ -85,6 +91,16 @@ class WeightFile:
             InputError: there are such tensors; the message names them.
         """
         self.refuse_others(n for n in self.shapes if n in self._used or ignored.search(n))
+
+
+def refuse_not_finite(tensors: Mapping[str, Tensor], where: Path | str) -> None:
+    """Refuse weights that hold NaN or infinity.
+
+    Raises:
+        InputError: naming ``where`` they are from and the tensors.
+    """
+    if bad := [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]:
+        raise InputError(f"{where}: weights that are not finite: {listed(bad)}")
 
 
 def is_hub_name(source: str | Path) -> bool:

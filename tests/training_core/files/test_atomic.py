@@ -2,11 +2,12 @@
 
 import errno
 import os
+import resource
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from training_core.config import InputError
 from training_core.files import atomic
@@ -111,3 +112,16 @@ def test_a_new_directory_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         (work / "a").write_text("x")
         raise RuntimeError
     assert os.listdir(tmp_path) == ["data"]
+
+
+def test_a_full_disk_under_safetensors_is_an_os_error_that_names_the_file(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:  # noqa: SIM117
+            with atomic.new_directory(tmp_path / "made") as work:
+                save_file({"x": torch.zeros(100_000)}, work / "weights.safetensors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (caught.value.errno, caught.value.filename) == (errno.EFBIG, str(tmp_path / "made"))
+    assert not any(tmp_path.iterdir())

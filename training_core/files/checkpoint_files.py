@@ -1,0 +1,87 @@
+"""The two files of one checkpoint, each with a checksum that tells damage from data."""
+
+import dataclasses
+import json
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from torch import Tensor
+
+from training_core.config import InputError
+from training_core.files import atomic
+from training_core.files.json_files import parse_json
+
+TENSORS_FILE, STATE_FILE = "tensors.safetensors", "state.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """What was saved at `step`: CPU tensors by name and a JSON-able state."""
+
+    step: int
+    tensors: dict[str, Tensor]
+    state: dict[str, Any]
+
+
+def write_checkpoint(
+    folder: Path,
+    step: int,
+    tensors: Mapping[str, Tensor],
+    state: Mapping[str, Any],
+    metric: float | None,
+) -> None:
+    """Write both files into `folder`. Raises OSError, naming the file."""
+    data = atomic.tensor_bytes(tensors)
+    record = {"step": step, "metric": metric, "crc32": zlib.crc32(data), "state": state}
+    atomic.write_bytes(folder / TENSORS_FILE, data)
+    atomic.write_json(folder / STATE_FILE, record | {"state_crc32": _checksum(record)})
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Read both files.
+
+    Raises:
+        InputError: one of them is missing or damaged; the folder is named.
+    """
+    try:
+        record = _read_record(folder)
+        data = (folder / TENSORS_FILE).read_bytes()
+        if zlib.crc32(data) != record["crc32"]:
+            raise InputError(f"checkpoint {folder}: {TENSORS_FILE} is damaged")
+        return Checkpoint(record["step"], load_tensors(data), record["state"])
+    except (OSError, ValueError, SafetensorError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"checkpoint {folder} cannot be read: {error}") from error
+
+
+def read_metric(folder: Path) -> float | None:
+    """The quality that a checkpoint was saved with; None without, or where it cannot be read."""
+    try:
+        metric = _read_record(folder)["metric"]
+        return None if metric is None else float(metric)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    """The content of the state file, refused where it is not what was written."""
+    record = parse_json((folder / STATE_FILE).read_bytes())
+    damaged = InputError(f"checkpoint {folder}: {STATE_FILE} is damaged")
+    if not isinstance(record, dict):
+        raise damaged
+    if "state_crc32" in record and record.pop("state_crc32") != _checksum(record):
+        raise damaged  # checkpoints of older versions have no checksum here
+    whole = isinstance(record.get("step"), int) and isinstance(record.get("state"), dict)
+    if not whole or "crc32" not in record:
+        raise damaged
+    return record
+
+
+def _checksum(record: Mapping[str, Any]) -> int:
+    """Of the values, however the file is indented."""
+    return zlib.crc32(json.dumps(record, separators=(",", ":")).encode())
