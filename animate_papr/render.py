@@ -18,7 +18,7 @@ from animate_papr.run_files import completed_path
 from animate_papr.sequence import Sequence, load_sequence
 from blender_render.geometry.cameras import Camera
 from blender_render.imaging.images import write_png
-from blender_render.imaging.video import write_gif, write_video
+from blender_render.imaging.video import write_gif, write_video, write_webp
 from sjc_papr.networks.config import precision_option
 from sjc_papr.networks.rays import camera_rays
 from sjc_papr.networks.renderer import render
@@ -30,7 +30,7 @@ from training_core.metrics_log import progress_bar
 logger = logging.getLogger(__name__)
 
 TURNTABLE_VIEWS = 60
-SUFFIXES = ("", ".mp4", ".gif")
+SUFFIXES = ("", ".mp4", ".gif", ".webp")
 
 
 @dataclass
@@ -43,8 +43,9 @@ class RenderConfig:
     fps: float = option(12.0, "pictures per second")
     path: PathConfig = section(PathConfig, "where the camera is")
     output: str = option(
-        "", ".mp4 or .gif file, or a folder for PNG; empty = videos/KIND.mp4 in the run"
+        "", ".mp4, .gif or .webp file, or a folder for PNG; empty = videos/KIND.mp4 in the run"
     )
+    also: list[str] = option([], "write the same pictures as mp4, gif, webp beside it as well")
     device: str = option("auto", "auto, cpu or cuda", ("auto", "cpu", "cuda"))
     precision: str = precision_option()
     max_rays: int = option(16384, "rays attended to at once; bounds the memory")
@@ -54,7 +55,10 @@ class RenderConfig:
         if self.between < 0 or self.fps <= 0 or self.max_rays < 1:
             raise ValueError("between must not be negative; fps and max_rays must be positive")
         if Path(self.output).suffix.lower() not in SUFFIXES:
-            raise ValueError(f"output: {self.output!r} is neither .mp4 nor .gif nor a folder")
+            raise ValueError(f"output: {self.output!r} is neither .mp4, .gif, .webp nor a folder")
+        unknown = [kind for kind in self.also if f".{kind}" not in SUFFIXES[1:]]
+        if unknown:
+            raise ValueError(f"also: {unknown[0]!r} is none of mp4, gif, webp")
 
 
 def frame_indices(wanted: Items[str], names: Items[str]) -> list[int]:
@@ -148,17 +152,29 @@ def make_video(config: RenderConfig) -> None:
         precision=config.precision,
         max_rays=config.max_rays,
     )
-    suffix = output.suffix.lower()
+    beside = [output.with_suffix(f".{kind}") for kind in config.also]
+    for path in dict.fromkeys([output, *beside]):
+        write_images(path, images, config.fps, sequence.background)
+        logger.info("wrote %d pictures to %s", len(images), path)
+
+
+def write_images(path: Path, images: np.ndarray, fps: float, background: float) -> None:
+    """Images [N, H, W, 3] in the form that the path's suffix names; without one, a folder of PNG.
+
+    Of odd sizes MP4 alone cannot have: there the background fills one more row or column.
+    """
+    suffix = path.suffix.lower()
     if suffix == ".mp4":
-        background = np.broadcast_to(np.asarray(sequence.background, np.float32), 3).tolist()
-        write_video(output, images, config.fps, background=background)
+        colour = np.broadcast_to(np.asarray(background, np.float32), 3).tolist()
+        write_video(path, images, fps, background=colour)
     elif suffix == ".gif":
-        write_gif(output, images, config.fps)
+        write_gif(path, images, fps)
+    elif suffix == ".webp":
+        write_webp(path, images, fps)
     else:
-        output.mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True)
         for index, image in enumerate(images):
-            write_png(output / f"{index:04d}.png", image)
-    logger.info("wrote %d pictures to %s", len(images), output)
+            write_png(path / f"{index:04d}.png", image)
 
 
 def plan(config: RenderConfig) -> str:

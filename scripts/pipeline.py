@@ -6,7 +6,7 @@
     python scripts/pipeline.py --views FOLDER          six views, or another generator's videos
 
 Stages, each in a folder of runs/pipeline/NAME: prepare the picture, six views of every frame, the
-dataset, PAPR frame by frame, videos with point clouds and a report. The same command again goes on
+dataset, PAPR frame by frame, videos with exports and a report. The same command again goes on
 where it stopped. Without --config the values are those of configs/pipeline/small.yaml; a bare name
 such as --config full is looked up there. docs/pipeline.md explains the rest.
 """
@@ -18,6 +18,7 @@ import re
 import shutil
 import sys
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 from pipeline_config import FLAGS, PipelineConfig, with_default_config
@@ -25,6 +26,7 @@ from pipeline_config import FLAGS, PipelineConfig, with_default_config
 from animate_papr import export, render, train
 from animate_papr.config import AnimateConfig
 from animate_papr.report.__main__ import ReportConfig, write_report
+from animate_papr.view.__main__ import ViewConfig, view
 from blender_render import render as assets
 from blender_render.dataset import format as fmt
 from blender_render.dataset.archive import open_tree
@@ -139,7 +141,10 @@ class Pipeline:
         shown = [Step(name, partial(render.make_video, video)) for name, video in videos.items()]
         clouds = config.results.export(self.animation, config.device)
         shown += [Step("export", partial(export.export, clouds)), Step("report", self.report)]
-        return [*found, Stage(RESULTS, "videos, point clouds, report", tuple(shown))]
+        if find_spec("viser"):
+            page = ViewConfig(run=str(self.animation), page=str(self.folder / "viewer.html"))
+            shown.append(Step("page", partial(view, page)))
+        return [*found, Stage(RESULTS, "videos, point clouds, mesh, splats, report", tuple(shown))]
 
     def prepare(self) -> None:
         """Cut out as many pictures as the networks are shown."""

@@ -23,12 +23,15 @@ class MeshConfig:
     smallest: float = option(
         0.02, "parts with fewer vertices than this share of the largest one's are dropped"
     )
-    neighbours: int = option(8, "points of the first frame that a vertex moves with")
+    neighbours: int = option(16, "points of the first frame that a vertex moves with")
+    stiffness: int = option(
+        30, "how often the motion of each vertex is averaged with that of those joined to it"
+    )
 
     def validate(self) -> None:
         """Raises ValueError where no mesh could come out."""
         at_least(8, resolution=self.resolution)
-        at_least(0, smoothing=self.smoothing, smallest=self.smallest)
+        at_least(0, smoothing=self.smoothing, smallest=self.smallest, stiffness=self.stiffness)
         at_least(1, neighbours=self.neighbours)
 
 
@@ -77,17 +80,18 @@ def moving_mesh(
         tolerance=tolerance,
     )
     rgb = colours_from_neighbours(vertices, rgb, seen)
-    moved = carry(vertices, tracked, config.neighbours)
+    motion = carry(vertices, tracked, config.neighbours)
+    moved = vertices + together(motion, torch.from_numpy(triangles), config.stiffness)
     errors = [distances(mesh, points) for mesh, points in zip(moved, tracked, strict=True)]
     colours = (rgb.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
     return MovingMesh(moved.numpy(), triangles, colours, errors)
 
 
 def carry(vertices: Tensor, positions: Tensor, neighbours: int) -> Tensor:
-    """Vertices [V, 3] of the first frame in all frames, [T, V, 3].
+    """How vertices [V, 3] of the first frame have moved in all frames, [T, V, 3].
 
-    Each moves by the mean displacement of the points that are nearest in the first frame, weighted
-    by one over their distance.
+    Each moves by the median, axis by axis, of the displacements of the points that are nearest in
+    the first frame: a few points that were lost on the way do not pull it along.
 
     Args:
         positions: [T, P, 3], point i being the same one in every frame.
@@ -96,11 +100,24 @@ def carry(vertices: Tensor, positions: Tensor, neighbours: int) -> Tensor:
     count = min(neighbours, positions.shape[1])
     parts = []
     for part in vertices.split(1024):
-        distance, index = torch.cdist(part, positions[0]).topk(count, dim=1, largest=False)
-        weight = 1.0 / distance.clamp(min=1e-6)
-        weight = weight / weight.sum(1, keepdim=True)
-        parts.append((moved[:, index] * weight[None, :, :, None]).sum(2))
-    return vertices + torch.cat(parts, dim=1)
+        index = torch.cdist(part, positions[0]).topk(count, dim=1, largest=False).indices
+        parts.append(moved[:, index].quantile(0.5, dim=2))
+    return torch.cat(parts, dim=1)
+
+
+def together(motion: Tensor, triangles: Tensor, rounds: int) -> Tensor:
+    """Displacements [T, V, 3], each averaged with the mean of its neighbours' along edges.
+
+    Where points of different parts of the body lie side by side in the first frame, vertices
+    between them would tear the surface apart; so they share the difference with those around.
+    """
+    pairs = torch.cat([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+    pairs = torch.cat([pairs, pairs.flip(1)]).unique(dim=0)
+    count = torch.bincount(pairs[:, 0], minlength=motion.shape[1]).clamp(min=1)[:, None]
+    for _ in range(rounds):
+        around = torch.zeros_like(motion).index_add_(1, pairs[:, 0], motion[:, pairs[:, 1]])
+        motion = 0.5 * (motion + around / count)
+    return motion
 
 
 def distances(vertices: Tensor, points: Tensor) -> dict[str, float]:

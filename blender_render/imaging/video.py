@@ -1,4 +1,4 @@
-"""Videos on disk: MP4 and GIF, each complete or absent.
+"""Videos on disk: MP4, GIF and WebP, each complete or absent.
 
 Input is float RGB in [0, 1], channel-last, row 0 at the top, already composited; values outside the
 range are clipped. A file gets its name only once it is whole.
@@ -69,6 +69,22 @@ def write_gif(path: Path, frames: ArrayLike, fps: float) -> None:
     with replacing(path) as part:
         images[0].save(
             part, "GIF", save_all=True, append_images=images[1:], duration=milliseconds, loop=0
+        )
+
+
+def write_webp(path: Path, frames: ArrayLike, fps: float, *, quality: int = 90) -> None:
+    """Writes frames [T, H, W, 3] as an endless WebP of exactly that size; quality is 0 to 100."""
+    images = [Image.fromarray(image) for image in _checked(frames)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as part:
+        images[0].save(
+            part,
+            "WEBP",
+            save_all=True,
+            append_images=images[1:],
+            duration=max(1, round(1000 / fps)),
+            loop=0,
+            quality=quality,
         )
 
 

@@ -96,6 +96,16 @@ def test_a_gif(own_run: Path, sequence: SmallSequence) -> None:
         assert gif.n_frames == 3
 
 
+def test_the_same_pictures_in_several_forms(own_run: Path, sequence: SmallSequence) -> None:
+    output, size = own_run / "a.mp4", ["path.width=15", "path.height=17", "also=[webp,gif,mp4]"]
+    assert main([f"run={own_run}", f"output={output}", *size]) == 0
+    assert output.is_file()
+    for suffix in (".webp", ".gif"):
+        with Image.open(output.with_suffix(suffix)) as images:
+            assert images.size == (15, 17) and images.n_frames == 3
+    assert sorted(sequence.asked) == [0.0, 1.0, 2.0]  # rendered once
+
+
 def test_dry_run_says_what_would_be_made(
     own_run: Path, sequence: SmallSequence, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -113,6 +123,7 @@ def test_dry_run_says_what_would_be_made(
         ("between=-1", "between"),
         ("fps=0", "fps"),
         ("output=a.avi", "output"),
+        ("also=[avi]", "also"),
         ("path.kind=zigzag", "path.kind"),
         ("path.views=-2", "views"),
     ],

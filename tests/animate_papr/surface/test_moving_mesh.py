@@ -6,7 +6,7 @@ import torch
 from ball_scene import draw
 
 from animate_papr.surface.around import Around, surrounding_cameras
-from animate_papr.surface.moving_mesh import MeshConfig, carry, distances, moving_mesh
+from animate_papr.surface.moving_mesh import MeshConfig, carry, distances, moving_mesh, together
 from blender_render.geometry.cameras import fibonacci_sphere
 
 RADIUS = 0.4
@@ -47,12 +47,30 @@ def test_points_without_influence_and_images_of_nothing(ball: tuple[Around, torc
 def test_vertices_on_points_go_where_these_go() -> None:
     generator = torch.Generator().manual_seed(0)
     positions = torch.rand(3, 50, 3, generator=generator)
-    moved = carry(positions[0], positions, neighbours=1)
+    moved = positions[0] + carry(positions[0], positions, neighbours=1)
     torch.testing.assert_close(moved, positions, atol=1e-6, rtol=0)
-    # A vertex in the middle of two points moves by the mean of their displacements.
-    middle = positions[0, :2].mean(0, keepdim=True)
-    moved = carry(middle, positions[:, :2], neighbours=5)
-    torch.testing.assert_close(moved[:, 0], positions[:, :2].mean(1), atol=1e-5, rtol=0)
+
+
+def test_a_lost_point_pulls_nothing_along() -> None:
+    points = torch.from_numpy(fibonacci_sphere(40)).float()
+    later = points + torch.tensor([0.0, 0.0, 0.25])
+    later[7] += 5.0
+    motion = carry(points, torch.stack([points, later]), neighbours=5)
+    torch.testing.assert_close(motion[0], torch.zeros(40, 3))
+    torch.testing.assert_close(motion[1], torch.tensor([0.0, 0.0, 0.25]).expand(40, 3))
+
+
+def test_neighbours_share_a_difference_and_keep_what_is_common() -> None:
+    # A strip: 0 - 1 - 2 - 3, and a triangle apart from it.
+    triangles = torch.tensor([[0, 1, 2], [1, 3, 2], [4, 5, 6]])
+    motion = torch.zeros(1, 7, 3)
+    motion[0, :4, 0], motion[0, 0, 1], motion[0, 4:, 2] = 1.0, 1.0, 3.0
+    once = together(motion, triangles, 1)
+    torch.testing.assert_close(once[..., 0], motion[..., 0])
+    torch.testing.assert_close(once[..., 2], motion[..., 2])
+    # 0 has the neighbours 1 and 2; 1 has 0, 2 and 3; 3 has 1 and 2.
+    torch.testing.assert_close(once[0, :4, 1], torch.tensor([0.5, 1 / 6, 1 / 6, 0.0]))
+    assert torch.equal(together(motion, triangles, 0), motion)
 
 
 def test_distances_are_those_of_a_slow_search() -> None:

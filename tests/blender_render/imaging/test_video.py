@@ -56,6 +56,18 @@ def test_odd_sizes_are_padded_not_resized(tmp_path: Path) -> None:
     assert np.abs(pictures[:, -1] / 255.0 - (0.0, 0.0, 0.8)).mean() < 0.03
 
 
+def test_webp_keeps_odd_sizes_colours_and_time(tmp_path: Path) -> None:
+    frames = moving_square(5, 31, 47)
+    video.write_webp(tmp_path / "a.webp", frames, fps=8)
+    with Image.open(tmp_path / "a.webp") as webp:
+        assert (webp.n_frames, webp.size, webp.info["loop"]) == (5, (47, 31), 0)
+        for index in range(5):
+            webp.seek(index)
+            found = np.asarray(webp.convert("RGB"), float) / 255
+            assert webp.info["duration"] == 125
+            assert np.abs(found - frames[index]).mean() < 0.02
+
+
 def test_gif_holds_frames_and_time(tmp_path: Path) -> None:
     video.write_gif(tmp_path / "a.gif", moving_square(5, 32, 48), fps=10)
     with Image.open(tmp_path / "a.gif") as gif:
