@@ -11,8 +11,10 @@ from PIL import Image
 
 from animate_papr.camera_paths import PathConfig
 from blender_render.dataset.archive import open_tree
-from blender_render.dataset.format import camera_from_dict
-from blender_render.dataset.readers import image_file, list_frames, read_transforms
+from blender_render.dataset.camera_json import camera_from_dict, frame_entry
+from blender_render.dataset.picture_files import image_file
+from blender_render.dataset.readers import list_frames
+from blender_render.dataset.transforms import read_transforms
 from blender_render.geometry.object_box import placed
 from sjc_papr.data.world import read_world
 from training_core.config import ConfigError, InputError
@@ -70,13 +72,14 @@ def usual_view(run: Path) -> UsualView:
         raise InputError(f"{run}: its dataset is not on this machine")
     data = run_config(run).get("data") or {}
     with open_tree(dataset / list_frames(dataset)[0]) as tree:
-        meta, frames = read_transforms(tree, "test")
+        meta, frames = read_transforms(tree, "test", int(data.get("split_seed") or 0))
         where = tree.label("transforms_test.json")
+        entries = [frame_entry(meta, frame) for frame in frames]
         size = None
-        if "w" not in meta or "h" not in meta:  # NeRF-synthetic: the images say it
-            with Image.open(io.BytesIO(tree.read_bytes(image_file(frames[0])))) as image:
+        if "w" not in entries[0] or "h" not in entries[0]:  # the images say it
+            with Image.open(io.BytesIO(tree.read_bytes(image_file(tree, entries[0])))) as image:
                 size = image.size
-        cameras = [camera_from_dict({**meta, **frame}, size, where) for frame in frames]
+        cameras = [camera_from_dict(entry, size, where) for entry in entries]
     world = read_world(run)
     cameras = list(placed(cameras, world.centre, world.scale))
     return UsualView(

@@ -89,7 +89,7 @@ def load_sequence(run: Path) -> Sequence:
     if not frames:
         raise InputError(f"{run}: no frame is finished yet")
     dataset = dataset_of(run)
-    background, info = config.data.background, _info(dataset)
+    background, info = config.data.grey, _info(dataset)
     return Sequence(run, config, frames, background, info, read_world(run))
 
 

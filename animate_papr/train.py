@@ -88,10 +88,10 @@ def make_trainer(config: AnimateConfig, task: FrameTask, model: Papr) -> Trainer
         terms = motion_terms(following.motion, model.points.positions)
     return Trainer(
         model,
-        PatchSampler(task.train, config.data.background, optimize.patches, seed),
+        PatchSampler(task.train, config.data.grey, optimize.patches, seed),
         optimize,
         rates,
-        background=config.data.background,
+        background=config.data.grey,
         precision=config.precision,
         seed=seed,
         fault_folder=task.run.path,
@@ -126,7 +126,7 @@ def train_frame(
     seed_everything(config.seed)
     model = start_model(config, task, before).to(device)
     trainer = make_trainer(config, task, model)
-    validate = ViewValidation.of(model, task.val, config.data.background, config.precision)
+    validate = ViewValidation.of(model, task.val, config.data.grey, config.precision)
     validation = Validation(validate, config.log.validate_every)
     elapsed = TrainingLoop(
         trainer, task.run, config.log, stop, task.name, validation=validation, extend=extend
@@ -134,7 +134,7 @@ def train_frame(
     metrics = evaluate_views(
         model,
         task.test,
-        background=config.data.background,
+        background=config.data.grey,
         precision=config.precision,
         images=task.run.images,
         description=f"{task.name} held-out",

@@ -21,9 +21,18 @@ import torch
 from blender_render.dataset import checks
 from blender_render.dataset import format as fmt
 from blender_render.dataset.archive import Tree, open_tree
+from blender_render.dataset.camera_json import frame_entry
 from blender_render.dataset.checks import FrameObservations
-from blender_render.dataset.readers import image_file, list_frames, read_transforms
+from blender_render.dataset.picture_files import camera_of, image_file, read_picture
+from blender_render.dataset.readers import list_frames
+from blender_render.dataset.transforms import (
+    ONE_FILE,
+    describe_notes,
+    read_transforms,
+    splits_of,
+)
 from blender_render.geometry.cameras import Camera
+from blender_render.imaging.pictures import NO_ALPHA
 from training_core.cli import exit_code_of
 from training_core.config import InputError
 
@@ -33,8 +42,11 @@ EXIT_PROBLEMS = 1
 ANGLE_TOLERANCE_DEG = 0.5
 
 
-def validate(path: str | Path) -> list[str]:
+def validate(path: str | Path, no_alpha: str = "refuse") -> list[str]:
     """All problems of a dataset, one line each; empty when it is sound.
+
+    Args:
+        no_alpha: what to take for the object in pictures without alpha, as ``read_views``.
 
     Raises:
         InputError: nothing at ``path`` is a dataset.
@@ -57,7 +69,7 @@ def validate(path: str | Path) -> list[str]:
                 )
         previous: list[npt.NDArray[np.uint8]] = []
         for name in frames:
-            seen = _check_frame(tree.sub(name), info is not None, problems)
+            seen = _check_frame(tree.sub(name), info is not None, no_alpha, problems)
             first = seen.images[: checks.MAX_MOTION_VIEWS]
             if checks.same_images(previous, first):
                 problems.append(
@@ -86,31 +98,36 @@ def _check_info(
     return info
 
 
-def _check_frame(folder: Tree, ours: bool, problems: list[str]) -> FrameObservations:
+def _check_frame(folder: Tree, ours: bool, no_alpha: str, problems: list[str]) -> FrameObservations:
     """All splits of one frame folder. The training images come first in what is returned."""
     seen = FrameObservations()
     used: dict[str, str] = {}
-    found = [s for s in fmt.SPLITS if folder.exists(fmt.transforms_file(s))]
+    found = splits_of(folder)
     if "train" not in found:
         problems.append(f"{folder.label()}: {fmt.transforms_file('train')} is missing")
     for split in found:
         try:
             meta, frames = read_transforms(folder, split)
         except InputError as error:
-            problems.append(str(error))
+            if str(error) not in problems:
+                problems.append(str(error))
             continue
-        sizes: set[tuple[int, int]] = set()
+        own = fmt.transforms_file(split)
+        label = folder.label(own if folder.exists(own) else ONE_FILE)
+        notes: list[str] = []
         for index, frame in enumerate(frames):
-            rel = image_file(frame)
+            entry = frame_entry(meta, frame)
+            try:
+                rel = image_file(folder, entry)
+            except InputError as error:
+                problems.append(str(error))
+                continue
             if rel in used:
                 problems.append(f"{folder.label(rel)}: in {used[rel]!r} and again in {split!r}")
             used[rel] = split
-            where = f"{folder.label(fmt.transforms_file(split))}: frame {index} ({rel})"
-            size = _check_entry(folder, rel, {**meta, **frame}, where, seen, problems)
-            if size is not None:
-                sizes.add(size)
-        if len(sizes) > 1:
-            problems.append(f"{folder.label(fmt.transforms_file(split))}: pictures differ in size")
+            where = f"{label}: frame {index} ({rel})"
+            _check_entry(folder, rel, entry, where, no_alpha, seen, notes, problems)
+        describe_notes(label, notes)
     checks.check_poses(seen, folder.label(), ours, problems)
     return seen
 
@@ -120,20 +137,25 @@ def _check_entry(
     rel: str,
     entry: dict[str, Any],
     where: str,
+    no_alpha: str,
     seen: FrameObservations,
+    notes: list[str],
     problems: list[str],
-) -> tuple[int, int] | None:
-    """One image with its camera and depth; its (width, height) when it can be read."""
-    image = checks.check_image(tree, rel, problems)
-    if image is None:
-        return None
-    size = (image.shape[1], image.shape[0])
-    camera = checks.check_camera(entry, size, where, problems)
-    if camera is not None:
-        seen.add(camera, image, rel)
+) -> None:
+    """One image with its camera and depth."""
+    try:
+        image = read_picture(tree, entry, rel, no_alpha)
+    except InputError as error:
+        problems.append(str(error))
+        return
+    if not image[..., 3].any():
+        problems.append(f"{tree.label(rel)}: nothing in the picture, alpha is 0 everywhere")
+    try:
+        seen.add(camera_of(entry, image, tree.label(rel), where, notes), image, rel)
+    except InputError as error:
+        problems.append(str(error))
     if "depth_path" in entry:
         checks.check_depth(tree, entry, image, problems)
-    return size
 
 
 def _check_sixview(tree: Tree, problems: list[str]) -> None:
@@ -205,12 +227,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m blender_render.validate", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("path", type=Path, help="dataset folder, frame folder or .zip")
+    parser.add_argument(
+        "--background",
+        choices=[word for word in NO_ALPHA if word != "refuse"],
+        default="refuse",
+        help="what lies behind the object in pictures without alpha, as training's data.background",
+    )
     arguments = parser.parse_args(argv)
     # Many small operations: more threads gain nothing, and on a busy machine they lose minutes.
     torch.set_num_threads(1)
 
     def work() -> int | None:
-        problems = validate(arguments.path)
+        problems = validate(arguments.path, arguments.background)
         for problem in problems:
             sys.stdout.write(problem + "\n")
         if problems:

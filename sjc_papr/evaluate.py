@@ -67,7 +67,7 @@ def run(config: EvaluateConfig) -> None:
     metrics = evaluate_views(
         model.to(device),
         views,
-        background=train.data.background,
+        background=train.data.grey,
         precision=config.precision,
         max_rays=config.max_rays,
         images=output if config.pictures else None,

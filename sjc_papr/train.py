@@ -64,7 +64,7 @@ def make_novel(config: TrainConfig, model: Papr, views: Views) -> NovelViews | N
         novel,
         views,
         score,
-        background=config.data.background,
+        background=config.data.grey,
         precision=config.precision,
         steps=config.optimize.steps,
         seed=config.seed,
@@ -78,10 +78,10 @@ def make_trainer(
     optimize, watch = config.optimize, config.novel.watch
     return Trainer(
         model,
-        PatchSampler(views, config.data.background, optimize.patches, config.seed),
+        PatchSampler(views, config.data.grey, optimize.patches, config.seed),
         optimize,
         single_stage(optimize.rates, optimize.steps),
-        background=config.data.background,
+        background=config.data.grey,
         precision=config.precision,
         seed=config.seed,
         fault_folder=folder,
@@ -130,7 +130,7 @@ def run(config: TrainConfig) -> None:
     model = make_model(config, train).to(device)
     novel = make_novel(config, model, train)
     trainer = make_trainer(config, model, train, folder.path, novel)
-    validate = ViewValidation.of(model, val, config.data.background, config.precision)
+    validate = ViewValidation.of(model, val, config.data.grey, config.precision)
     with StopSignals() as stop:
         elapsed = TrainingLoop(
             trainer,
@@ -146,7 +146,7 @@ def run(config: TrainConfig) -> None:
     metrics = evaluate_views(
         model,
         test,
-        background=config.data.background,
+        background=config.data.grey,
         precision=config.precision,
         images=folder.images,
         scale=world.scale,

@@ -5,13 +5,15 @@ the scene by its cameras; ``orientation_override`` keeps it from turning, and th
 as the cameras are.
 """
 
+import posixpath
 from pathlib import Path
 from typing import Any
 
-from blender_render.dataset import format as fmt
-from blender_render.dataset.archive import Tree, open_tree
-from blender_render.dataset.readers import image_file, read_transforms
-from blender_render.imaging.images import decode_rgba
+from blender_render.dataset.archive import open_tree
+from blender_render.dataset.camera_json import camera_from_dict, frame_entry
+from blender_render.dataset.picture_files import image_file
+from blender_render.dataset.transforms import read_transforms, splits_of
+from blender_render.imaging.images import open_image
 from training_core.files.atomic import write_bytes, write_json
 
 SPLITS = ("train", "val", "test")
@@ -34,14 +36,16 @@ def write_nerfstudio(dataset: Path, frame: str, output: Path, points: bytes | No
     (output / "images").mkdir(parents=True, exist_ok=True)
     with open_tree(dataset / frame if frame else dataset) as tree:
         for split in SPLITS:
-            if split != "train" and not tree.exists(fmt.transforms_file(split)):
+            if split != "train" and split not in splits_of(tree):
                 continue
             meta, frames = read_transforms(tree, split)
-            for index, entry in enumerate(frames):
-                name = f"images/{split}_{index:03d}.png"
-                pixels = tree.read_bytes(image_file(entry))
+            for index, own in enumerate(frames):
+                entry = frame_entry(meta, own)
+                source = image_file(tree, entry)
+                name = f"images/{split}_{index:03d}{posixpath.splitext(source)[1]}"
+                pixels = tree.read_bytes(source)
                 write_bytes(output / name, pixels)
-                entries.append(_entry({**meta, **entry}, name, pixels, tree))
+                entries.append(_entry(entry, name, pixels, tree.label(source)))
                 names.setdefault(split, []).append(name)
     held_out = names.get("test") or names.get("val") or names["train"]
     content: dict[str, Any] = {
@@ -57,11 +61,9 @@ def write_nerfstudio(dataset: Path, frame: str, output: Path, points: bytes | No
     return len(entries)
 
 
-def _entry(entry: dict[str, Any], name: str, pixels: bytes, tree: Tree) -> dict[str, Any]:
+def _entry(entry: dict[str, Any], name: str, pixels: bytes, where: str) -> dict[str, Any]:
     """What transforms.json says of one picture: intrinsics in pixels, and the pose."""
-    where = tree.label(image_file(entry))
-    height, width = decode_rgba(pixels, where).shape[:2]
-    camera = fmt.camera_from_dict(entry, (width, height), where)
+    camera = camera_from_dict(entry, open_image(pixels, where).size, where)
     return {
         "file_path": name,
         "w": camera.width,

@@ -8,13 +8,17 @@ Compressed ones are read all the same; ``validate`` reports them.
 from __future__ import annotations
 
 import json
+import os
 import posixpath
+import re
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from training_core.config import InputError
+
+_FRAME = re.compile(r"frame_\d+")
 
 
 class Tree:
@@ -35,12 +39,51 @@ class Tree:
 
     def label(self, rel: str = "") -> str:
         """The name to print for ``rel`` in a message."""
-        return str(self.path / _clean(rel))
+        return os.path.normpath(self.path / self.inside(rel))
+
+    def inside(self, rel: str) -> str:
+        """Normal form of a path that a file of the dataset names: "/"-separated, below this folder.
+
+        Absolute paths and those that begin with "../" are taken where they lead back inside; of a
+        frame folder, also to its dataset (then the result begins with "../").
+
+        Raises:
+            InputError: it leads out of the dataset.
+        """
+        clean = posixpath.normpath(rel.replace("\\", "/")) if rel else ""
+        if clean == ".":
+            return ""
+        if not clean.startswith(("../", "/")) and clean != "..":
+            return clean
+        is_frame = self._is_one_of_several_frames()
+        for base in (Path(os.path.abspath(self.path)), Path(os.path.realpath(self.path))):
+            target = Path(os.path.normpath(base / clean))
+            if target.is_relative_to(base):
+                return "" if target == base else target.relative_to(base).as_posix()
+            if is_frame and target != base.parent and target.is_relative_to(base.parent):
+                return f"../{target.relative_to(base.parent).as_posix()}"
+        raise InputError(f"{self.path}: {rel}: the path leads out of the dataset")
+
+    def _is_one_of_several_frames(self) -> bool:
+        if not _FRAME.fullmatch(self.path.name):
+            return False
+        above = self._above()
+        beside = [p.name for p in above.iterdir() if _FRAME.fullmatch(p.name)]
+        return len(beside) > 1 or (above / "dataset.json").is_file()
+
+    def _above(self) -> Path | zipfile.Path:
+        return cast(Path | zipfile.Path, self._root.parent)
+
+    def _place(self, rel: str) -> Path | zipfile.Path:
+        clean = self.inside(rel)
+        if clean.startswith("../"):
+            return self._above() / clean.removeprefix("../")
+        return self._root / clean
 
     def read_bytes(self, rel: str) -> bytes:
         """Content of a file. Raises InputError when it is missing or cannot be read."""
         try:
-            return (self._root / _clean(rel)).read_bytes()
+            return self._place(rel).read_bytes()
         except FileNotFoundError:
             raise InputError(f"{self.label(rel)}: file is missing") from None
         except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
@@ -50,11 +93,14 @@ class Tree:
     def read_json(self, rel: str) -> dict[str, Any]:
         """A JSON object. Raises InputError naming the file and, for broken syntax, the line."""
         try:
-            content = json.loads(self.read_bytes(rel).decode("utf-8"))
+            # Some editors of Windows begin a file with a mark, which JSON does not know.
+            content = json.loads(self.read_bytes(rel).decode("utf-8-sig"))
         except json.JSONDecodeError as error:
             raise InputError(
                 f"{self.label(rel)}: not valid JSON (line {error.lineno}: {error.msg})"
             ) from None
+        except RecursionError:
+            raise InputError(f"{self.label(rel)}: brackets are nested too deeply") from None
         except UnicodeDecodeError:
             raise InputError(f"{self.label(rel)}: not UTF-8 text") from None
         if not isinstance(content, dict):
@@ -63,17 +109,17 @@ class Tree:
 
     def exists(self, rel: str) -> bool:
         """Whether a file or folder of that name is there."""
-        place = self._root / _clean(rel)
+        place = self._place(rel)
         return place.is_dir() or place.exists()
 
     def list(self, rel: str = "") -> list[str]:
         """Sorted names directly inside a folder; empty when there is no such folder."""
-        folder = self._root / _clean(rel)
+        folder = self._place(rel)
         return sorted({p.name for p in folder.iterdir()}) if folder.is_dir() else []
 
     def sub(self, rel: str) -> Tree:
         """A folder of this tree as a tree of its own; an archive is not opened a second time."""
-        return Tree(self._root / _clean(rel), self.path / _clean(rel))
+        return Tree(self._place(rel), Path(self.label(rel)))
 
     @property
     def compressed(self) -> bool:
@@ -116,7 +162,8 @@ def _open_zip(file: Path, path: Path) -> Tree:
     except (OSError, zipfile.BadZipFile) as error:
         raise InputError(f"{file}: not a readable zip archive ({error})") from None
     top = zipfile.Path(archive)
-    entries = list(top.iterdir())
+    # Archives made on a Mac hold a second tree of side files.
+    entries = [e for e in top.iterdir() if e.name != "__MACOSX" and not e.name.startswith(".")]
     roots = [top]
     # An archive made of one folder NAME/ is read as if that folder were its root; a lone
     # frame_000/ is a dataset's content, not a folder around it.
@@ -130,13 +177,3 @@ def _open_zip(file: Path, path: Path) -> Tree:
             return Tree(folder, path, archive)
     archive.close()
     raise InputError(f"{path}: no such folder in the archive")
-
-
-def _clean(rel: str) -> str:
-    """Normal form without "./"; paths that climb out of the dataset are refused."""
-    clean = posixpath.normpath(rel.replace("\\", "/")) if rel else ""
-    if clean == ".":
-        return ""
-    if clean.startswith(("../", "/")) or clean == "..":
-        raise InputError(f"{rel}: path leads out of the dataset")
-    return clean

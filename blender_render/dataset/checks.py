@@ -70,7 +70,7 @@ def check_camera(
 ) -> Camera | None:
     """The camera of an image of ``size`` (width, height); None (and a problem) when unusable."""
     try:
-        camera = fmt.camera_from_dict(entry, size, where)
+        camera = fmt.camera_from_dict(entry, None, where)
     except InputError as error:
         problems.append(str(error))
         return None

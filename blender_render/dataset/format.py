@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,6 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blender_render.dataset.archive import open_tree
+from blender_render.dataset.camera_json import camera_from_dict as camera_from_dict
 from blender_render.geometry.cameras import Camera
 from training_core.config import InputError
 from training_core.files.atomic import write_json
@@ -157,66 +157,6 @@ def pose_list(matrix: npt.NDArray[Any]) -> list[list[float]]:
     if not np.isfinite(matrix).all():
         raise ValueError("pose holds NaN or infinity")
     return [[float(x) for x in row] for row in matrix]
-
-
-def camera_from_dict(entry: Mapping[str, Any], size: tuple[int, int] | None, where: str) -> Camera:
-    """A camera from JSON keys: ``transform_matrix`` and either fl_x (fl_y) or camera_angle_x.
-
-    Args:
-        size: (width, height) for files without ``w`` and ``h`` (NeRF-synthetic).
-        where: file and entry to name in errors.
-
-    Raises:
-        InputError: a missing key, a value that is no number, or a pose that is not a finite,
-            orthonormal (within 1e-3), right-handed 4x4 matrix.
-    """
-    matrix = _pose(entry, where)
-    width, height = size or (0, 0)
-    width = int(_number(entry, "w", where, width or None))
-    height = int(_number(entry, "h", where, height or None))
-    if "fl_x" in entry:
-        fl_x = _number(entry, "fl_x", where)
-    else:
-        angle = _number(entry, "camera_angle_x", where)
-        if not 0.0 < angle < math.pi:
-            raise InputError(f"{where}: camera_angle_x must be in radians, in (0, pi), is {angle}")
-        fl_x = 0.5 * width / math.tan(0.5 * angle)
-    fl_y = _number(entry, "fl_y", where, fl_x)
-    cx, cy = _number(entry, "cx", where, width / 2), _number(entry, "cy", where, height / 2)
-    try:
-        return Camera(matrix, width, height, fl_x, fl_y, cx, cy)
-    except ValueError as error:
-        raise InputError(f"{where}: {error}") from None
-
-
-def _number(entry: Mapping[str, Any], key: str, where: str, default: float | None = None) -> float:
-    value = entry.get(key, default)
-    if value is None:
-        raise InputError(f"{where}: key {key!r} is missing")
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InputError(f"{where}: {key!r} must be a finite number, is {value!r}")
-    return float(value)
-
-
-def _pose(entry: Mapping[str, Any], where: str) -> npt.NDArray[np.float64]:
-    if "transform_matrix" not in entry:
-        raise InputError(f"{where}: key 'transform_matrix' is missing")
-    try:
-        matrix = np.array(entry["transform_matrix"], dtype=np.float64)
-    except (TypeError, ValueError):
-        matrix = np.empty(0)
-    if matrix.shape != (4, 4):
-        raise InputError(f"{where}: 'transform_matrix' is not a 4x4 matrix of numbers")
-    rotation = matrix[:3, :3]
-    if not np.isfinite(matrix).all():
-        raise InputError(f"{where}: pose holds NaN or infinity")
-    if np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-3:
-        raise InputError(f"{where}: pose is not orthonormal")
-    if np.linalg.det(rotation) < 0.0:
-        raise InputError(f"{where}: pose is mirrored (determinant -1)")
-    if np.abs(matrix[3] - (0.0, 0.0, 0.0, 1.0)).max() > 1e-6:
-        raise InputError(f"{where}: last row of the pose is not 0 0 0 1")
-    return matrix
 
 
 def write_dataset_info(folder: Path, info: Mapping[str, Any]) -> None:

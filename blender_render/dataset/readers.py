@@ -7,17 +7,33 @@ data ends in an InputError of one line that names the file and the fault.
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from blender_render.dataset import format as fmt
 from blender_render.dataset.archive import Tree, open_tree
+from blender_render.dataset.camera_json import frame_entry
+from blender_render.dataset.picture_files import (
+    camera_of,
+    common_size,
+    image_file,
+    read_picture,
+    require_size,
+    view_name,
+)
+from blender_render.dataset.transforms import (
+    describe_notes,
+    elsewhere,
+    has_pictures,
+    read_transforms,
+)
 from blender_render.geometry.cameras import Camera
 from blender_render.imaging.depth import decode_depth
 from blender_render.imaging.images import decode_rgba
@@ -61,13 +77,18 @@ def read_views(
     *,
     resolution: tuple[int, int] | None = None,
     with_depth: bool = True,
+    no_alpha: str = "refuse",
+    split_seed: int = 0,
 ) -> Views:
     """Read one split of a frame folder (or of a NeRF-synthetic folder, or inside a .zip).
 
     Args:
         resolution: (width, height) to which images are resized by area averaging; intrinsics
-            follow. None keeps the size on disk.
+            follow. None keeps the size on disk, or the commonest where they differ.
         with_depth: read the depth images if the split has them.
+        no_alpha: what to take for the object in images without alpha, see
+            ``blender_render.imaging.pictures.with_alpha``.
+        split_seed: see ``read_transforms``.
 
     Raises:
         InputError: anything missing, damaged or inconsistent, an empty split, or a dataset whose
@@ -75,62 +96,35 @@ def read_views(
     """
     with open_tree(path) as tree:
         _refuse_unfinished(Path(path))
-        meta, frames = read_transforms(tree, split)
+        meta, frames = read_transforms(tree, split, split_seed)
         where = tree.label(fmt.transforms_file(split))
-        images: Tensor | None = None
-        depth: Tensor | None = None
+        entries = [frame_entry(meta, frame) for frame in frames]
+        files = [image_file(tree, entry) for entry in entries]
+        notes: list[str] = []
+        pictures: list[npt.NDArray[np.uint8]] = []
         cameras: list[Camera] = []
-        size: tuple[int, int] | None = None
-        with_depth = with_depth and any("depth_path" in f for f in frames)
-        for index, frame in enumerate(frames):
-            name = image_file(frame)
-            pixels = torch.from_numpy(decode_rgba(tree.read_bytes(name), tree.label(name)).copy())
-            found = (pixels.shape[1], pixels.shape[0])
-            size = size or found
-            _require_size(tree.label(name), found, size, "the split's others")
-            entry = {**meta, **frame}
-            camera = fmt.camera_from_dict(entry, found, f"{where}: frame {index} ({name})")
-            wanted = (camera.width, camera.height)
-            _require_size(tree.label(name), found, wanted, fmt.transforms_file(split))
-            width, height = resolution or size
-            if images is None:
-                images = torch.empty(len(frames), height, width, 4)
-                depth = torch.empty(len(frames), height, width) if with_depth else None
-            images[index] = resize_rgba(pixels.float() / 255.0, width, height)
-            if depth is not None:
+        for index, (entry, name) in enumerate(zip(entries, files, strict=True)):
+            pixels = read_picture(tree, entry, name, no_alpha)
+            place = f"{where}: frame {index} ({name})"
+            cameras.append(camera_of(entry, pixels, tree.label(name), place, notes))
+            pictures.append(pixels)
+        describe_notes(where, notes)
+        width, height = resolution or common_size(pictures, where)
+        images = torch.empty(len(frames), height, width, 4)
+        for index in range(len(frames)):
+            # One after the other, so that both forms of all are never in memory together.
+            pixels, pictures[index] = pictures[index], np.empty((0, 0, 4), np.uint8)
+            images[index] = resize_rgba(torch.from_numpy(pixels).float() / 255.0, width, height)
+        depth: Tensor | None = None
+        if with_depth and any("depth_path" in entry for entry in entries):
+            depth = torch.empty(len(frames), height, width)
+            for index, (entry, camera) in enumerate(zip(entries, cameras, strict=True)):
+                found = (camera.width, camera.height)
                 depth[index] = resize_depth(_read_depth(tree, entry, where, found), width, height)
-            cameras.append(camera if found == (width, height) else camera.resized(width, height))
-    assert images is not None
-    names = tuple(image_file(f).removesuffix(".png") for f in frames)
-    return Views(images, tuple(cameras), depth, names)
-
-
-def read_transforms(tree: Tree, split: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """What ``transforms_{split}.json`` says: (keys shared by all frames, the frames).
-
-    Raises:
-        InputError: missing file, broken JSON, no frames, a frame without ``file_path``.
-    """
-    rel = fmt.transforms_file(split)
-    where = tree.label(rel)
-    if not tree.exists(rel):
-        raise InputError(f"{where}: file is missing; the dataset has no {split!r} split here")
-    meta = tree.read_json(rel)
-    frames = meta.pop("frames", None)
-    if not isinstance(frames, list):
-        raise InputError(f"{where}: key 'frames' is missing or no list")
-    if not frames:
-        raise InputError(f"{where}: the {split!r} split is empty")
-    for index, frame in enumerate(frames):
-        if not isinstance(frame, dict) or not isinstance(frame.get("file_path"), str):
-            raise InputError(f"{where}: frame {index}: key 'file_path' is missing")
-    return meta, frames
-
-
-def image_file(frame: dict[str, Any]) -> str:
-    """Path of a frame's image below the frame folder, with its extension."""
-    name = posixpath.normpath(frame["file_path"])
-    return name if name.lower().endswith(".png") else f"{name}.png"
+    resized = [
+        c if (c.width, c.height) == (width, height) else c.resized(width, height) for c in cameras
+    ]
+    return Views(images, tuple(resized), depth, tuple(view_name(name) for name in files))
 
 
 def _read_depth(tree: Tree, entry: dict[str, Any], where: str, size: tuple[int, int]) -> Tensor:
@@ -141,14 +135,8 @@ def _read_depth(tree: Tree, entry: dict[str, Any], where: str, size: tuple[int, 
         raise InputError(f"{where}: 'depth_scale' must be a positive number, is {scale!r}")
     rel = entry["depth_path"]
     depth = torch.from_numpy(decode_depth(tree.read_bytes(rel), scale, tree.label(rel)))
-    _require_size(tree.label(rel), (depth.shape[1], depth.shape[0]), size, "its picture")
+    require_size(tree.label(rel), (depth.shape[1], depth.shape[0]), size, "its picture")
     return depth
-
-
-def _require_size(name: str, found: tuple[int, int], wanted: tuple[int, int], whose: str) -> None:
-    if found != wanted:
-        size = f"{found[0]}x{found[1]}, but {whose} says {wanted[0]}x{wanted[1]}"
-        raise InputError(f"{name}: wrong size {size}")
 
 
 def _refuse_unfinished(path: Path) -> None:
@@ -169,10 +157,10 @@ def list_frames(dataset: str | Path) -> list[str]:
     """
     with open_tree(dataset) as tree:
         names = [n for n in tree.list() if fmt.frame_number(n) is not None]
-        if not names and any(tree.exists(fmt.transforms_file(s)) for s in fmt.SPLITS):
+        if not names and has_pictures(tree):
             return [""]
-    if not names:
-        raise InputError(f"{dataset}: holds no frame folders (frame_000, ...)")
+        if not names:
+            raise InputError(f"{dataset}: holds no frame folders (frame_000, ...){elsewhere(tree)}")
     return sorted(names, key=lambda n: (fmt.frame_number(n) or 0, n))
 
 
@@ -279,6 +267,6 @@ def _read_clip(tree: Tree, folder: str, times: Sequence[int], camera: Camera) ->
         rel = f"{folder}/{fmt.image_name(time)}.png"
         pixels = decode_rgba(tree.read_bytes(rel), tree.label(rel))
         found = (pixels.shape[1], pixels.shape[0])
-        _require_size(tree.label(rel), found, wanted, fmt.SAMPLE_FILE)
+        require_size(tree.label(rel), found, wanted, fmt.SAMPLE_FILE)
         clip.append(torch.from_numpy(pixels.copy()))
     return torch.stack(clip)

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from numpy.typing import ArrayLike
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from training_core.config import InputError
 from training_core.files.atomic import write_bytes
 
+LFS_POINTER = b"version https://git-lfs"
 DECODE_ERRORS = (
     OSError,
     SyntaxError,
@@ -68,9 +69,16 @@ def open_image(raw: bytes, where: str) -> Image.Image:
     Raises:
         InputError: the file is damaged or cut off.
     """
+    if raw.startswith(LFS_POINTER):
+        raise InputError(
+            f"{where}: a Git LFS pointer instead of the picture: run git lfs pull where it is from"
+        )
     try:
         image = Image.open(io.BytesIO(raw))
         image.load()
+    except UnidentifiedImageError:
+        what = "an empty file" if not raw else "of no known kind"
+        raise InputError(f"{where}: damaged or cut-off picture ({what})") from None
     except DECODE_ERRORS as error:
         raise InputError(f"{where}: damaged or cut-off picture ({error})".splitlines()[0]) from None
     return image

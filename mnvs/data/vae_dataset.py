@@ -55,7 +55,9 @@ def read_source(path: str | Path, view_size: int) -> ImageSource:
     splits = []
     for split in ("train", "test"):
         frames = [
-            read_views(Path(path) / frame, split, resolution=size, with_depth=False).images
+            read_views(
+                Path(path) / frame, split, resolution=size, with_depth=False, no_alpha="opaque"
+            ).images
             for frame in list_frames(path)
         ]
         splits.append(to_bytes(on_grey(torch.cat(frames))))

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from training_core.checks import at_least, in_unit_interval
 from training_core.config import option
 
+_WORDS = {"white": 1.0, "black": 0.0, "opaque": 1.0}
+
 
 @dataclass
 class DataConfig:
@@ -15,7 +17,15 @@ class DataConfig:
     )
     width: int = option(0, "resize images to this width; 0 = as they are")
     height: int = option(0, "resize images to this height; 0 = as they are")
-    background: float = option(1.0, "grey level behind the object, 0 to 1")
+    background: float | int | str = option(
+        1.0,
+        "grey level behind the object, 0 to 1; or white or black: this level, which images without "
+        "alpha have behind the object already (their alpha is made from it); or opaque: images "
+        "without alpha are learned whole, with no hull to start from",
+    )
+    split_seed: int = option(
+        0, "draws the held-out images of a dataset that does not say which they are"
+    )
     normalise: str = option(
         "auto",
         "auto = an object far from the origin, or of another size than about one unit, is moved "
@@ -29,9 +39,27 @@ class DataConfig:
     def validate(self) -> None:
         """Raises ValueError where a size is half given."""
         at_least(0, width=self.width, height=self.height)
-        in_unit_interval(background=self.background)
+        if not isinstance(self.background, str):
+            in_unit_interval(background=self.background)
+        elif self.background not in _WORDS:
+            words = ", ".join(_WORDS)
+            raise ValueError(
+                f"background must be in [0, 1] or one of {words}, is {self.background}"
+            )
         if (self.width == 0) != (self.height == 0):
             raise ValueError("width and height go together: give both, or neither")
+
+    @property
+    def grey(self) -> float:
+        """Grey level behind the object, 0 to 1."""
+        if isinstance(self.background, str):
+            return _WORDS[self.background]
+        return float(self.background)
+
+    @property
+    def no_alpha(self) -> str:
+        """What to take for the object in images without alpha; see ``read_views``."""
+        return self.background if isinstance(self.background, str) else "refuse"
 
 
 @dataclass

@@ -14,7 +14,13 @@ def load_views(data: DataConfig, path: Path, split: str) -> Views:
         InputError: see ``blender_render.dataset.readers.read_views``.
     """
     resolution = (data.width, data.height) if data.width else None
-    return read_views(path, split, resolution=resolution)
+    return read_views(
+        path,
+        split,
+        resolution=resolution,
+        no_alpha=data.no_alpha,
+        split_seed=data.split_seed,
+    )
 
 
 def load_training_views(data: DataConfig, path: Path) -> Views:

@@ -25,9 +25,9 @@ def test_transforms_round_trip(tmp_path: Path) -> None:
     cameras = ring_of_cameras(5)
     names = [f"train/{fmt.image_name(i)}" for i in range(5)]
     depths = [f"{n}_depth.png" for n in names]
-    fmt.write_transforms(tmp_path, "train", cameras, names, depths, 0.25)
+    fmt.write_transforms(tmp_path, "test", cameras, names, depths, 0.25)
     with open_tree(tmp_path) as tree:
-        meta, frames = read_transforms(tree, "train")
+        meta, frames = read_transforms(tree, "test")
     assert meta["depth_scale"] == 0.25
     assert [f["file_path"] for f in frames] == [f"./{n}" for n in names]
     assert [f["depth_path"] for f in frames] == [f"./{n}" for n in depths]

@@ -1,0 +1,220 @@
+"""A camera from the keys of a JSON file: the lens in any of its spellings, and the pose.
+
+Read: ``fl_x`` (``fl_y``, ``cx``, ``cy``, ``w``, ``h``), ``camera_angle_x`` and ``camera_angle_y``,
+or a 3x3 ``intrinsic_matrix`` (``K``); poses as 4x4 ``transform_matrix``. A lens given for a larger
+copy of the picture is scaled with it. Refused by name: distortion, lenses that are not pinholes,
+and statements that contradict each other. Keys that only place the scene for other programs
+(``aabb_scale``, ``scale``, ``offset``, ``applied_transform``, ``applied_scale``) change no pose.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from blender_render.geometry.cameras import Camera
+from training_core.config import InputError
+
+Entry = Mapping[str, Any]
+Array = npt.NDArray[np.float64]
+
+MATRIX_KEYS = ("intrinsic_matrix", "intrinsics", "camera_intrinsics", "K")
+# An entry of a frame with any of these has a lens of its own, and nothing of the shared one.
+LENS_KEYS = ("fl_x", "fl_y", "camera_angle_x", "camera_angle_y", *MATRIX_KEYS)
+DISTORTION_KEYS = (
+    *("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2"),
+    *("distortion", "distortion_params", "distortion_coefficients", "dist_coeffs"),
+    "rolling_shutter",
+)
+MODEL_KEYS = ("camera_model", "camera_type", "model")
+# Pinholes, with distortion that is 0 here.
+PINHOLES = (
+    *("PINHOLE", "SIMPLE_PINHOLE", "OPENCV", "FULL_OPENCV", "SIMPLE_RADIAL", "RADIAL"),
+    *("PERSPECTIVE", "PERSP"),
+)
+# Statements about one lens may differ by rounding and by a principal point off the middle.
+SAME_LENS = 0.03
+# Rounding to three digits moves products of rows by up to 2e-3, to two digits by up to 2e-2.
+EXACT_POSE, ROUNDED_POSE = 1e-3, 2e-2
+# Of a side: how far off the middle a principal point may lie where no size is stated with it.
+NEAR_MIDDLE = 0.2
+ROUNDED_NOTE = "poses are rounded; their rotations were made orthonormal"
+SCALED_NOTE = "pictures are copies of another size than w and h say; the lens was scaled with them"
+
+
+def frame_entry(shared: Entry, frame: Entry) -> dict[str, Any]:
+    """The keys that hold for one picture: those of all, where it has none of its own."""
+    own_lens = any(key in frame for key in LENS_KEYS)
+    kept = {k: v for k, v in shared.items() if not (own_lens and k in LENS_KEYS)}
+    return {**kept, **frame}
+
+
+def camera_from_dict(
+    entry: Entry, size: tuple[int, int] | None, where: str, notes: list[str] | None = None
+) -> Camera:
+    """A camera from JSON keys, see the module's docstring.
+
+    Args:
+        size: (width, height) of the picture; None where the keys must say it.
+        where: file and entry to name in errors.
+        notes: takes a line for each thing that was mended.
+
+    Raises:
+        InputError: a missing key, a value that is no number, a lens that is no pinhole or that
+            contradicts itself, or a pose that is not a finite, orthonormal (within 2e-2; rounded
+            ones are mended), right-handed 4x4 matrix.
+    """
+    notes = [] if notes is None else notes
+    pose = _pose(entry, where, notes)
+    _refuse_distortion(entry, where)
+    entry = {**entry, **_from_matrix(entry, where)}
+    width, height = size or (0, 0)
+    stated = "w" in entry or "h" in entry
+    width = int(number(entry, "w", where, width or None))
+    height = int(number(entry, "h", where, height or None))
+    fl_x, fl_y = _focal_lengths(entry, width, height, where, stated)
+    cx, cy = number(entry, "cx", where, width / 2), number(entry, "cy", where, height / 2)
+    if not stated and max(abs(cx / width - 0.5), abs(cy / height - 0.5)) > NEAR_MIDDLE:
+        raise InputError(
+            f"{where}: the principal point ({cx:g}, {cy:g}) is far from the middle of a picture of "
+            f"{width}x{height}, as of a lens for a larger copy; give w and h of the lens"
+        )
+    try:
+        camera = Camera(pose, width, height, fl_x, fl_y, cx, cy)
+    except ValueError as error:
+        raise InputError(f"{where}: {error}") from None
+    if size and _is_copy((width, height), size):
+        notes.append(SCALED_NOTE)
+        return camera.resized(*size)
+    return camera
+
+
+def _focal_lengths(
+    entry: Entry, width: int, height: int, where: str, stated: bool
+) -> tuple[float, float]:
+    """fl_x and fl_y in pixels of a picture of the stated size, or of the file's where none is."""
+    by_angle: dict[str, float] = {}
+    for key, side, focal in (
+        ("camera_angle_x", width, "fl_x"),
+        ("camera_angle_y", height, "fl_y"),
+    ):
+        if key in entry:
+            angle = number(entry, key, where)
+            if not 0.0 < angle < math.pi:
+                raise InputError(f"{where}: {key} must be in radians, in (0, pi), is {angle:g}")
+            by_angle[focal] = 0.5 * side / math.tan(0.5 * angle)
+    for focal, length in by_angle.items():
+        if focal not in entry:
+            continue
+        given = number(entry, focal, where)
+        if given > 0.0 and abs(given / length - 1.0) > SAME_LENS:
+            angle_key = "camera_angle_x" if focal == "fl_x" else "camera_angle_y"
+            size = f"{width}x{height}"
+            hint = "" if stated else "; give w and h of the picture that it is for"
+            raise InputError(
+                f"{where}: {focal}={given:g} and {angle_key} contradict each other for a picture "
+                f"of {size}, for which the angle says {length:.5g}{hint}"
+            )
+    if "fl_x" in entry:
+        fl_x = number(entry, "fl_x", where)
+        return fl_x, number(entry, "fl_y", where, by_angle.get("fl_y", fl_x))
+    if not by_angle:
+        raise InputError(f"{where}: key 'camera_angle_x' is missing, and so is 'fl_x'")
+    fl_x = by_angle.get("fl_x") or by_angle["fl_y"]
+    return fl_x, number(entry, "fl_y", where, by_angle.get("fl_y", fl_x))
+
+
+def _is_copy(stated: tuple[int, int], size: tuple[int, int]) -> bool:
+    """Whether a picture is a smaller or larger copy of one of the stated size, up to rounding."""
+    if stated == size or min(stated) < 1:
+        return False
+    scale = size[0] / stated[0]
+    same_shape = abs(stated[1] * scale - size[1]) <= max(1.0, scale)
+    return same_shape and not 0.95 < scale < 1.05
+
+
+def _from_matrix(entry: Entry, where: str) -> dict[str, float]:
+    """fl_x, fl_y, cx and cy of a 3x3 matrix of intrinsics; empty where there is none."""
+    key = next((k for k in MATRIX_KEYS if k in entry), None)
+    if key is None:
+        return {}
+    matrix = _matrix_of(entry[key])
+    if matrix.shape not in ((3, 3), (3, 4), (4, 4)) or not np.isfinite(matrix).all():
+        raise InputError(f"{where}: {key!r} is not a 3x3 matrix of finite numbers")
+    if abs(matrix[0, 1]) > 1e-6 * abs(matrix[0, 0]):
+        raise InputError(
+            f"{where}: {key!r} has skew {matrix[0, 1]:g}; only upright pixels are read"
+        )
+    found = {"fl_x": matrix[0, 0], "fl_y": matrix[1, 1], "cx": matrix[0, 2], "cy": matrix[1, 2]}
+    return {name: float(value) for name, value in found.items()}
+
+
+def _refuse_distortion(entry: Entry, where: str) -> None:
+    for key in DISTORTION_KEYS:
+        value = entry.get(key)
+        values = list(value.values()) if isinstance(value, Mapping) else value
+        if value is None or (isinstance(values, list) and not values):
+            continue
+        numbers = _matrix_of(values)
+        if not numbers.size or not np.isfinite(numbers).all():
+            raise InputError(f"{where}: {key!r} must be a finite number, is {value!r}")
+        if (numbers != 0.0).any():
+            raise InputError(
+                f"{where}: {key!r} is {value!r}: pictures with lens distortion are not read; "
+                "undistort them first (colmap image_undistorter does)"
+            )
+    for key in MODEL_KEYS:
+        model = entry.get(key)
+        if isinstance(model, str) and model.upper() not in PINHOLES:
+            raise InputError(f"{where}: {key!r} is {model!r}: only pinhole cameras are read")
+    for key in ("is_fisheye", "fisheye", "is_latlong", "equirectangular"):
+        if entry.get(key):
+            raise InputError(f"{where}: {key!r} is set: only pinhole cameras are read")
+
+
+def number(entry: Entry, key: str, where: str, default: float | None = None) -> float:
+    """A finite number of an entry.
+
+    Raises:
+        InputError: it is missing without a default, or no finite number.
+    """
+    value = entry.get(key, default)
+    if value is None:
+        raise InputError(f"{where}: key {key!r} is missing")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InputError(f"{where}: {key!r} must be a finite number, is {value!r}")
+    return float(value)
+
+
+def _matrix_of(value: Any) -> Array:
+    try:
+        return np.array(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        return np.empty(0)
+
+
+def _pose(entry: Entry, where: str, notes: list[str]) -> Array:
+    if "transform_matrix" not in entry:
+        raise InputError(f"{where}: key 'transform_matrix' is missing")
+    matrix = _matrix_of(entry["transform_matrix"])
+    if matrix.shape != (4, 4):
+        raise InputError(f"{where}: 'transform_matrix' is not a 4x4 matrix of numbers")
+    rotation = matrix[:3, :3]
+    if not np.isfinite(matrix).all():
+        raise InputError(f"{where}: pose holds NaN or infinity")
+    off = float(np.abs(rotation @ rotation.T - np.eye(3)).max())
+    if off > ROUNDED_POSE:
+        raise InputError(f"{where}: pose is not orthonormal")
+    if np.linalg.det(rotation) < 0.0:
+        raise InputError(f"{where}: pose is mirrored (determinant -1)")
+    if np.abs(matrix[3] - (0.0, 0.0, 0.0, 1.0)).max() > 1e-6:
+        raise InputError(f"{where}: last row of the pose is not 0 0 0 1")
+    if off > EXACT_POSE:
+        left, _, right = np.linalg.svd(rotation)
+        matrix[:3, :3] = left @ right
+        notes.append(ROUNDED_NOTE)
+    return matrix

@@ -1,0 +1,167 @@
+"""Which pictures a frame folder has: its JSON files, its splits, its files.
+
+A folder has ``transforms_{train,val,test}.json``, or one ``transforms.json`` for all. What it lacks
+is drawn from what it has: without a test split the validation split serves, and the other way
+round; with neither, pictures are held out of the training split by a seed.
+"""
+
+from __future__ import annotations
+
+import logging
+import posixpath
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from blender_render.dataset import format as fmt
+from blender_render.dataset.archive import Tree
+from training_core.config import InputError
+
+logger = logging.getLogger(__name__)
+
+ONE_FILE = "transforms.json"
+Frames = list[dict[str, Any]]
+# One picture in ten for validation and as many for the test.
+HELD_OUT_SHARE = 0.1
+FEWEST_TO_SPLIT = 5
+
+
+def read_transforms(
+    tree: Tree, split: str, split_seed: int = 0
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What the JSON files say of a split: (keys shared by all its pictures, the pictures).
+
+    Args:
+        split_seed: draws the held-out pictures where the folder does not say which they are.
+
+    Raises:
+        InputError: no file, broken JSON, no pictures, an entry without ``file_path``, pictures of
+            several moments.
+    """
+    named = fmt.transforms_file("train")
+    if not tree.exists(named) and tree.exists(ONE_FILE):
+        meta, frames = _read_file(tree, ONE_FILE)
+        lists = {s: meta.pop(f"{s}_filenames", None) for s in fmt.SPLITS}
+        _refuse_empty(tree, ONE_FILE, frames, "train")
+        if isinstance(lists["train"], list):
+            return meta, _listed(tree, frames, lists, split)
+        return meta, _drawn(tree, ONE_FILE, frames, split, split_seed)
+    others = {"val": "test", "test": "val"}
+    if split == "train" or _has(tree, split):
+        found = split
+    elif _has(tree, others[split]):
+        found = others[split]
+        logger.info("%s: no %s split; the %s split serves", tree.label(), split, found)
+    else:
+        found = "train"
+    rel = fmt.transforms_file(found)
+    if not tree.exists(rel):
+        raise InputError(
+            f"{tree.label(rel)}: file is missing; the dataset has no {split!r} split here"
+            f"{elsewhere(tree)}"
+        )
+    meta, frames = _read_file(tree, rel)
+    _refuse_empty(tree, rel, frames, found)
+    if found == "train" and not (_has(tree, "val") or _has(tree, "test")):
+        return meta, _drawn(tree, rel, frames, split, split_seed)
+    return meta, frames
+
+
+def splits_of(tree: Tree) -> list[str]:
+    """The splits that the folder says itself; all of them where one file serves all."""
+    found = [s for s in fmt.SPLITS if tree.exists(fmt.transforms_file(s))]
+    if "train" in found and _has(tree, "val") and _has(tree, "test"):
+        return found
+    if "train" in found or tree.exists(ONE_FILE):
+        drawn = not ("train" in found and (_has(tree, "val") or _has(tree, "test")))
+        return list(fmt.SPLITS) if drawn else [s for s in found if s == "train" or _has(tree, s)]
+    return found
+
+
+def has_pictures(tree: Tree) -> bool:
+    """Whether a folder holds a split itself."""
+    return any(tree.exists(fmt.transforms_file(s)) for s in fmt.SPLITS) or tree.exists(ONE_FILE)
+
+
+def _has(tree: Tree, split: str) -> bool:
+    rel = fmt.transforms_file(split)
+    return tree.exists(rel) and tree.read_json(rel).get("frames") != []
+
+
+def _read_file(tree: Tree, rel: str) -> tuple[dict[str, Any], Frames]:
+    meta, where = tree.read_json(rel), tree.label(rel)
+    frames = meta.pop("frames", None)
+    if not isinstance(frames, list):
+        raise InputError(f"{where}: key 'frames' is missing or no list")
+    for index, frame in enumerate(frames):
+        if not isinstance(frame, dict) or not isinstance(frame.get("file_path"), str):
+            raise InputError(f"{where}: frame {index}: key 'file_path' is missing")
+    times = {repr(frame["time"]) for frame in frames if "time" in frame}
+    if len(times) > 1:
+        raise InputError(
+            f"{where}: 'time' takes {len(times)} values: pictures of several moments, as a moving "
+            "scene before one camera (D-NeRF); give each moment a folder frame_000, frame_001, ... "
+            "with all its pictures"
+        )
+    return meta, frames
+
+
+def _refuse_empty(tree: Tree, rel: str, frames: Frames, split: str) -> None:
+    if not frames:
+        raise InputError(f"{tree.label(rel)}: the {split!r} split is empty")
+
+
+def _listed(tree: Tree, frames: Frames, lists: dict[str, Any], split: str) -> Frames:
+    """The pictures that ``{split}_filenames`` lists, as nerfstudio has it."""
+    others = {"val": "test", "test": "val"}
+    names = lists[split] or lists[others.get(split, "train")] or []
+    wanted = {posixpath.normpath(str(name)) for name in names}
+    found = [f for f in frames if posixpath.normpath(f["file_path"]) in wanted]
+    if not found:
+        raise InputError(
+            f"{tree.label(ONE_FILE)}: '{split}_filenames' lists no picture of 'frames'"
+        )
+    return found
+
+
+def _drawn(tree: Tree, rel: str, frames: Frames, split: str, seed: int) -> Frames:
+    """One of three parts of the pictures, in their order, by the seed."""
+    if len(frames) < FEWEST_TO_SPLIT:
+        raise InputError(
+            f"{tree.label(rel)}: no test split, and {len(frames)} pictures are too few to hold any "
+            f"out; add {fmt.transforms_file('test')}"
+        )
+    order = np.random.default_rng(seed).permutation(len(frames)).tolist()
+    count = max(1, round(len(frames) * HELD_OUT_SHARE))
+    parts = {"test": order[:count], "val": order[count : 2 * count], "train": order[2 * count :]}
+    logger.info(
+        "%s: no val and test split; %d of %d pictures are held out for each (data.split_seed=%d)",
+        tree.label(rel),
+        count,
+        len(frames),
+        seed,
+    )
+    return [frames[i] for i in sorted(parts[split])]
+
+
+def elsewhere(tree: Tree) -> str:
+    """A hint where the pictures lie in a folder of this one."""
+    inside = [name for name in tree.list() if _holds_pictures(tree.sub(name))]
+    if not inside:
+        return ""
+    named = ", ".join(inside[:3]) + (", ..." if len(inside) > 3 else "")
+    return f"; folders in it have pictures: {named}; did you mean {tree.label(inside[0])}?"
+
+
+def _holds_pictures(tree: Tree) -> bool:
+    names = tree.list()
+    return has_pictures(tree) or any(
+        fmt.frame_number(n) is not None and has_pictures(tree.sub(n)) for n in names
+    )
+
+
+def describe_notes(where: str, notes: Sequence[str]) -> None:
+    """Log each kind of note once, with the number of pictures that it is of."""
+    for note in dict.fromkeys(notes):
+        logger.info("%s: %s (%d pictures)", where, note, notes.count(note))

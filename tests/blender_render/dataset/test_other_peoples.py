@@ -1,0 +1,485 @@
+"""Datasets as other people have them: read rightly, or refused by name, by training and validate.
+
+Each case changes a scene of ours. What is read must be what our own form gives.
+"""
+
+import json
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ball_scene import edit_json, pack, write_dataset, write_frame
+from PIL import Image
+from variants import (
+    as_matrix,
+    each_file,
+    each_frame,
+    each_picture,
+    exif_turned,
+    merge_files,
+    on,
+    pictures,
+    rounded,
+    without_lens,
+    write_masks,
+)
+
+from blender_render.dataset.readers import Views, list_frames, read_views
+from blender_render.validate import validate
+from training_core.config import InputError
+
+WHITE, BLACK = (255, 255, 255), (0, 0, 0)
+Change = Callable[[Path], object]
+
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("plain") / "scene"
+    write_frame(folder)
+    return folder
+
+
+@pytest.fixture
+def scene(plain: Path, tmp_path: Path) -> Path:
+    """A copy that a test may change."""
+    return Path(shutil.copytree(plain, tmp_path / "my scene ü"))
+
+
+def same_cameras(found: Views, wanted: Views, tolerance: float = 1e-6) -> None:
+    points = np.random.default_rng(0).uniform(-0.5, 0.5, (6, 3))
+    assert len(found) == len(wanted)
+    for a, b in zip(found.cameras, wanted.cameras, strict=True):
+        assert (a.width, a.height) == (b.width, b.height)
+        np.testing.assert_allclose(a.project(points)[0], b.project(points)[0], atol=tolerance)
+
+
+def half_size(folder: Path) -> None:
+    each_picture(folder, lambda image: image.resize((32, 24), Image.Resampling.BOX))
+    each_frame(folder, lambda frame: frame.pop("depth_path", None))
+
+
+def rename(folder: Path, ending: str) -> None:
+    for path in pictures(folder):
+        path.rename(path.with_name(path.name + ending))
+
+
+def bytes_order_mark(folder: Path) -> None:
+    for path in folder.glob("*.json"):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+
+
+def zoom_every_second(folder: Path) -> None:
+    """Frames say by their own angle what the shared fl_x contradicts."""
+
+    def change(content: dict[str, Any]) -> None:
+        for frame in content["frames"]:
+            frame["camera_angle_x"] = content["camera_angle_x"]
+        without_lens(content)
+        content |= {"fl_x": 500.0, "fl_y": 510.0, "w": 64, "h": 48}
+
+    each_file(folder, change)
+
+
+def angle_y_only(content: dict[str, Any]) -> None:
+    angle = 2.0 * np.arctan(0.5 * content["h"] / content["fl_y"])
+    without_lens(content)
+    content["camera_angle_y"] = float(angle)
+
+
+PLACEMENT = {
+    "aabb_scale": 16,
+    "scale": 0.33,
+    "offset": [0.5, 0.5, 0.5],
+    "applied_transform": [[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0]],
+    "applied_scale": 0.2,
+    **{key: 0.0 for key in ("k1", "k2", "k3", "k4", "p1", "p2")},
+    "is_fisheye": False,
+    "camera_model": "OPENCV",
+}
+
+# Exactly what our own form gives: cameras and pixels.
+SAME: dict[str, Change] = {
+    "absolute paths": lambda f: each_frame(
+        f, lambda e: e.update(file_path=str(f.resolve() / e["file_path"]))
+    ),
+    "paths that leave and come back": lambda f: each_frame(
+        f, lambda e: e.update(file_path=f"../{f.name}/{e['file_path']}")
+    ),
+    "backslashes": lambda f: each_frame(
+        f, lambda e: e.update(file_path=e["file_path"].replace("/", "\\"))
+    ),
+    "byte order mark": bytes_order_mark,
+    "names x.png.png with extension": lambda f: (
+        each_frame(f, lambda e: e.update(file_path=e["file_path"] + ".png")),
+        rename(f, ".png"),
+    ),
+    "names with extension": lambda f: each_frame(
+        f, lambda e: e.update(file_path=e["file_path"] + ".png")
+    ),
+    "upper-case extension": lambda f: (
+        [p.rename(p.with_suffix(".PNG")) for p in pictures(f)],
+        each_frame(f, lambda e: e.update(file_path=e["file_path"] + ".PNG")),
+    ),
+    "lossless WebP": lambda f: each_picture(f, lambda i: i, ".webp", lossless=True, exact=True),
+    "RGBA with 16 placement keys and zero distortion": lambda f: each_file(
+        f, lambda c: c.update(PLACEMENT)
+    ),
+    "intrinsic_matrix": lambda f: each_file(f, as_matrix),
+    "camera_angle_y alone": lambda f: each_file(f, angle_y_only),
+    "camera_angle_x alone": lambda f: each_file(f, lambda c: without_lens(c, "camera_angle_x")),
+    "a frame's angle against the shared fl_x": zoom_every_second,
+    "no w and h": lambda f: each_file(
+        f, lambda c: without_lens(c, "camera_angle_x", "fl_x", "fl_y", "cx", "cy")
+    ),
+    "the same time in every picture": lambda f: each_frame(f, lambda e: e.update(time=0.5)),
+    "mask_path": lambda f: (
+        write_masks(f, lambda p: f / "cut" / f"{p.parent.name}_{p.name}"),
+        each_frame(
+            f,
+            lambda e: e.update(
+                mask_path=f"cut/{e['file_path'].removeprefix('./').replace('/', '_')}.png"
+            ),
+        ),
+    ),
+    "masks NAME_mask.png": lambda f: write_masks(f, lambda p: p.with_name(f"{p.stem}_mask.png")),
+    "masks in a folder masks beside the pictures": lambda f: write_masks(
+        f, lambda p: p.parent / "masks" / p.name
+    ),
+    "masks in a folder masks of the scene": lambda f: write_masks(
+        f, lambda p: f / "masks" / p.parent.name / p.name
+    ),
+}
+
+
+@pytest.mark.parametrize("change", SAME.values(), ids=SAME)
+def test_read_as_our_own(scene: Path, plain: Path, change: Change) -> None:
+    change(scene)
+    for split in ("train", "test"):
+        found, wanted = read_views(scene, split), read_views(plain, split)
+        same_cameras(found, wanted)
+        alpha = wanted.images[..., 3:]
+        torch.testing.assert_close(found.images[..., 3:], alpha)
+        torch.testing.assert_close(found.images[..., :3] * alpha, wanted.images[..., :3] * alpha)
+    assert validate(scene) == []
+
+
+# Pictures that say no colour behind the object; (change, data.background, how far colours may be).
+NO_ALPHA: dict[str, tuple[Change, str, float]] = {
+    "RGB on white": (lambda f: each_picture(f, lambda i: on(i, WHITE)), "white", 1e-6),
+    "RGB on black": (lambda f: each_picture(f, lambda i: on(i, BLACK)), "black", 1e-6),
+    "opaque RGBA on white": (
+        lambda f: each_picture(f, lambda i: on(i, WHITE).convert("RGBA")),
+        "white",
+        1e-6,
+    ),
+    "palette on white": (
+        lambda f: each_picture(f, lambda i: on(i, WHITE).quantize(8)),
+        "white",
+        0.02,
+    ),
+    "JPEG on white": (
+        lambda f: each_picture(f, lambda i: on(i, WHITE), ".jpg", quality=97, subsampling=0),
+        "white",
+        0.25,
+    ),
+    "CMYK JPEG on white": (
+        lambda f: each_picture(f, lambda i: on(i, WHITE).convert("CMYK"), ".jpeg", quality=98),
+        "white",
+        0.25,
+    ),
+    "WebP on black": (
+        lambda f: (
+            each_frame(f, lambda e: e.pop("depth_path", None)),
+            each_picture(f, lambda i: on(i, BLACK).resize((256, 192)), ".webp"),
+        ),
+        "black",
+        0.3,
+    ),
+}
+
+
+@pytest.mark.parametrize("change, background, tolerance", NO_ALPHA.values(), ids=NO_ALPHA)
+def test_the_colour_behind_gives_the_alpha(
+    scene: Path, plain: Path, change: Change, background: str, tolerance: float
+) -> None:
+    change(scene)
+    found = read_views(scene, "train", no_alpha=background, resolution=(64, 48))
+    wanted = read_views(plain, "train")
+    inside, truth = found.images[..., 3] > 0.5, wanted.images[..., 3] > 0.5
+    union = (inside | truth).sum()
+    assert (inside & truth).sum() / union > (0.99 if tolerance < 0.1 else 0.8)
+    grey = 1.0 if background == "white" else 0.0
+    off = (found.composite(grey) - wanted.composite(grey)).abs()
+    assert off.mean() < max(0.05 * tolerance, 1e-6)
+    assert validate(scene, background) == []
+    with pytest.raises(InputError, match=r"train/000\..*data\.background=white"):
+        read_views(scene, "train")
+    assert any("data.background=white" in line for line in validate(scene))
+
+
+def test_grey_with_alpha(scene: Path, plain: Path) -> None:
+    wanted = read_views(plain, "train")
+    each_picture(scene, lambda image: image.convert("LA"))
+    found = read_views(scene, "train")
+    torch.testing.assert_close(found.images[..., 3], wanted.images[..., 3])
+    assert (found.images[..., 0] == found.images[..., 2]).all()
+    assert validate(scene) == []
+
+
+def test_opaque_pictures_can_be_learned_whole(scene: Path, plain: Path) -> None:
+    each_picture(scene, lambda image: on(image, (90, 120, 60)))
+    found, wanted = read_views(scene, "train", no_alpha="opaque"), read_views(plain, "train")
+    assert (found.images[..., 3] == 1.0).all()
+    torch.testing.assert_close(
+        found.images[..., :3], wanted.composite((90 / 255, 120 / 255, 60 / 255))
+    )
+
+
+def test_smaller_copies_scale_the_lens(scene: Path, plain: Path) -> None:
+    half_size(scene)
+    same_cameras(read_views(scene, "train"), read_views(plain, "train", resolution=(32, 24)))
+    assert validate(scene) == []
+
+
+def test_pictures_of_different_sizes(scene: Path, plain: Path) -> None:
+    """All become the commonest size, or the one that is asked for."""
+    each_file(scene, lambda c: without_lens(c, "camera_angle_x"))
+    for name in ("000", "005"):
+        path = scene / f"train/{name}.png"
+        Image.open(path).resize((128, 96), Image.Resampling.NEAREST).save(path)
+    for size in (None, (16, 12)):
+        found = read_views(scene, "train", resolution=size)
+        wanted = read_views(plain, "train", resolution=size)
+        same_cameras(found, wanted)
+        torch.testing.assert_close(found.images[..., 3], wanted.images[..., 3])
+    assert validate(scene) == []
+
+
+@pytest.mark.parametrize("digits", [3, 4])
+def test_rounded_poses_are_mended_with_a_note(
+    scene: Path, plain: Path, caplog: pytest.LogCaptureFixture, digits: int
+) -> None:
+    each_frame(scene, lambda frame: rounded(frame, digits))
+    with caplog.at_level("INFO"):
+        found = read_views(scene, "train")
+    same_cameras(found, read_views(plain, "train"), tolerance=0.2)
+    for camera in found.cameras:
+        rotation = camera.cam_to_world[:3, :3]
+        np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-3)
+    assert ("made orthonormal" in caplog.text) == (digits == 3)
+    assert validate(scene) == []
+
+
+SPLITS = {
+    "one transforms.json": merge_files,
+    "no val and no test split": lambda f: [
+        (f / f"transforms_{s}.json").unlink() for s in ("val", "test")
+    ],
+    "empty val and test split": lambda f: [
+        edit_json(f / f"transforms_{s}.json", lambda c: c.update(frames=[]))
+        for s in ("val", "test")
+    ],
+}
+
+
+@pytest.mark.parametrize("change", SPLITS.values(), ids=SPLITS)
+def test_what_is_not_split_is_split_by_the_seed(scene: Path, change: Change) -> None:
+    change(scene)
+    parts = {s: read_views(scene, s).names for s in ("train", "val", "test")}
+    together = sum(parts.values(), ())
+    assert len(set(together)) == len(together), "no picture is in two splits"
+    assert len(parts["val"]) == len(parts["test"]) >= 1
+    assert len(parts["train"]) >= 6 * len(parts["test"])
+    assert {s: read_views(scene, s).names for s in parts} == parts
+    others = [read_views(scene, "test", split_seed=seed).names for seed in range(6)]
+    assert len(set(others)) > 1
+    assert validate(scene) == []
+
+
+def test_a_missing_split_is_served_by_the_other(scene: Path) -> None:
+    (scene / "transforms_test.json").unlink()
+    assert read_views(scene, "test").names == read_views(scene, "val").names == ("val/000",)
+    assert len(read_views(scene, "train")) == 12, "nothing is taken from the training split"
+    assert validate(scene) == []
+
+
+def test_lists_of_file_names_are_followed(scene: Path) -> None:
+    names = [f"./test/{i:03d}" for i in range(3)]
+    rest = [f"./train/{i:03d}" for i in range(12)]
+    merge_files(scene, train_filenames=rest, test_filenames=names, val_filenames=[])
+    assert read_views(scene, "test").names == ("test/000", "test/001", "test/002")
+    assert read_views(scene, "val").names == ("test/000", "test/001", "test/002")
+    assert len(read_views(scene, "train")) == 12
+
+
+def test_a_mac_zip(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "balls")
+    archive = pack(folder, tmp_path / "balls.zip", "balls/")
+    with zipfile.ZipFile(archive, "a") as file:
+        file.writestr("__MACOSX/balls/._dataset.json", b"\x00\x05\x16\x07")
+        file.writestr("__MACOSX/._balls", b"\x00\x05\x16\x07")
+        file.writestr(".DS_Store", b"x")
+    assert list_frames(archive) == ["frame_000", "frame_001"]
+    assert len(read_views(archive / "frame_001", "train")) == 12
+    assert validate(archive) == []
+
+
+def test_pictures_shared_by_the_frames_of_a_dataset(tmp_path: Path) -> None:
+    """Frame folders may name pictures of their dataset, not of what lies above it."""
+    folder = write_dataset(tmp_path / "balls")
+    wanted = read_views(folder / "frame_000", "train")
+    shutil.move(folder / "frame_000/train", folder / "images")
+
+    def move(content: dict[str, Any]) -> None:
+        for frame in content["frames"]:
+            frame["file_path"] = "../images/" + frame["file_path"].rpartition("/")[2]
+
+    edit_json(folder / "frame_000/transforms_train.json", move)
+    archive = pack(folder, tmp_path / "balls.zip")
+    for path in (folder, archive):
+        found = read_views(path / "frame_000", "train")
+        assert torch.equal(found.images, wanted.images)
+        assert found.names[0] == "../images/000"
+
+
+def edit_one(change: Callable[[dict[str, Any]], object]) -> Change:
+    return lambda f: edit_json(f / "transforms_train.json", lambda c: change(c["frames"][2]))
+
+
+def shared(**keys: Any) -> Change:
+    return lambda f: each_file(f, lambda c: c.update(keys))
+
+
+def full_size_lens(folder: Path) -> None:
+    """Smaller files, the lens of the full size, and nothing that says so."""
+    half_size(folder)
+    each_file(folder, lambda c: without_lens(c, "fl_x", "fl_y", "cx", "cy"))
+
+
+def full_size_focal(folder: Path) -> None:
+    half_size(folder)
+    each_file(folder, lambda c: without_lens(c, "fl_x", "camera_angle_x"))
+
+
+def lfs_pointer(folder: Path) -> None:
+    (folder / "train/002.png").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+    )
+
+
+def animated(folder: Path) -> None:
+    image = Image.open(folder / "train/002.png")
+    image.load()
+    image.save(folder / "train/002.webp", save_all=True, append_images=[image.rotate(90)])
+    (folder / "train/002.png").unlink()
+
+
+REFUSED: dict[str, tuple[Change, tuple[str, ...]]] = {
+    **{
+        f"distortion {key}": (shared(**{key: 0.05}), ("transforms_", repr(key), "undistort"))
+        for key in ("k1", "k2", "k3", "k4", "p1", "p2")
+    },
+    "distortion of one picture": (edit_one(lambda e: e.update(k1=-0.01)), ("frame 2", "'k1'")),
+    "distortion as a list": (
+        shared(distortion_params=[0.0, 0.1, 0.0, 0.0]),
+        ("'distortion_params'", "undistort"),
+    ),
+    "distortion that is a word": (shared(k1="none"), ("'k1'", "finite number")),
+    "fisheye model": (shared(camera_model="OPENCV_FISHEYE"), ("OPENCV_FISHEYE", "pinhole")),
+    "is_fisheye": (shared(is_fisheye=True), ("'is_fisheye'", "pinhole")),
+    "rolling shutter": (shared(rolling_shutter=[0.1, 0.0, 0.0]), ("'rolling_shutter'",)),
+    "lens of the full size without w and h": (
+        full_size_lens,
+        ("frame 0", "principal point", "w and h"),
+    ),
+    "fl_x of the full size without w and h": (
+        full_size_focal,
+        ("fl_x", "camera_angle_x", "contradict", "w and h"),
+    ),
+    "fl_x and camera_angle_x contradict": (
+        shared(camera_angle_x=1.4),
+        ("fl_x", "camera_angle_x", "contradict"),
+    ),
+    "skew": (
+        lambda f: (
+            each_file(f, as_matrix),
+            each_frame(f, lambda e: e.update(intrinsic_matrix=[[9, 1, 3], [0, 9, 3], [0, 0, 1]])),
+        ),
+        ("'intrinsic_matrix'", "skew"),
+    ),
+    "intrinsic_matrix of words": (
+        lambda f: each_frame(f, lambda e: e.update(intrinsic_matrix="K")),
+        ("'intrinsic_matrix'", "3x3"),
+    ),
+    "time of each picture": (
+        lambda f: each_file(f, lambda c: [e.update(time=i / 9) for i, e in enumerate(c["frames"])]),
+        ("transforms_train.json", "'time'", "D-NeRF", "frame_000"),
+    ),
+    "EXIF orientation": (exif_turned, ("train/000.png", "EXIF orientation 6")),
+    "opaque RGBA": (
+        lambda f: each_picture(f, lambda i: on(i, WHITE).convert("RGBA")),
+        ("train/000.png", "opaque everywhere", "data.background"),
+    ),
+    "Git LFS pointer": (lfs_pointer, ("train/002.png", "Git LFS pointer", "git lfs pull")),
+    "animated picture": (animated, ("train/002.webp", "2 frames")),
+    "a mask of another size": (
+        lambda f: (
+            write_masks(f, lambda p: p.with_name(f"{p.stem}_mask.png")),
+            Image.new("L", (9, 9)).save(f / "train/001_mask.png"),
+        ),
+        ("train/001.png", "mask is 9x9"),
+    ),
+    "a path that leads out": (
+        edit_one(lambda e: e.update(file_path="../../elsewhere/x.png")),
+        ("my scene", "leads out of the dataset"),
+    ),
+    "an absolute path elsewhere": (
+        edit_one(lambda e: e.update(file_path="/home/somebody/x.png")),
+        ("/home/somebody/x.png", "leads out of the dataset"),
+    ),
+    "poses rounded to one digit": (
+        lambda f: each_frame(f, lambda e: rounded(e, 1)),
+        ("frame 0", "not orthonormal"),
+    ),
+    "brackets without end": (
+        lambda f: (f / "transforms_train.json").write_text("[" * 200_000),
+        ("transforms_train.json",),
+    ),
+    "an HTML page for a picture": (
+        lambda f: (f / "train/002.png").write_text("<!DOCTYPE html><html>404</html>"),
+        ("train/002.png", "no known kind"),
+    ),
+}
+
+
+@pytest.mark.parametrize("change, words", REFUSED.values(), ids=REFUSED)
+def test_refused_by_name(scene: Path, change: Change, words: tuple[str, ...]) -> None:
+    change(scene)
+    with pytest.raises(InputError) as caught:
+        read_views(scene, "train")
+    said = str(caught.value)
+    for word in words:
+        assert word in said, said
+    assert "\n" not in said and "object at 0x" not in said
+    assert said in validate(scene), "validate says the same"
+
+
+def test_a_folder_too_high_names_the_folders_below(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "balls")
+    with pytest.raises(InputError, match=r"did you mean .*balls/frame_000\?"):
+        read_views(folder, "train")
+    with pytest.raises(InputError, match=r"did you mean .*balls\?"):
+        list_frames(tmp_path)
+
+
+def test_too_few_pictures_to_split(scene: Path) -> None:
+    merge_files(scene)
+    edit_json(scene / "transforms.json", lambda c: c.update(frames=c["frames"][:3]))
+    with pytest.raises(InputError, match=r"transforms\.json: no test split, and 3 pictures"):
+        read_views(scene, "train")
+    assert json.loads((scene / "transforms.json").read_text())["frames"]
