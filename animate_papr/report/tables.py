@@ -108,18 +108,26 @@ def training_section(run: RunData) -> str:
             continue
         if start:
             borders.append(start)
-        points += [(start + step, loss) for step, loss in _thinned(frame.losses)]
+        points += [(start + step, loss) for step, loss in thinned(frame.losses)]
         start += max(frame.losses[-1][0], float(frame.figures.get("steps") or 0))
-    # A patch that shows nothing but background can have a loss of 1e-17 and would flatten the rest.
-    floor = 1e-3 * median(loss for _, loss in points) if points else 0.0
-    points = [(step, loss) for step, loss in points if loss >= floor]
+    points = without_blanks(points)
     chart = Chart("step, all frames in a row", "loss", logarithmic=True, marks=borders, width=980)
     hint = "Training loss of the logged steps; a dotted line is where the next frame begins."
     return section("Training", hint, line_chart([Line("loss", points)], chart))
 
 
-def _thinned(losses: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    group = -(-len(losses) // CURVE_POINTS)
+def without_blanks(losses: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """(step, loss) without losses far below the usual one.
+
+    A patch that shows nothing but background can have a loss of 1e-17 and would flatten the rest.
+    """
+    floor = 1e-3 * median(loss for _, loss in losses) if losses else 0.0
+    return [(step, loss) for step, loss in losses if loss >= floor]
+
+
+def thinned(losses: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """At most CURVE_POINTS points of a curve, the others averaged into them."""
+    group = max(1, -(-len(losses) // CURVE_POINTS))
     parts = [losses[k : k + group] for k in range(0, len(losses), group)]
     return [(p[-1][0], sum(loss for _, loss in p) / len(p)) for p in parts]
 

@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 
-from animate_papr.report.__main__ import _json_script, main, render_report
+from animate_papr.report.__main__ import main, render_report
 from animate_papr.report.data import read_run
+from animate_papr.report.templates import json_script
 
 VALUES = ("text", None, [], {}, ["x"], True, -1, 1e999, "<b>")
 
 
 @pytest.mark.parametrize("text", ["<!--<script>", "</script>", "<!--", "]]>", "a & b", "\u2028"])
 def test_embedded_json_cannot_end_its_element(text: str) -> None:
-    script = _json_script("x", {"frames": [text]})
+    script = json_script("x", {"frames": [text]})
     inside = re.fullmatch(r'<script type="application/json" id="x">(.*)</script>', script, re.S)
     assert inside and "<" not in inside[1]
     assert json.loads(inside[1]) == {"frames": [text]}
