@@ -4,7 +4,7 @@ r"""Curves of several runs in one picture, from their metrics.jsonl.
         values='[loss/mse,val/psnr]' output=docs/curves.png
 """
 
-import json
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from training_core.checks import at_least
 from training_core.cli import run_command
 from training_core.config import MISSING, ConfigError, option
 from training_core.files import atomic
+from training_core.files.json_files import parse_json
 
 
 @dataclass
@@ -39,9 +40,13 @@ def read_curve(folder: Path, value: str, smooth: int) -> tuple[list[int], list[f
     path = folder / "metrics.jsonl"
     if not path.is_file():
         raise ConfigError(f"{folder}: no metrics.jsonl: not a run folder")
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    found = [(line["step"], line[value]) for line in lines if value in line]
-    numbers = [float("nan") if number is None else float(number) for _, number in found]
+    found = []
+    for text in path.read_bytes().splitlines():
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # a damaged line, or another one
+            line = parse_json(text)
+            number = line[value]
+            found.append((int(line["step"]), float("nan") if number is None else float(number)))
+    numbers = [number for _, number in found]
     means = [
         sum(numbers[max(0, i + 1 - smooth) : i + 1]) / min(i + 1, smooth)
         for i in range(len(numbers))

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
-from training_core.config import ConfigError, InputError, refuse_deep_yaml
+from training_core.config import ConfigError, InputError, read_yaml_values
 
 # Of configs/default.yml, for what neither an option nor a YAML file says.
 DEFAULTS: dict[str, Any] = {
@@ -62,14 +60,9 @@ def _beside(folder: Path) -> Path | None:
 def _read_settings(path: Path) -> dict[str, Any]:
     """Those of ``DEFAULTS`` that an official YAML file gives."""
     try:
-        text = path.read_text(encoding="utf-8")
-        refuse_deep_yaml(text, str(path))
-        content = OmegaConf.to_container(OmegaConf.create(text))
+        content = read_yaml_values(path)
     except ConfigError as error:
         raise InputError(f"{error}") from error
-    except Exception as error:  # YAML's and OmegaConf's are of many kinds
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"{path}: cannot be read ({reason})") from error
     found: dict[str, Any] = {}
     for name, keys in (
         ("coordinate_scale", ("dataset", "coord_scale")),

@@ -204,6 +204,23 @@ def refuse_deep_yaml(text: str, where: str) -> None:
             raise ConfigError(f"{where}: nested too deeply")
 
 
+def read_yaml_values(path: Path) -> Any:
+    """What a YAML file holds, as plain values; tags that would build objects are refused.
+
+    Raises:
+        ConfigError: it cannot be read, or is nested too deeply; the file is named.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        refuse_deep_yaml(text, str(path))
+        return OmegaConf.to_container(OmegaConf.create(text))
+    except ConfigError:
+        raise
+    except Exception as error:  # YAML's and OmegaConf's are of many kinds
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise ConfigError(f"{path} cannot be read: {reason.splitlines()[0]}") from error
+
+
 def _parse(override: str) -> dict[str, Any]:
     key, equals, _ = override.partition("=")
     if not equals or not key.strip():

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
 
-from training_core.config import ConfigError, InputError, load_config, refuse_deep_yaml, to_yaml
+from training_core.config import ConfigError, InputError, load_config, read_yaml_values, to_yaml
 from training_core.files import atomic
 from training_core.files.locks import acquire
 
@@ -219,13 +219,7 @@ def read_saved_values(folder: Path) -> dict[Any, Any]:
 
 
 def _saved_values(config_file: Path) -> dict[Any, Any]:
-    try:
-        text = config_file.read_text(encoding="utf-8")
-        refuse_deep_yaml(text, "its text")
-        values = OmegaConf.to_container(OmegaConf.create(text))
-    except Exception as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ConfigError(f"{config_file} cannot be read: {reason}") from error
+    values = read_yaml_values(config_file)
     if not isinstance(values, dict) or not values:
         raise ConfigError(
             f"{config_file} is damaged: it holds no keys; put a copy back, or choose another name"

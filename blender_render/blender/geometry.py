@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import bpy
@@ -11,6 +12,7 @@ from mathutils import Matrix
 
 from blender_render.rendering.asset_failures import AssetFailure
 from blender_render.rendering.frames import split_frame
+from blender_render.rendering.framing import Corners, Part, seen_points
 from blender_render.rendering.rigs import outermost
 
 Points = npt.NDArray[np.float64]
@@ -77,16 +79,73 @@ def visible_vertices(depsgraph: Any, rendered: set[str]) -> Points:
     The order is the same at every moment unless the topology itself is animated.
     """
     parts: list[Points] = []
+    for obj, matrix in _visible_instances(depsgraph, rendered):
+        local = _face_vertices(obj)
+        parts.append(local @ matrix[:3, :3].T + matrix[:3, 3])
+    return np.concatenate(parts) if parts else np.empty((0, 3))
+
+
+def _visible_instances(depsgraph: Any, rendered: set[str]) -> Iterator[tuple[Any, Points]]:
+    """Every object with a surface that a render shows, instances too, and its matrix [4, 4]."""
     for instance in depsgraph.object_instances:
         obj = instance.object
         owner = instance.parent if instance.is_instance else obj
         if obj.type not in SURFACE_TYPES or not instance.show_self or owner.hide_render:
             continue
         if owner.original.name in rendered:
-            local = _face_vertices(obj)
-            matrix = np.array(instance.matrix_world, dtype=np.float64)
-            parts.append(local @ matrix[:3, :3].T + matrix[:3, 3])
-    return np.concatenate(parts) if parts else np.empty((0, 3))
+            yield obj, np.array(instance.matrix_world, dtype=np.float64)
+
+
+def seen_vertices(depsgraph: Any, rendered: set[str]) -> Points:
+    """World positions [N, 3] of the corners of what a picture shows: see ``framing.seen_points``;
+    faces whose material is wholly transparent do not count. All visible vertices where that leaves
+    nothing.
+    """
+    parts = []
+    for obj, matrix in _visible_instances(depsgraph, rendered):
+        mesh = obj.to_mesh()
+        if mesh is not None and mesh.polygons:
+            local = _vertices(mesh)
+            corners = _opaque_triangles(mesh, [slot.material for slot in obj.material_slots])
+            parts.append(Part(local @ matrix[:3, :3].T + matrix[:3, 3], corners))
+        obj.to_mesh_clear()
+    seen = seen_points(parts)
+    return seen if len(seen) else visible_vertices(depsgraph, rendered)
+
+
+def _opaque_triangles(mesh: Any, materials: list[Any]) -> Corners:
+    """Vertex numbers [T, 3] of the triangles of all faces, without those of clear materials."""
+    mesh.calc_loop_triangles()
+    count = len(mesh.loop_triangles)
+    corners, faces = np.empty(3 * count, np.int32), np.empty(count, np.int32)
+    mesh.loop_triangles.foreach_get("vertices", corners)
+    mesh.loop_triangles.foreach_get("polygon_index", faces)
+    triangles = corners.reshape(-1, 3).astype(np.int64)
+    clear = [i for i, material in enumerate(materials) if _is_clear(material)]
+    if not clear:
+        return triangles
+    slots = np.empty(len(mesh.polygons), np.int32)
+    mesh.polygons.foreach_get("material_index", slots)
+    return triangles[~np.isin(slots[faces], clear)]
+
+
+def _is_clear(material: Any) -> bool:
+    """Whether a material lets everything through everywhere: alpha 0 that nothing drives."""
+    if material is None or material.node_tree is None or material.node_tree.animation_data:
+        return False
+    outputs = [n for n in material.node_tree.nodes if n.type == "OUTPUT_MATERIAL"]
+    active = next((n for n in outputs if n.is_active_output), None)
+    links = active.inputs["Surface"].links if active else ()
+    if not links or links[0].from_node.type != "BSDF_PRINCIPLED":
+        return False
+    alpha = links[0].from_node.inputs["Alpha"]
+    return not alpha.links and alpha.default_value == 0.0
+
+
+def _vertices(mesh: Any) -> Points:
+    positions = np.empty(3 * len(mesh.vertices), dtype=np.float32)
+    mesh.vertices.foreach_get("co", positions)
+    return positions.reshape(-1, 3).astype(np.float64)
 
 
 def _face_vertices(obj: Any) -> Points:
@@ -94,16 +153,15 @@ def _face_vertices(obj: Any) -> Points:
     if mesh is None or not mesh.polygons:
         obj.to_mesh_clear()
         return np.empty((0, 3))
-    positions = np.empty(3 * len(mesh.vertices), dtype=np.float32)
-    mesh.vertices.foreach_get("co", positions)
+    positions = _vertices(mesh)
     corners = np.empty(len(mesh.loops), dtype=np.int32)
     mesh.loops.foreach_get("vertex_index", corners)
     obj.to_mesh_clear()
-    return positions.reshape(-1, 3)[np.unique(corners)].astype(np.float64)
+    return positions[np.unique(corners)]
 
 
 def bounding_boxes(times: list[float], rendered: set[str]) -> Points:
-    """Lowest and highest corner of what is visible at each moment, [T, 2, 3].
+    """Lowest and highest corner of what is seen at each moment, [T, 2, 3].
 
     Raises:
         AssetFailure: no_mesh (nothing visible at some moment), zero_extent.
@@ -145,7 +203,7 @@ def normalise(
 
 
 def _box_at(time: float, rendered: set[str]) -> tuple[Points, Points]:
-    vertices = visible_vertices(go_to(time), rendered)
+    vertices = seen_vertices(go_to(time), rendered)
     if not len(vertices):
         raise AssetFailure("no_mesh", f"nothing visible with faces at frame {time:g}")
     return np.stack([vertices.min(axis=0), vertices.max(axis=0)]), outermost(vertices)

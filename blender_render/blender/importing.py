@@ -55,6 +55,8 @@ def _import_failure(message: str) -> AssetFailure:
     extension = "xtension" in detail and "not available" in detail
     if "draco" in detail.lower():  # the decoder's library is left out of the 4.2 wheels
         extension, detail = True, f"KHR_draco_mesh_compression: no decoder ({detail})"
+    if "meshopt" in detail.lower() or "draco" in detail.lower():
+        detail += "; this decompresses it: npx @gltf-transform/cli cp IN.glb OUT.glb"
     return AssetFailure("unsupported_extension" if extension else "import_error", detail)
 
 

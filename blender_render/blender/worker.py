@@ -99,7 +99,10 @@ class AssetRun:
         start = clip.start if config.start is None else config.start
         end = clip.end if config.end is None else config.end
         if end < start:
-            raise AssetFailure("no_motion", f"no frames from {start:g} to {end:g}")
+            raise AssetFailure(
+                "no_motion",
+                f"no frames from {start:g} to {end:g}; frames.start and frames.end choose others",
+            )
         clip = replace(clip, start=start, end=end)
         loop = is_loop(start, end, rendered) if config.loop == "auto" else config.loop == "yes"
         times = sample_times(start, end, every=config.every, count=config.count, loop=loop)
@@ -107,11 +110,16 @@ class AssetRun:
         return clip, times, loop
 
     def _require_motion(self, clip: AnimationClip, rendered: set[str]) -> None:
-        if self.config.require_motion:
+        # One frame is a picture of a pose, whether or not the asset could move.
+        if self.config.require_motion and self.config.frames.count != 1:
             moved = motion(clip.start, clip.end, rendered)
             if moved < STILL_TOLERANCE:
                 where = f"{clip.name!r} from frame {clip.start:g} to {clip.end:g}"
-                raise AssetFailure("no_motion", f"{where} moves {moved:.2g} of the object's size")
+                raise AssetFailure(
+                    "no_motion",
+                    f"{where} moves {moved:.2g} of the object's size; frames.count=1 renders it "
+                    "as it stands, require_motion=false as a video in which nothing moves",
+                )
 
     def _plan_views(self, points: np.ndarray) -> tuple[RigCamera, ...]:
         rig = self.config.rig

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from training_core.config import InputError
+from training_core.files.zip_members import refuse_oversized
 
 _FRAME = re.compile(r"frame_\d+")
 
@@ -161,6 +162,7 @@ def _open_zip(file: Path, path: Path) -> Tree:
         archive = zipfile.ZipFile(file)
     except (OSError, zipfile.BadZipFile) as error:
         raise InputError(f"{file}: not a readable zip archive ({error})") from None
+    refuse_oversized(archive, file)
     top = zipfile.Path(archive)
     # Archives made on a Mac hold a second tree of side files.
     entries = [e for e in top.iterdir() if e.name != "__MACOSX" and not e.name.startswith(".")]

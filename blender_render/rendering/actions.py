@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Sequence
 from pathlib import Path
 
 from training_core.config import ConfigError
+from training_core.files.json_files import parse_json
 
 ALL = "all"
 _GLB_MAGIC = b"glTF"
@@ -24,9 +24,9 @@ def action_names(path: str | Path) -> list[str]:
     if path.suffix.lower() not in (".glb", ".gltf"):
         raise ConfigError(f"actions: {path}: 'all' reads .glb and .gltf; name the actions instead")
     try:
-        content = json.loads(_json_text(path.read_bytes()))
+        content = parse_json(_json_text(path.read_bytes()))
         names = [a.get("name") or "" for a in content.get("animations", ())]
-    except (OSError, ValueError, struct.error, AttributeError) as error:
+    except (OSError, ValueError, struct.error, AttributeError, TypeError) as error:
         raise ConfigError(f"actions: {path}: cannot be read ({error})") from None
     return list(dict.fromkeys(name for name in names if name))
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 from training_core.files.atomic import write_text
+from training_core.files.json_files import parse_json
 from training_core.files.locks import locked
 
 FAILURES_FILE = "failures.jsonl"
@@ -52,8 +54,13 @@ def record_outcome(output: Path, asset: str, failure: dict[str, Any] | None) -> 
 
 
 def read_failures(output: Path) -> list[dict[str, Any]]:
-    """The recorded failures, oldest first; [] when there is no file."""
+    """The recorded failures, oldest first; [] when there is no file. Damaged lines are left out."""
     path = output / FAILURES_FILE
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    found = []
+    for line in path.read_bytes().splitlines():
+        with contextlib.suppress(ValueError):
+            record = parse_json(line)
+            found += [record] if isinstance(record, dict) else []
+    return found

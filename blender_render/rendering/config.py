@@ -167,7 +167,9 @@ class RenderConfig:
         "[all] = every one (.glb, .gltf)",
     )
     actions_at_most: int = option(0, "of those of an asset, this many, evenly spread; 0 = all")
-    require_motion: bool = option(True, "an asset that does not move is a failure")
+    require_motion: bool = option(
+        True, "an asset that does not move is a failure, unless frames.count=1"
+    )
     depth: str = option(
         "test",
         "views that get planar depth; test is for multiview",

@@ -29,6 +29,7 @@ from blender_render.rendering.asset_failures import AssetFailure
 from blender_render.rendering.config import RenderConfig, effective
 from training_core.config import InputError
 from training_core.files.atomic import publish_directory, replacing, write_json
+from training_core.files.json_files import read_json
 from training_core.files.locks import locked
 from training_core.stopping import STOP_SIGNALS, Stopped
 
@@ -174,8 +175,8 @@ def render_asset(
 def _prepare(work: Path, job: dict[str, Any]) -> None:
     """Keep what an earlier start left if it was making the same thing, else begin anew."""
     try:
-        earlier = json.loads((work / JOB_FILE).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
+        earlier = read_json(work / JOB_FILE)
+    except InputError:
         earlier = {}
     if any(earlier.get(key) != job[key] for key in ("hash", "blender")) and work.exists():
         shutil.rmtree(work)

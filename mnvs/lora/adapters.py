@@ -25,6 +25,7 @@ from mnvs.lora.modes import LEFT_OUT, MODES, module_names
 from mnvs.lora.settings import LoraSettings
 from training_core.config import InputError
 from training_core.files import atomic
+from training_core.files.json_files import parse_json
 from training_core.files.weight_file import refuse_not_finite
 
 ADAPTER = "default"
@@ -112,7 +113,7 @@ class Lora:
         file = Path(folder) / WEIGHTS_FILE
         try:
             with safe_open(file, "pt") as content:
-                stored = json.loads((content.metadata() or {})["mnvs"])
+                stored = parse_json((content.metadata() or {})["mnvs"])
                 # Without one of these three the adapter cannot be rebuilt.
                 required = (stored.pop("mode"), stored.pop("rank"), stored.pop("alpha"))
                 settings = LoraSettings(*required, **stored)

@@ -97,7 +97,7 @@ def test_keys_that_come_or_go_are_named(tmp_path: Path) -> None:
         (b"# nothing\n", "is damaged: it holds no keys"),
         (b"- 1\n- 2\n", "is damaged: it holds no keys"),
         (b"\x00\xff\xfe", "cannot be read"),
-        (b"[" * 200_000, "cannot be read"),
+        (b"[" * 200_000, ": nested too deeply"),
     ],
     ids=["empty", "comment", "list", "binary", "nested"],
 )
@@ -108,7 +108,7 @@ def test_a_damaged_configuration_is_called_so(
     run = start(tmp_path)
     file = run.path / "config.yaml"
     file.write_bytes(content)
-    with pytest.raises(ConfigError, match=rf"fox/config\.yaml {words}"):
+    with pytest.raises(ConfigError, match=rf"fox/config\.yaml ?{words}"):
         start(tmp_path) if way == "continued" else load_run_config(Config, run.path)
     assert file.read_bytes() == content
 

@@ -11,13 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from sjc_papr.score_models.base import NoiseLevels
 from sjc_papr.score_models.zero123.names import CLIP
-from training_core.config import InputError
+from training_core.config import ConfigError, InputError, read_yaml_values
 from training_core.files.weight_file import WeightFile
 
 PUBLISHED: dict[str, Any] = {
@@ -186,10 +183,9 @@ def _compare_schedule(file: WeightFile, levels: NoiseLevels) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: not a readable YAML file: {reason}") from error
+        values = read_yaml_values(path)
+    except ConfigError as error:
+        raise InputError(f"{error}") from error
     params = values.get("model", {}).get("params") if isinstance(values, dict) else None
     if not isinstance(params, dict):
         raise InputError(f"{path}: model.params is not there")

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from blender_runs import info_of, make_assets, needs_blender, picture, render
 
@@ -19,6 +20,7 @@ FAILING = {
     "textureless": "missing_texture",
     "untextured": "missing_texture",
     "future": "unsupported_extension",
+    "meshopt": "unsupported_extension",
     "still_stl": "unsupported_extension",
     "absent": "import_error",
     "empty": "import_error",
@@ -37,7 +39,7 @@ def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def rendered(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One start over many assets, good and bad."""
     output = tmp_path_factory.mktemp("rendered")
-    good = ["stage.blend", "two_clips.glb", "box.fbx"]
+    good = ["stage.blend", "instanced.blend", "two_clips.glb", "box.fbx"]
     bad = [next((p.name for p in assets.glob(f"{n}.*")), f"{n}.glb") for n in FAILING]
     bad = [name.replace(".bin", ".gltf") for name in bad]
     listed = ",".join(str(assets / name) for name in good + bad)
@@ -48,11 +50,34 @@ def rendered(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_box_over_all_frames_counts_only_what_renders(rendered: Path) -> None:
-    """A unit cube that slides by 3: 4 long in all, in spite of huge hidden things around it."""
+    """A unit cube that slides by 3: 4 long in all, in spite of huge things around it that are
+    hidden, clear, scaled to nothing, flat, or a speck.
+    """
     info = info_of(rendered / "stage")
     assert info["world_to_asset"]["scale"] == pytest.approx(4.0, abs=1e-4)
     assert info["world_to_asset"]["offset"] == pytest.approx([1.5, 0.0, 0.0], abs=1e-4)
     assert info["frames"] == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_instances_count(rendered: Path) -> None:
+    info = info_of(rendered / "instanced")
+    assert info["world_to_asset"]["scale"] == pytest.approx(7.0, abs=1e-4)
+    assert info["world_to_asset"]["offset"] == pytest.approx([3.0, 0.0, 0.0], abs=1e-4)
+
+
+def test_the_object_fills_its_pictures(rendered: Path) -> None:
+    """At least 60 % of the side in some view, over all frames together."""
+    for name in ("stage", "two_clips", "box"):
+        shares = []
+        for path in sorted((rendered / name / "frame_000").glob("*/*.png")):
+            if "depth" in path.name:
+                continue
+            view = path.relative_to(rendered / name / "frame_000")
+            frames = sorted((rendered / name).glob("frame_*"))
+            alpha = np.stack([picture(frame / view)[..., 3] for frame in frames]).max(0) > 10
+            spans = [np.flatnonzero(alpha.any(axis)) for axis in (0, 1)]
+            shares.append(max(span[-1] - span[0] + 1 for span in spans) / len(alpha))
+        assert max(shares) >= 0.6, (name, shares)
 
 
 def test_lights_of_the_asset_are_gone(rendered: Path) -> None:
@@ -128,6 +153,31 @@ def test_still_obj_is_one_frame_when_motion_is_not_required(assets: Path, tmp_pa
     )
     assert code == 0, said
     assert len(info_of(tmp_path / "solid")["frames"]) == 1
+
+
+def test_the_failure_of_a_compressed_asset_names_the_command(rendered: Path) -> None:
+    details = {f["asset"]: f["detail"] for f in read_failures(rendered)}
+    assert "EXT_meshopt_compression" in details["meshopt"]
+    assert "npx @gltf-transform/cli cp IN.glb OUT.glb" in details["meshopt"]
+    assert "gltf-transform" not in details["future"]
+
+
+def test_one_frame_needs_no_motion(assets: Path, tmp_path: Path) -> None:
+    code, said = render(
+        f"assets=[{assets}/solid.obj]",
+        f"output={tmp_path}",
+        "frames.count=1",
+        "rig.resolution=16",
+        *QUICK,
+        log=tmp_path / "log",
+    )
+    assert code == 0, said
+    assert len(info_of(tmp_path / "solid")["frames"]) == 1
+
+
+def test_the_failure_of_a_still_asset_names_the_keys(rendered: Path) -> None:
+    (detail,) = [f["detail"] for f in read_failures(rendered) if f["asset"] == "still"]
+    assert "frames.count=1" in detail and "require_motion=false" in detail
 
 
 def test_timeout_and_unknown_action(assets: Path, tmp_path: Path) -> None:

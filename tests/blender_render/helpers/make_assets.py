@@ -53,6 +53,14 @@ def glow(obj: bpy.types.Object, colour: tuple[float, float, float]) -> None:
     obj.data.materials.append(material)
 
 
+def clear() -> bpy.types.Material:
+    """A material that lets everything through."""
+    material = bpy.data.materials.new("clear")
+    material.use_nodes = True
+    material.node_tree.nodes["Principled BSDF"].inputs["Alpha"].default_value = 0.0
+    return material
+
+
 def keys(obj: bpy.types.Object, path: str, values: dict[float, tuple[float, ...]]) -> None:
     """Linear keyframes at (fractional) frames."""
     bpy.context.preferences.edit.keyframe_new_interpolation_type = "LINEAR"
@@ -108,10 +116,36 @@ def stage(folder: Path) -> None:
     loose = bpy.data.meshes.new("loose")
     loose.from_pydata([(90.0, 0.0, 0.0), (0.0, 90.0, 0.0)], [(0, 1)], [])
     bpy.context.scene.collection.objects.link(bpy.data.objects.new("wire", loose))
+    cube("pane", 60.0).data.materials.append(clear())
+    gone = cube("scaled_to_nothing", 1.0, x=80.0)
+    gone.scale = (0.0, 0.0, 0.0)
+    flat = bpy.data.meshes.new("flat")
+    flat.from_pydata([(0, 0, 0), (0, 65, 0), (0, 32, 0)], [], [(0, 1, 2)])
+    bpy.context.scene.collection.objects.link(bpy.data.objects.new("flat", flat))
+    speck = bpy.data.meshes.new("speck")
+    speck.from_pydata([(0, 0, 100), (0.001, 0, 100), (0, 0.001, 100)], [], [(0, 1, 2)])
+    bpy.context.scene.collection.objects.link(bpy.data.objects.new("speck", speck))
     bpy.ops.object.camera_add(location=(200, 0, 0))
     bpy.ops.object.light_add(type="SUN", location=(0, 300, 0))
     bpy.context.object.data.energy = 1000.0
     save_blend(folder / "stage.blend")
+
+
+def instanced(folder: Path) -> None:
+    """Two instances, 5 apart in x, of a unit cube that slides by 1 and is nowhere itself."""
+    fresh()
+    mover = cube("mover")
+    keys(mover, "location", {1: (0, 0, 0), 4: (1, 0, 0)})
+    collection = bpy.data.collections.new("part")
+    for old in list(mover.users_collection):
+        old.objects.unlink(mover)
+    collection.objects.link(mover)
+    for x in (0.0, 5.0):
+        instance = bpy.data.objects.new("instance", None)
+        instance.instance_type, instance.instance_collection = "COLLECTION", collection
+        instance.location = (x, 0.0, 0.0)
+        bpy.context.scene.collection.objects.link(instance)
+    save_blend(folder / "instanced.blend")
 
 
 def two_clips(folder: Path) -> None:
@@ -160,10 +194,7 @@ def ghost(folder: Path) -> None:
     fresh()
     box = cube("ghost")
     keys(box, "location", {1: (0, 0, 0), 5: (1, 0, 0)})
-    material = bpy.data.materials.new("ghost")
-    material.use_nodes = True
-    material.node_tree.nodes["Principled BSDF"].inputs["Alpha"].default_value = 0.0
-    box.data.materials.append(material)
+    box.data.materials.append(clear())
     save_blend(folder / "ghost.blend")
 
 
@@ -193,11 +224,13 @@ def bad_gltf(folder: Path) -> None:
     content["extensionsUsed"] = [*content.get("extensionsUsed", []), "VIDEOPAPR_from_the_future"]
     content.pop("images", None), content.pop("textures", None), content.pop("materials", None)
     (folder / "future.gltf").write_text(json.dumps(content))
+    content["extensionsRequired"] = content["extensionsUsed"] = ["EXT_meshopt_compression"]
+    (folder / "meshopt.gltf").write_text(json.dumps(content))
 
 
 if __name__ == "__main__":
     target_folder = Path(sys.argv[1])
-    for write in (markers, stage, two_clips, plain, no_mesh, point, ghost, bad_gltf):
+    for write in (markers, stage, instanced, two_clips, plain, no_mesh, point, ghost, bad_gltf):
         write(target_folder)
     # Blender 4.2 as a module can crash while Python shuts down.
     sys.stdout.flush()
