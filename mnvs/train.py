@@ -22,7 +22,12 @@ from mnvs.data.latent_cache import EncodedDataset
 from mnvs.diffusion.noise_schedule import NoiseSchedule
 from mnvs.inference.pipeline import DEFAULT_RIG, MNVSPipeline
 from mnvs.training.conditioner import Conditioner
-from mnvs.training.devices import AcceleratorProcesses, frozen_dtype, make_accelerator
+from mnvs.training.devices import (
+    AcceleratorProcesses,
+    frozen_dtype,
+    lost_processes_explained,
+    make_accelerator,
+)
 from mnvs.training.optimizers import make_optimizer
 from mnvs.training.resources import describe, estimate, refuse_impossible
 from mnvs.training.trainable import Trainable
@@ -128,7 +133,7 @@ def run(config: TrainConfig) -> None:
         log_differences(source, config)
     trainer = make_trainer(config, accelerator, pipeline, folder.path)
     validation = make_validation(config, pipeline, trainer)
-    with StopSignals() as stop:
+    with StopSignals() as stop, lost_processes_explained(accelerator):
         elapsed = TrainingLoop(
             trainer,
             folder,

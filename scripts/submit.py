@@ -2,7 +2,7 @@
 
     submit.py render ASSETS --shards 20 --time 3:00:00 -- --config FILE
     submit.py papr NAME --time 3:00:00 -- data.path=FOLDER
-    submit.py papr-array LIST --shards 8 --time 3:00:00       LIST: arguments of a run on each line
+    submit.py runs LIST --shards 8 --time 3:00:00       LIST: arguments of a run on each line
     submit.py animate NAME --chain 8 --time 3:00:00 -- --config configs/animate_papr/demo.yaml
     submit.py mnvs NAME --processes 4 --gpu h100:4 --time 12:00:00 -- --config FILE
     submit.py pipeline NAME --time 6:00:00 -- --asset Fox.glb
@@ -46,7 +46,7 @@ class Kind:
 KINDS = {
     "render": Kind("render_array", "assets", gpu=False),
     "papr": Kind("train_papr", "name", chain=1),
-    "papr-array": Kind("runs_array", "runs"),
+    "runs": Kind("runs_array", "runs"),
     "animate": Kind("animate", "name", chain=20),
     "mnvs": Kind("train_mnvs", "name", chain=1),
     "pipeline": Kind("pipeline", "name", chain=1),
@@ -138,11 +138,15 @@ def make_job(options: argparse.Namespace, settings: Mapping[str, str]) -> Job:
         tasks = min(options.shards, len(entries))
         manifest = freeze(entries, Path(scratch) / "videopapr" / "manifests")
         variables |= {"MANIFEST": str(manifest), "SHARDS": str(tasks)}
+        if options.module:
+            variables["COMMAND"] = options.module
         throttle = f"%{options.at_once}" if options.at_once else ""
         sbatch = [f"--array=0-{tasks - 1}{throttle}", *sbatch]
         note = f"{len(entries)} {kind.what} in {tasks} shards; list: {manifest}"
     elif kind.what:
         arguments = [options.what, *arguments]
+    if options.module and kind.what != "runs":
+        raise Refused(f"--command: {options.kind} has its own; only runs can be told one")
     if options.chain and not kind.chain:
         raise Refused(f"--chain: tasks of {options.kind} do not continue one another")
     if (options.chain or kind.chain) > 1:
@@ -186,6 +190,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--account", help="who pays; default SBATCH_ACCOUNT")
     parser.add_argument("--gpu", help="MODEL:COUNT of each node, '' for none; default GPU")
     parser.add_argument("--shards", type=int, default=1, help="array tasks of a list")
+    parser.add_argument("--command", dest="module", help="runs: what trains; sjc_papr.train")
     parser.add_argument("--at-once", type=int, default=0, help="of them, how many may run at once")
     parser.add_argument("--chain", type=int, help="jobs that continue one another")
     parser.add_argument("--processes", type=int, default=1, help="mnvs: processes on each node")

@@ -10,6 +10,7 @@ import shlex
 import sys
 from pathlib import Path
 
+import prefetch_weights
 import pytest
 import submit
 
@@ -108,6 +109,9 @@ def start(words: list[str], monkeypatch: pytest.MonkeyPatch) -> int | str | None
         for _, part in itertools.groupby(rest, key=lambda word: word == "--then"):
             if (words := list(part)) != ["--then"]:
                 submit.parse(words)
+        return 0
+    if module == "scripts/prefetch_weights.py":  # downloads
+        prefetch_weights.parse(rest)
         return 0
     monkeypatch.setattr(sys, "argv", [module, *rest])
     try:

@@ -1,13 +1,21 @@
 """Devices, processes and number formats of a run, by way of accelerate."""
 
+import contextlib
+import re
+from collections.abc import Iterator
+
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, is_initialized
 
 from training_core.config import ConfigError
 from training_core.devices import pick_device
+from training_core.stopping import Stopped
 
 FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+# How gloo and NCCL say that the other end of a connection is gone.
+LOST_PEER = re.compile(r"connection (closed|reset)|broken pipe|gloo|nccl|remote process", re.I)
 
 
 def make_accelerator(device: str = "auto", precision: str = "auto") -> Accelerator:
@@ -57,6 +65,24 @@ class AcceleratorProcesses:
         if flag:
             self.accelerator.set_trigger()
         return self.accelerator.check_trigger()
+
+
+@contextlib.contextmanager
+def lost_processes_explained(accelerator: Accelerator) -> Iterator[None]:
+    """Say in one line that another process has died, where torch tells of a connection.
+
+    Raises:
+        Stopped: in that case. The step that could not be finished is lost, the checkpoint is not.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if accelerator.num_processes > 1 and LOST_PEER.search(str(error)):
+            lost = (
+                "another process of this run has died; everything up to the last checkpoint is kept"
+            )
+            raise Stopped(lost) from error
+        raise
 
 
 def frozen_dtype(accelerator: Accelerator) -> torch.dtype:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from job_place import Place
 from slurm_cluster import ROOT, Cluster, kill
 from stand_in import make_environment
 
@@ -21,55 +22,9 @@ def cluster() -> Iterator[Cluster]:
     running.close()
 
 
-class Place:
-    """A scratch folder from which the job files are submitted."""
-
-    def __init__(self, cluster: Cluster, folder: Path) -> None:
-        self.cluster, self.folder = cluster, folder
-        self.runs = folder / "scratch/videopapr/runs"
-        self.variables = {
-            "SCRATCH": str(folder / "scratch"),
-            "VENV": str(make_environment(folder)),
-            "VIDEOPAPR_ROOT": str(ROOT),
-            "TEST": str(folder),
-            "SAVES_IN": str(self.runs / "sjc_papr/fox/checkpoints/step_1"),
-        }
-
-    def submit(self, *arguments: str, file: str = "train_papr", **variables: str) -> str:
-        """Submit a job file; options come first, then what follows ``--``. The job's id."""
-        at = arguments.index("--") if "--" in arguments else len(arguments)
-        options, rest = arguments[:at], arguments[at + 1 :] or ("fox",)
-        output = "--output=" + str(self.folder / "%j.out")
-        script = ROOT / "slurm" / f"{file}.sbatch"
-        command = [
-            "sbatch",
-            "--parsable",
-            f"--chdir={self.folder}",
-            output,
-            *options,
-            script,
-            *rest,
-        ]
-        return self.cluster.call(*command, **{**self.variables, **variables})
-
-    def start(self, *arguments: str, **variables: str) -> str:
-        """Submit a job whose command works until it is told to stop, and wait for that command."""
-        job = self.submit(*arguments, **{"WAITS": "1", **variables})
-        self.cluster.wait_until(self.has("running"), f"job {job} runs")
-        return job
-
-    def has(self, name: str):
-        return (self.folder / name).exists
-
-    def text(self, name: str) -> str:
-        """What the command wrote down."""
-        path = self.folder / name
-        return path.read_text() if path.exists() else ""
-
-
 @pytest.fixture
 def place(cluster: Cluster, tmp_path: Path) -> Place:
-    return Place(cluster, tmp_path)
+    return Place(cluster, tmp_path, make_environment(tmp_path))
 
 
 def signal_batch(cluster: Cluster, job: str, name: str) -> None:
@@ -98,7 +53,7 @@ def test_a_cancelled_job_saves_within_the_grace_time(cluster: Cluster, place: Pl
     job = place.start(RESUBMIT="1")
     cluster.call("scancel", job)
     assert cluster.wait_ended(job) == ["CANCELLED"]
-    cluster.wait_until(place.has("signal"), "the command hears of it")
+    cluster.wait_until((place.folder / "signal").exists, "the command hears of it")
     assert place.text("signal") == "SIGTERM"
     assert (Path(place.variables["SAVES_IN"]) / "state.json").exists()
 
@@ -110,7 +65,7 @@ def test_signals_before_the_command_runs_are_remembered(cluster: Cluster, place:
     cluster.wait_ended(job)
     assert cluster.show(job)["ExitCode"] == "75:0"
     assert "before the command began" in cluster.log(job)
-    assert not place.has("imports")()
+    assert not (place.folder / "imports").exists()
 
 
 @pytest.mark.parametrize("whom", ["--batch", "--full"])
@@ -118,7 +73,7 @@ def test_signals_while_the_command_imports_reach_it_later(
     cluster: Cluster, place: Place, whom: str
 ) -> None:
     job = place.submit(IMPORTS="3", WAITS="1")
-    cluster.wait_until(place.has("imports"), "the command imports")
+    cluster.wait_until((place.folder / "imports").exists, "the command imports")
     cluster.call("scancel", whom, "--signal=USR1", job)
     cluster.wait_ended(job)
     assert cluster.show(job)["ExitCode"] == "75:0", cluster.log(job)
@@ -131,7 +86,7 @@ def test_a_requeued_job_keeps_its_log_and_counts_its_starts(cluster: Cluster, pl
     cluster.wait_until(lambda: cluster.state(job) == "PENDING", "the job waits again", 20)
     os.unlink(place.folder / "running")
     cluster.start_again(job)
-    cluster.wait_until(place.has("running"), "the job runs again")
+    cluster.wait_until((place.folder / "running").exists, "the job runs again")
     log = cluster.log(job)
     assert "start number 1," in log and "start number 2," in log
     cluster.call("scancel", job)
@@ -193,7 +148,7 @@ def test_a_job_of_two_processes_comes_back_as_it_was_asked_for(
 
 def test_a_killed_process_of_two_is_named_and_ends_the_job(cluster: Cluster, place: Place) -> None:
     job = place.start("--ntasks-per-node=2", file="train_mnvs", WORK="5")
-    cluster.wait_until(place.has("running.1"), "the second process runs")
+    cluster.wait_until((place.folder / "running.1").exists, "the second process runs")
     kill(place.folder / "running.1")
     cluster.wait_ended(job)
     assert "process 1 was killed by signal 9" in cluster.log(job)
@@ -232,7 +187,7 @@ def test_all_of_it_works_as_a_plain_user() -> None:
     nobody = 65534
     cluster = Cluster(user=nobody)
     try:
-        place = Place(cluster, cluster.folder / "place")
+        place = Place(cluster, cluster.folder / "place", make_environment(cluster.folder / "place"))
         subprocess.run(["chown", "-R", str(nobody), place.folder], check=True)
         job = place.start()
         signal_batch(cluster, job, "USR1")
