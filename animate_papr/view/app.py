@@ -32,7 +32,7 @@ class App:
     ) -> None:
         self.show, self._sizes = show, levels(coarse, fine)
         self.server = viser.ViserServer(host=host, port=port, verbose=False)
-        self.server.gui.configure_theme(dark_mode=False, control_layout="collapsible")
+        self.server.gui.configure_theme(dark_mode=False)
         self.server.initial_camera.position = start_position(show)
         self.server.initial_camera.look_at = (0.0, 0.0, 0.0)
         self.server.initial_camera.fov = show.fov

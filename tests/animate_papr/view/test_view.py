@@ -1,57 +1,21 @@
 """The viewer over a tiny trained run: what it shows is the run's, and a page holds it all."""
 
-import json
 import sys
 from pathlib import Path
 
+import fake_viser
 import numpy as np
 import pytest
 import torch
 from small_sequence import SmallSequence, small_sequence
-from synthetic_run import butterfly, image
+from synthetic_run import butterfly
 
 from animate_papr.view import __main__ as command
 from animate_papr.view import content
 from animate_papr.view.content import Show, read_show
 from animate_papr.view.page import played, write_page
 from animate_papr.view.scene import Nodes
-from blender_render.geometry.cameras import Camera, fibonacci_sphere, look_at
-from blender_render.imaging.images import to_uint8, write_png
-
-
-@pytest.fixture
-def show(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> Show:
-    """Three frames of 300 points, with cameras and pictures of the dataset."""
-    for index in range(3):
-        folder = own_run / "dataset" / f"frame_{index:03d}"
-        write_pictures(folder, index / 3)
-    made = small_sequence(own_run)
-    made.run = own_run  # type: ignore[attr-defined]
-    made.config = SmallConfig  # type: ignore[attr-defined]
-    monkeypatch.setattr(content, "load_sequence", lambda run: made)
-    return read_show(own_run, torch.device("cpu"), "float32")
-
-
-def write_pictures(folder: Path, phase: float) -> None:
-    """A dataset's test pictures of the butterfly, with cameras beside them."""
-    cameras = [
-        Camera.from_angle_x(look_at(2.2 * d), 32, 32, 0.6) for d in fibonacci_sphere(4)[1:-1]
-    ]
-    frames = []
-    (folder / "test").mkdir(parents=True)
-    for index, camera in enumerate(cameras):
-        rgb, depth = image(*butterfly(300, phase), camera)
-        alpha = (depth > 0)[..., None]
-        write_png(folder / "test" / f"{index:03d}.png", np.concatenate([rgb, alpha], -1))
-        pose = camera.cam_to_world.tolist()
-        frames.append({"file_path": f"./test/{index:03d}", "transform_matrix": pose})
-    lens = {"w": 32, "h": 32, "camera_angle_x": 0.6}
-    (folder / "transforms_test.json").write_text(json.dumps({**lens, "frames": frames}))
-
-
-class SmallConfig:
-    class data:  # noqa: N801
-        width = height = 0
+from blender_render.imaging.images import to_uint8
 
 
 def test_points_colours_and_cameras_are_the_runs(show: Show) -> None:
@@ -124,37 +88,8 @@ def test_a_motion_plays_again_and_again() -> None:
     assert played(1, 10.0, loop=False) == [0]
 
 
-class FakeNode:
-    """Counts the messages that a browser would get."""
-
-    def __init__(self, **values: object) -> None:
-        self.__dict__.update(values, sent=0)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        self.__dict__[name] = value
-        self.__dict__["sent"] += 1
-
-
-class FakeScene:
-    def set_up_direction(self, up: str) -> None:
-        self.up = up
-
-    def add_point_cloud(
-        self, name: str, points: object, colours: object, **more: object
-    ) -> FakeNode:
-        return FakeNode(points=points, colors=colours, **({"visible": True} | more))
-
-    def add_line_segments(
-        self, name: str, points: object, colours: object, **more: object
-    ) -> FakeNode:
-        return FakeNode(points=points, **more)
-
-    def add_camera_frustum(self, name: str, **more: object) -> FakeNode:
-        return FakeNode(**more)
-
-
 def test_nodes_show_what_is_asked_and_send_nothing_twice(show: Show) -> None:
-    scene = FakeScene()
+    scene = fake_viser.Scene()
     nodes = Nodes(scene, show)
     assert scene.up == "+z"
     np.testing.assert_array_equal(nodes.cameras[0].image, show.truth(0, show.views[0]))
