@@ -83,5 +83,7 @@ def check_frames(config: AnimateConfig, names: Sequence[str]) -> tuple[tuple[int
             initial_points(world.views(train), PointsConfig(count=1), 1, config.seed)
         train_count += len(train)
         test_count += len(load_views(config.data, folder, "test"))
+        if config.log.validate_every:
+            load_views(config.data, folder, "val")
     assert world is not None
     return (train_count, test_count), world

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from blender_render.geometry.cameras import Camera
 from blender_render.geometry.pose_checks import MIN_CAMERAS, common_aim, stack_poses
@@ -35,8 +36,8 @@ MAX_VIEWS = 48
 def object_box(masks: Masks, cameras: Sequence[Camera]) -> Box | None:
     """Lower and upper corner [3] of the object in world units, float64, larger by up to a voxel.
 
-    None where the cameras do not look at a common point from different sides, or where no shape
-    has such outlines.
+    None where the cameras do not look at a common point from different sides, where no shape has
+    such outlines, or where nothing but the object is in any picture.
 
     Args:
         masks: N of [H, W], alpha in [0, 1] (inside from 0.5) or bool.
@@ -44,6 +45,8 @@ def object_box(masks: Masks, cameras: Sequence[Camera]) -> Box | None:
     """
     aim = common_aim(stack_poses(cameras))
     if len(cameras) < 2 or (len(cameras) >= MIN_CAMERAS and not aim.converges):
+        return None
+    if all(bool((mask if mask.dtype == torch.bool else mask >= 0.5).all()) for mask in masks):
         return None
     across = max(max(c.width / c.fl_x, c.height / c.fl_y) for c in cameras)
     reach = REACH * aim.distance * 0.5 * across

@@ -20,6 +20,8 @@ EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp")
 NO_ALPHA = ("refuse", "white", "black", "opaque")
 # Largest difference from the colour behind the object, 8-bit counts; lossy files blur it.
 EXACT_TOLERANCE, LOSSY_TOLERANCE = 2, 16
+# Outlines are taken at one half.
+OUTSIDE_BELOW = 128
 _ORIENTATION = 0x0112
 _ROUNDS = 64
 
@@ -28,7 +30,8 @@ class Picture(NamedTuple):
     """A decoded picture: straight-alpha RGBA [H, W, 4], and what was known before.
 
     Attributes:
-        has_alpha: whether the file says what is not the object: its alpha is below 255 somewhere.
+        has_alpha: whether the file says what is not the object: its alpha is below one half
+            somewhere.
         kind: of pixels, in words, for messages.
         lossy: compressed with loss, so that one colour may be several.
     """
@@ -58,7 +61,7 @@ def decode_picture(raw: bytes, where: str) -> Picture:
     lossy = image.format in ("JPEG", "MPO", "WEBP")
     kind = mode_name(image.mode)
     rgba = _to_rgba(image, where)
-    has_alpha = bool(rgba[..., 3].min() < 255)
+    has_alpha = bool(rgba[..., 3].min() < OUTSIDE_BELOW)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") and not has_alpha:
         kind = "RGBA with no background, alpha is opaque everywhere"
     return Picture(rgba, has_alpha, kind, lossy)

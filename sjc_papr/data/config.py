@@ -29,8 +29,8 @@ class DataConfig:
     normalise: str = option(
         "auto",
         "auto = an object far from the origin, or of another size than about one unit, is moved "
-        "there and scaled for training, off = trained where it is; the run records it",
-        choices=("auto", "off"),
+        "there and scaled for training, never = trained where it is; the run records it",
+        choices=("auto", "never"),
     )
     check: bool = option(
         True, "refuse poses that do not belong to the images; false says so and trains all the same"

@@ -96,6 +96,11 @@ def visual_hull(views: Views, resolution: int) -> Hull:
             f"{_what(views)}: one training picture has no visual hull; give pictures from other "
             "sides, or set points.init=cube"
         )
+    if bool((masks >= 0.5).all()):
+        raise InputError(
+            f"{_what(views)}: no training picture has an outline, all of it is object "
+            "(data.background=opaque?): there is no visual hull; set points.init=cube"
+        )
     # Where the object fills the images, the corners of the searched box are in few of them; what
     # few images show is carved by few, and most points would start in empty space.
     enough = max(2, len(views) // 2)

@@ -80,6 +80,12 @@ REFUSED: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
         lambda f: change_frames(f, lambda frames: same_place(frames[:2])),
         ("train/000", "from 1 different places", "points.init=cube"),
     ),
+    "nothing but object in any picture": (
+        lambda f: [
+            Image.new("RGBA", SIZE, (90, 120, 60, 254)).save(p) for p in f.glob("train/*.png")
+        ],
+        ("train/000.png", "opaque everywhere", "data.background"),
+    ),
     "nothing in any picture": (
         lambda f: blank(f, *(f"{i:03d}" for i in range(10))),
         ("nothing in any training picture",),
@@ -116,7 +122,32 @@ def test_poses_can_be_trusted(broken: Path, tmp_path: Path) -> None:
     assert train.main(arguments(broken, tmp_path / "runs", *trusting)) == 0
 
 
-@pytest.mark.parametrize("resolution", [24, 48, 96])
+def test_pictures_learned_whole_start_in_a_cube(
+    broken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in broken.rglob("*.png"):
+        if "_depth" not in path.stem:
+            Image.open(path).convert("RGB").save(path)
+    whole = [*arguments(broken, tmp_path / "runs", "data.background=opaque"), "--dry-run"]
+    assert_refused(train.main, whole, capsys, "train/000", "no visual hull", "points.init=cube")
+    assert train.main([*whole, "points.init=cube"]) == 0
+    assert "trained at" not in capsys.readouterr().out, "without outlines the world stays"
+
+
+def test_the_colour_behind_is_a_word_of_the_command(
+    broken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in broken.rglob("*.png"):
+        if "_depth" not in path.stem:
+            Image.open(path).convert("RGB").save(path)  # black where nothing was drawn
+    plain = [*arguments(broken, tmp_path / "runs"), "--dry-run"]
+    assert_refused(train.main, plain, capsys, "train/000.png", "RGB without alpha")
+    assert train.main([*plain, "data.background=black"]) == 0
+    assert_refused(train.main, [*plain, "data.background=green"], capsys, "background", "white")
+    assert_refused(train.main, [*plain, "data.background=1.5"], capsys, "background", "[0, 1]")
+
+
+@pytest.mark.parametrize("resolution", [48, 96])
 def test_a_blank_picture_is_left_out_with_a_warning(
     broken: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, resolution: int
 ) -> None:

@@ -11,11 +11,12 @@ from tiny_scene import RADIUS, sphere_views
 
 from blender_render.dataset.readers import Views
 from blender_render.geometry.object_box import placed
+from sjc_papr.config import TrainConfig
 from sjc_papr.data.config import DataConfig
 from sjc_papr.data.world import World, find_world, read_world, world_of_run
 from sjc_papr.training.config import PointsConfig
 from sjc_papr.training.point_init import initial_points
-from training_core.config import InputError
+from training_core.config import InputError, load_config
 
 ORIGIN = (0.0, 0.0, 0.0)
 AUTO = DataConfig(path="anywhere/frame")
@@ -32,7 +33,7 @@ def elsewhere(views: Views, scale: float, offset: tuple[float, float, float]) ->
     ("scale", "offset"),
     [
         pytest.param(10.0, ORIGIN, id="times 10"),
-        pytest.param(4.0, ORIGIN, id="times 4"),
+        pytest.param(2.5, ORIGIN, id="times 2.5"),
         pytest.param(0.02, ORIGIN, id="times 0.02"),
         pytest.param(1.0, (3.0, -2.0, 2.0), id="shifted"),
         pytest.param(1.0, (1.3, 0.0, 0.0), id="shifted so that it straddles the searched box"),
@@ -83,8 +84,17 @@ def test_usual_worlds_are_left_as_they_are(views: Views) -> None:
     assert find_world(views, AUTO) == World()
     assert find_world(elsewhere(views, 1.0, (0.3, 0.2, -0.4)), AUTO) == World()
     far = elsewhere(views, 10.0, ORIGIN)
-    assert find_world(far, replace(AUTO, normalise="off")) == World()
+    assert find_world(far, replace(AUTO, normalise="never")) == World()
     assert World().views(far) is far
+
+
+@pytest.mark.parametrize("word", ["auto", "never"])
+def test_the_words_are_words_in_files_and_commands(tmp_path: Path, word: str) -> None:
+    """YAML reads some short words as true and false."""
+    file = tmp_path / "run.yaml"
+    file.write_text(f"data: {{normalise: {word}}}\n")
+    assert load_config(TrainConfig, file, []).data.normalise == word
+    assert load_config(TrainConfig, None, [f"data.normalise={word}"]).data.normalise == word
 
 
 def test_without_a_box_nothing_changes(views: Views) -> None:
@@ -118,7 +128,7 @@ def test_a_damaged_record_is_named(tmp_path: Path, content: dict) -> None:
 
 
 def test_a_hull_outside_the_usual_box_is_found_all_the_same() -> None:
-    """Where the world is kept (``data.normalise=off``), points still start on the object."""
+    """Where the world is kept (``data.normalise=never``), points still start on the object."""
     for scale, offset in ((10.0, ORIGIN), (1.0, (3.0, -2.0, 2.0)), (2.0, (1.2, 0.0, 0.0))):
         other = elsewhere(sphere_views(10), scale, offset)
         config = PointsConfig(count=300, hull_resolution=32, hull_interior=0.0)
