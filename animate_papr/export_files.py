@@ -14,9 +14,10 @@ from animate_papr.formats.gltf import encode_glb
 from animate_papr.formats.nerfstudio import write_nerfstudio
 from animate_papr.formats.ply import encode_ply
 from animate_papr.formats.splats import encode_splats
+from animate_papr.formats.tensorboard import write_tensorboard
 from animate_papr.formats.trajectories import write_npz
 from animate_papr.surface.around import Around
-from animate_papr.surface.moving_mesh import MeshConfig, moving_mesh
+from animate_papr.surface.moving_mesh import MeshConfig, MovingMesh, moving_mesh
 from blender_render.imaging.images import to_uint8
 from sjc_papr.networks.point_cloud import PointRows
 from training_core.files.atomic import write_bytes
@@ -99,11 +100,7 @@ def write_points_glb(output: Path, content: Content, mesh: MeshConfig) -> Writte
 def write_mesh(output: Path, content: Content, mesh: MeshConfig) -> Written:
     """A mesh that moves with the points: one GLB, and one PLY a frame."""
     path = output / "mesh.glb"
-    found = None
-    if content.tracked:
-        positions = torch.stack([f.positions for f in content.frames])
-        influence = content.frames[0].influence
-        found = moving_mesh(content.around, positions, influence, mesh, content.tolerance)
+    found = _mesh_of(content, mesh)
     if found is None:
         path.unlink(missing_ok=True)
         why = "the number of points changes between frames" if not content.tracked else "no surface"
@@ -132,6 +129,14 @@ def write_mesh(output: Path, content: Content, mesh: MeshConfig) -> Written:
         "meaning": "mean distance to the nearest vertex or point, a frame a line; world units, in "
         "which the object's longest side is 1",
     }
+
+
+def _mesh_of(content: Content, mesh: MeshConfig) -> MovingMesh | None:
+    if not content.tracked:
+        return None
+    positions = torch.stack([f.positions for f in content.frames])
+    influence = content.frames[0].influence
+    return moving_mesh(content.around, positions, influence, mesh, content.tolerance)
 
 
 def write_splats(output: Path, content: Content, mesh: MeshConfig) -> Written:
@@ -173,12 +178,26 @@ def write_dataset(output: Path, content: Content, mesh: MeshConfig) -> Written:
     return {"folder": "nerfstudio", "pictures": pictures, "units": "the dataset's world"}
 
 
+def write_events(output: Path, content: Content, mesh: MeshConfig) -> Written:
+    """Points and mesh for TensorBoard, in the dataset's world."""
+    found = _mesh_of(content, mesh)
+    frames = range(len(content.frames))
+    write_tensorboard(
+        output / "tensorboard",
+        [content.frames[i].positions.numpy() for i in frames],
+        [content.colours(i) for i in frames],
+        None if found is None else (found.vertices, found.triangles, found.rgb),
+    )
+    return {"folder": "tensorboard", "units": "the dataset's world", "mesh": found is not None}
+
+
 EXTRA_FORMATS: dict[str, Callable[[Path, Content, MeshConfig], Written]] = {
     "points_glb": write_points_glb,
     "mesh": write_mesh,
     "splats": write_splats,
     "npz": write_arrays,
     "nerfstudio": write_dataset,
+    "tensorboard": write_events,
 }
 
 

@@ -192,3 +192,11 @@ def test_only_what_is_asked_for(own_run: Path, sequence: SmallSequence) -> None:
     names = sorted(p.name for p in (own_run / "export").iterdir())
     plys = [f"frame_{index:03d}.ply" for index in range(3)]
     assert names == ["export.json", *plys, "trajectories.safetensors"]
+
+
+def test_meshes_for_tensorboard_when_asked(own_run: Path, sequence: SmallSequence) -> None:
+    more = ["formats=[tensorboard]", "mesh.resolution=24", "colours.width=96"]
+    assert main([f"run={own_run}", *more]) == 0
+    assert list((own_run / "export" / "tensorboard").glob("events.out.tfevents.*"))
+    said = json.loads((own_run / "export" / "export.json").read_text())
+    assert said["tensorboard"]["mesh"] is True
