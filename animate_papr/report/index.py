@@ -163,11 +163,10 @@ def _chart(term: str, runs: Sequence[ListedRun]) -> str:
 
 def commands_section(runs: Sequence[ListedRun]) -> str:
     """How to start each run again."""
-    rows = "".join(
-        f"<tr><td>{escape(run.name)}</td><td><code>{escape(run.command)}</code></td></tr>"
+    commands = "".join(
+        f"<h4>{escape(run.name)}</h4><pre>{escape(run.command)}</pre>"
         for run in runs
         if run.command
     )
     hint = "Each run's last command. The same command continues a run that is not finished."
-    body = f'<table class="facts">{rows}</table>' if rows else ""
-    return section("How to run them again", hint, body)
+    return section("How to run them again", hint, commands)
