@@ -13,7 +13,6 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from training_core.config import ConfigError, InputError, describe_options, load_config
-from training_core.run_config import CommandConfig
 from training_core.run_folder import check_name
 from training_core.step.guards import TrainingFault
 from training_core.stopping import Stopped
@@ -64,8 +63,8 @@ def run_command(
 
     def work() -> int | None:
         config = load_config(schema, arguments.config, [*arguments.overrides, *overrides])
-        if isinstance(config, CommandConfig):
-            check_name(config.name)  # also in the dry run, which opens no folder
+        if hasattr(config, "output_root") and hasattr(config, "name"):
+            check_name(config.name)  # of a run folder; also in the dry run, which opens none
         if not arguments.dry_run:
             return run(config)
         sys.stdout.write(plan(config).rstrip() + "\n")

@@ -38,7 +38,13 @@ from blender_render.rendering.asset_failures import AssetFailure
 from blender_render.rendering.config import RenderConfig, effective
 from blender_render.rendering.frames import playback_fps, sample_times
 from blender_render.rendering.jobs import DONE_FOLDER
-from blender_render.rendering.rigs import RigCamera, clipped_views, fitting_distance, rig_cameras
+from blender_render.rendering.rigs import (
+    RigCamera,
+    clipped_views,
+    fitting_distance,
+    rig_cameras,
+    why_small,
+)
 from training_core.config import config_from_mapping
 
 logger = logging.getLogger(__name__)
@@ -78,7 +84,7 @@ class AssetRun:
         importing.require_textures(rendered)
         self._require_motion(clip, rendered)
         world_to_asset, points = normalise(times, rendered, boxes)
-        views = self._plan_views(points)
+        views = self._plan_views(boxes, points)
         times = times[: self.config.frames.first or None]
         renderer = SceneRenderer(
             self.config.engine, self.config.light, self.job["threads"], self.work / ".shot"
@@ -121,7 +127,7 @@ class AssetRun:
                     "as it stands, require_motion=false as a video in which nothing moves",
                 )
 
-    def _plan_views(self, points: np.ndarray) -> tuple[RigCamera, ...]:
+    def _plan_views(self, boxes: np.ndarray, points: np.ndarray) -> tuple[RigCamera, ...]:
         rig = self.config.rig
         distance = rig.distance
         if not distance:
@@ -131,6 +137,9 @@ class AssetRun:
         if clipped:
             message = f"distance {distance:g} clips the object in {', '.join(clipped)}"
             self.events.send("warning", text=message)
+        small = why_small(views, points, boxes)
+        if small:
+            self.events.send("warning", text=small)
         return views
 
     def _render_frame(

@@ -21,6 +21,9 @@ from blender_render.rendering.config import RenderConfig
 
 Points = npt.NDArray[np.float64]
 
+# An object should fill this share of a picture's side in some view.
+FILLS = 0.6
+
 
 @dataclass(frozen=True)
 class RigCamera:
@@ -90,6 +93,36 @@ def outermost(points: Points, directions: int = 256) -> Points:
         return points
     winners = np.argmax(points @ fibonacci_sphere(directions).T, axis=0)
     return points[np.unique(winners)]
+
+
+def filled_share(views: tuple[RigCamera, ...], points: Points) -> float:
+    """The longer side of the box around the images of points [N, 3], as a share of the image's
+    side, in the view where it is largest.
+    """
+    shares = []
+    for view in views:
+        pixels, _ = view.camera.project(points)
+        size = np.array([view.camera.width, view.camera.height])
+        shares.append(float(((pixels.max(axis=0) - pixels.min(axis=0)) / size).max()))
+    return max(shares)
+
+
+def why_small(views: tuple[RigCamera, ...], points: Points, boxes: Points) -> str:
+    """One line where the object fills little of every picture, and why; else empty.
+
+    Args:
+        points: [N, 3] of all moments. boxes: [T, 2, 3], corners of the object's box at each moment,
+            in any units.
+    """
+    whole = filled_share(views, points)
+    longest = float((boxes[:, 1] - boxes[:, 0]).max())
+    alone = longest / float((boxes[:, 1].max(axis=0) - boxes[:, 0].min(axis=0)).max())
+    if whole * alone >= FILLS:
+        return ""
+    why = "the camera is far away: rig.distance=0 fits it to the object"
+    if alone < FILLS:
+        why = f"it travels: at one moment it is {alone:.0%} as long as its way and itself together"
+    return f"the object fills at most {whole * alone:.0%} of a picture's side ({why})"
 
 
 def clipped_views(views: tuple[RigCamera, ...], points: Points) -> list[str]:

@@ -30,15 +30,6 @@ class Footage:
     images: Tensor
     fps: float | None
 
-    def take(self, count: int, start: int = 0, stride: int = 1) -> Footage:
-        """Every ``stride``-th frame from ``start`` on, ``count`` of them; 0 = all.
-
-        Raises:
-            InputError: there are not that many.
-        """
-        frames = FrameChoice(count, start, stride).numbers(len(self.images))
-        return Footage(self.images[frames], None if self.fps is None else self.fps / stride)
-
     @property
     def opaque(self) -> bool:
         """Whether no image has any transparency."""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from moving_dots import write_dots
+from PIL import Image
 
 from blender_render.dataset.readers import read_sample_info, read_sixview
 from blender_render.geometry.cameras import SIXVIEW_RIGS, Camera, sixview_cameras
@@ -137,6 +138,37 @@ def test_command_from_one_picture_and_from_a_video(
     assert clips[2].cameras[0].fl_x == pytest.approx(
         sixview_cameras(SIXVIEW_RIGS["v1.1"], 16)[0].fl_x
     )
+
+
+@pytest.mark.parametrize("flags", [(), ("--dry-run",)], ids=["run", "dry run"])
+@pytest.mark.parametrize("kind", ["transparent", "vanishing"])
+def test_an_input_in_which_nothing_is_to_be_seen_is_refused(
+    tiny: TinyCheckpoint,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+    flags: tuple[str, ...],
+) -> None:
+    picture = tmp_path / f"{kind}.png"
+    size, colour = {"transparent": ((64, 64), (9, 9, 9, 0)), "vanishing": ((5000, 20), "red")}[kind]
+    Image.new("RGBA", size, colour).save(picture)
+    assert main([*arguments(tiny, picture, tmp_path / "made"), *flags]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    words = {"transparent": "transparent everywhere", "vanishing": "reduced to 32 pixels; crop it"}
+    assert said.startswith(f"error: {picture}: ") and words[kind] in said
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("opaque", [True, False])
+def test_an_input_without_transparency_is_said(
+    tiny: TinyCheckpoint, tmp_path: Path, caplog: pytest.LogCaptureFixture, opaque: bool
+) -> None:
+    image = Image.new("RGBA", (32, 32), "red")
+    if not opaque:
+        image.putpixel((0, 0), (0, 0, 0, 0))
+    image.save(tmp_path / "a.png")
+    assert main(["--dry-run", *arguments(tiny, tmp_path / "a.png", tmp_path / "made")]) == 0
+    assert ("a.png has no transparent background" in caplog.text) == opaque
 
 
 def test_command_from_a_run(

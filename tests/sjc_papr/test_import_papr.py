@@ -70,6 +70,15 @@ def test_dry_run_writes_nothing(
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_name_that_leads_elsewhere_is_refused(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for flags in ((), ("--dry-run",)):
+        assert run(checkpoint, tmp_path / "runs", "name=../../evil", *flags) == 2
+        assert "name: '../../evil' is not the name of one folder" in said(capsys)
+    assert not any(tmp_path.iterdir())
+
+
 def state_dict(checkpoint: Path) -> dict[str, Any]:
     (tensors,) = torch.load(checkpoint, weights_only=True).values()
     return dict(tensors)

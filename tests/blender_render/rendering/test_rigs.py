@@ -9,9 +9,11 @@ from blender_render.geometry.cameras import fibonacci_band
 from blender_render.rendering.config import RenderConfig, RigConfig
 from blender_render.rendering.rigs import (
     clipped_views,
+    filled_share,
     fitting_distance,
     outermost,
     rig_cameras,
+    why_small,
 )
 
 
@@ -38,6 +40,34 @@ def test_margin_is_the_share_of_the_picture_left_free() -> None:
     centre = asked.rig.resolution / 2
     reach = max(np.abs(v.camera.project(points)[0] - centre).max() for v in views)
     assert reach / centre == pytest.approx(1 / 1.25)
+
+
+def test_share_of_a_picture_that_is_filled() -> None:
+    points, asked = box_points(), config()
+    distance = fitting_distance(rig_cameras(asked, 1.0), points, 1.0)
+    assert 0.8 < filled_share(rig_cameras(asked, distance), points) <= 1.0
+    far = filled_share(rig_cameras(asked, 10.0 * distance), points)
+    assert far == pytest.approx(0.1, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("way", "far", "words"),
+    [
+        (0.0, 1.0, ""),
+        (0.3, 1.0, ""),
+        (4.0, 1.0, "it travels: at one moment it is 20% as long"),
+        (0.0, 5.0, "the camera is far away: rig.distance=0"),
+    ],
+    ids=["still", "moves a little", "travels", "far away"],
+)
+def test_a_small_object_is_explained(way: float, far: float, words: str) -> None:
+    ends = [box_points() + np.array([x, 0.0, 0.0]) for x in (-way / 2, way / 2)]
+    boxes = np.stack([np.stack([p.min(axis=0), p.max(axis=0)]) for p in ends])
+    points, asked = np.concatenate(ends), config()
+    distance = far * fitting_distance(rig_cameras(asked, 1.0), points, 1.05)
+    said = why_small(rig_cameras(asked, distance), points, boxes)
+    assert words in said and bool(said) == bool(words)
+    assert "\n" not in said
 
 
 def test_outermost_points_are_enough_to_fit_a_camera() -> None:

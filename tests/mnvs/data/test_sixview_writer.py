@@ -1,6 +1,7 @@
 """A written six-view dataset reads back as it was, and is there as a whole or not."""
 
 import errno
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,18 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sixview_writer.fmt, "write_sample_info", fail)
     with pytest.raises(OSError, match="disk full"):
         write(tmp_path / "made")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            write(tmp_path / "made")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(caught.value.filename).endswith("input/000.png")
     assert not list(tmp_path.iterdir())
 
 

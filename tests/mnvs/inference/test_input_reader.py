@@ -12,6 +12,7 @@ from blender_render.dataset.readers import read_sixview
 from blender_render.imaging.video import write_video
 from mnvs.encoders.vae_scaling import on_grey
 from mnvs.inference.input_reader import read_footage
+from mnvs.inference.video_frames import FrameChoice
 from training_core.config import InputError
 
 
@@ -38,10 +39,10 @@ def test_every_kind_of_input(dots: Path, tmp_path: Path) -> None:
     stills[0].save(tmp_path / "clip.gif", save_all=True, append_images=stills[1:], duration=100)
     gif = read_footage(tmp_path / "clip.gif")
     assert len(gif.images) == 6 and gif.fps == pytest.approx(10.0)
-    taken = dataset.take(2, start=1, stride=3)
+    taken = read_footage(dots, FrameChoice(2, start=1, stride=3))
     assert torch.equal(taken.images, frames[[1, 4]]) and taken.fps == 4.0
     with pytest.raises(InputError, match="6 frames: too few for 3"):
-        dataset.take(3, start=1, stride=3)
+        read_footage(dots, FrameChoice(3, start=1, stride=3))
 
 
 BAD_INPUT = {
