@@ -79,7 +79,12 @@ def frames_to_extend(config: AnimateConfig, names: list[str]) -> dict[str, Path]
     Raises:
         ConfigError: the other folder is no run, has no first frame, or has made more steps.
     """
-    source = source_run(config, PHASE)
+    own = Path(config.output_root) / PHASE / config.name
+    begun = config.resume == "auto" and all(
+        made_steps(frame_run_dir(own, name)) is not None for name in names
+    )
+    # Frames that have begun need the other run no longer.
+    source = None if begun else source_run(config, PHASE)
     if source is None:
         return {}
     found: dict[str, Path] = {}

@@ -180,6 +180,8 @@ def test_more_frames_start_from_the_last_one(dataset: Path, finished: Path, own:
     assert animate(dataset, own, *more) == 0
     for frame in (0, 1):
         assert_same(tensors(own, frame, "more"), tensors(finished, frame))
+    shutil.rmtree(own / "animate_papr" / "tiny")
+    assert animate(dataset, own, *more) == 0, "the other run is needed no longer"
 
 
 @pytest.mark.slow
