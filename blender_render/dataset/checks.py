@@ -19,7 +19,7 @@ from blender_render.geometry.cameras import Camera
 from blender_render.geometry.pose_checks import (
     MIN_CAMERAS,
     common_aim,
-    hull_agreement,
+    fits_its_poses,
     looks_inverted,
     stack_poses,
 )
@@ -153,10 +153,11 @@ def pose_problems(
             "sides"
         ]
     usable = sum(bool(mask.any() and not mask.all()) for mask in masks)
-    if usable >= MIN_CAMERAS and (iou := hull_agreement(cameras, masks)) < MIN_HULL_IOU:
+    if usable >= MIN_CAMERAS and (iou := fits_its_poses(cameras, masks)) < MIN_HULL_IOU:
+        found = f"IoU {iou:.2f}" if iou else "poses in another order fit as well"
         return [
             f"{where}: the pictures do not belong to these poses: no shape has such outlines "
-            f"(IoU {iou:.2f})"
+            f"({found})"
         ]
     return []
 

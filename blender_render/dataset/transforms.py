@@ -135,13 +135,15 @@ def _drawn(tree: Tree, rel: str, frames: Frames, split: str, seed: int) -> Frame
     order = np.random.default_rng(seed).permutation(len(frames)).tolist()
     count = max(1, round(len(frames) * HELD_OUT_SHARE))
     parts = {"test": order[:count], "val": order[count : 2 * count], "train": order[2 * count :]}
-    logger.info(
-        "%s: no val and test split; %d of %d pictures are held out for each (data.split_seed=%d)",
-        tree.label(rel),
-        count,
-        len(frames),
-        seed,
-    )
+    if split == "test":  # said once, not for each split
+        logger.info(
+            "%s: no val and test split; %d of %d pictures are held out for each "
+            "(data.split_seed=%d)",
+            tree.label(rel),
+            count,
+            len(frames),
+            seed,
+        )
     return [frames[i] for i in sorted(parts[split])]
 
 

@@ -32,6 +32,10 @@ MAX_AIM_DEG = 30.0
 # (forward-facing captures, one place seen again and again) do not look *around* a point.
 MIN_AXIS_SPREAD = 0.01
 MIN_CENTRE_SPREAD = 0.1
+# IoU from which poses are right without a doubt, and by which they must beat those of other images.
+CLEAR_AGREEMENT, CLEARLY_BETTER = 0.7, 0.08
+# IoU of outlines from different sides from which it does not matter whose poses they have.
+ALIKE = 0.75
 # Enough images to test outlines against; more cost time and add nothing.
 MAX_HULL_VIEWS = 32
 
@@ -91,6 +95,26 @@ def looks_inverted(cameras: Sequence[Camera], masks: Sequence[npt.NDArray[np.boo
 def stack_poses(cameras: Sequence[Camera]) -> Array:
     """Camera-to-world of N cameras, [N, 4, 4]."""
     return np.stack([c.cam_to_world for c in cameras])
+
+
+def fits_its_poses(cameras: Sequence[Camera], masks: Sequence[npt.NDArray[np.bool_]]) -> float:
+    """Median IoU as of ``hull_agreement``; 0 where the poses in another order do as well.
+
+    Large compact outlines agree by about a half whatever the poses. Such a value counts only if it
+    falls when poses are mixed up, or if the outlines are alike from all sides, as a ball's are.
+    """
+    agreement, count = hull_agreement(cameras, masks), len(cameras)
+    if agreement >= CLEAR_AGREEMENT:
+        return agreement
+    orders = [[(i + max(1, count // part)) % count for i in range(count)] for part in (2, 3, 5)]
+    pairs = [
+        (masks[i], masks[k]) for i, k in enumerate(orders[0]) if masks[i].shape == masks[k].shape
+    ]
+    alike = [(a & b).sum() / max((a | b).sum(), 1) for a, b in pairs]
+    if alike and float(np.median(alike)) >= ALIKE:
+        return agreement
+    mixed = max(hull_agreement([cameras[k] for k in order], masks) for order in orders)
+    return agreement if agreement > mixed + CLEARLY_BETTER else 0.0
 
 
 def hull_agreement(cameras: Sequence[Camera], masks: Sequence[npt.NDArray[np.bool_]]) -> float:

@@ -1,14 +1,17 @@
 """Inverted poses are told from true ones, wherever the object and the cameras stand."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from ball_scene import BALLS, draw, inverted, moved, ring_of_cameras, shifted
 
+from blender_render.dataset.readers import read_views
 from blender_render.geometry.cameras import Camera, look_at, multiview_cameras, spherical
 from blender_render.geometry.pose_checks import (
     common_aim,
+    fits_its_poses,
     hull_agreement,
     looks_inverted,
     stack_poses,
@@ -75,3 +78,31 @@ def test_agreement_needs_pictures_and_poses_that_belong_together() -> None:
     assert hull_agreement(cameras, masks) > 0.65
     assert hull_agreement(cameras, masks[2:] + masks[:2]) < 0.5
     assert hull_agreement(cameras, [np.ones((48, 64), bool)] * 16) == 0.0
+
+
+def test_a_compact_shape_with_the_poses_of_other_pictures() -> None:
+    """Its outlines overlap by half in any order, so order must matter."""
+    bar = tuple(((x, 0.0, 0.0), 0.3, (1.0, 1.0, 1.0)) for x in (-0.35, 0.0, 0.35))
+    cameras = ring_of_cameras(24)
+    masks = [draw(c, bar)[0][..., 3] > 0 for c in cameras]
+    assert fits_its_poses(cameras, masks) > 0.8
+    for shift in (5, 12):
+        wrong = masks[shift:] + masks[:shift]
+        assert hull_agreement(cameras, wrong) > 0.5, "the hull alone may fit"
+        assert fits_its_poses(cameras, wrong) == 0.0
+
+
+@pytest.mark.parametrize("height", [0.0, 0.1])
+def test_a_ball_fits_in_any_order(height: float) -> None:
+    """Nothing tells its pictures apart, and nothing is lost by mixing them up."""
+    cameras = ring_of_cameras(16, (20, 16))
+    masks = [draw(c, (((0.0, 0.0, height), 0.4, (1, 1, 1)),))[0][..., 3] > 0 for c in cameras]
+    assert fits_its_poses(cameras, masks) > 0.5
+
+
+def test_lego_in_another_order(shared_data: Path) -> None:
+    views = read_views(shared_data / "data/nerf_synthetic_lego_200", "train", resolution=(50, 50))
+    masks = list((views.images[..., 3] >= 0.5).numpy())
+    assert fits_its_poses(views.cameras, masks) > 0.7
+    assert hull_agreement(views.cameras, masks[1:] + masks[:1]) > 0.45, "the hull alone may fit"
+    assert fits_its_poses(views.cameras, masks[1:] + masks[:1]) == 0.0
