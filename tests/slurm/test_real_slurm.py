@@ -27,18 +27,13 @@ def place(cluster: Cluster, tmp_path: Path) -> Place:
     return Place(cluster, tmp_path, make_environment(tmp_path))
 
 
-def signal_batch(cluster: Cluster, job: str, name: str) -> None:
-    """Signal the job's shell alone, as Slurm does before the time limit."""
-    cluster.call("scancel", "--batch", f"--signal={name}", job)
-
-
 @pytest.mark.parametrize("name", ["USR1", "TERM", "INT"])
 def test_a_signal_to_the_shell_saves_whatever_its_name(
     cluster: Cluster, place: Place, name: str
 ) -> None:
     job = place.start(RESUBMIT="1", RESUBMIT_OPTIONS="--hold")
     before = cluster.jobs()
-    signal_batch(cluster, job, name)
+    cluster.signal_shell(job, name)
     cluster.wait_ended(job)
     assert cluster.show(job)["ExitCode"] == "75:0", cluster.log(job)
     assert place.text("signal") == "SIGUSR1"
@@ -61,7 +56,7 @@ def test_a_cancelled_job_saves_within_the_grace_time(cluster: Cluster, place: Pl
 def test_signals_before_the_command_runs_are_remembered(cluster: Cluster, place: Place) -> None:
     job = place.submit(PREPARATION="3")
     cluster.wait_until(lambda: "start number 1" in cluster.log(job), "the job starts")
-    signal_batch(cluster, job, "USR1")
+    cluster.signal_shell(job, "USR1")
     cluster.wait_ended(job)
     assert cluster.show(job)["ExitCode"] == "75:0"
     assert "before the command began" in cluster.log(job)
@@ -190,7 +185,7 @@ def test_all_of_it_works_as_a_plain_user() -> None:
         place = Place(cluster, cluster.folder / "place", make_environment(cluster.folder / "place"))
         subprocess.run(["chown", "-R", str(nobody), place.folder], check=True)
         job = place.start()
-        signal_batch(cluster, job, "USR1")
+        cluster.signal_shell(job, "USR1")
         cluster.wait_ended(job)
         assert cluster.show(job)["ExitCode"] == "75:0", cluster.log(job)
         assert (place.folder / "signal").stat().st_uid == nobody
