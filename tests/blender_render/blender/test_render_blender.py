@@ -21,6 +21,8 @@ FAILING = {
     "untextured": "missing_texture",
     "future": "unsupported_extension",
     "meshopt": "unsupported_extension",
+    "ktx2": "unsupported_extension",
+    "bones": "no_mesh",
     "still_stl": "unsupported_extension",
     "absent": "import_error",
     "empty": "import_error",
@@ -40,6 +42,7 @@ def rendered(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One start over many assets, good and bad."""
     output = tmp_path_factory.mktemp("rendered")
     good = ["stage.blend", "instanced.blend", "two_clips.glb", "box.fbx"]
+    good += ["mirrored.glb", "morph.glb", "scenes.blend"]
     bad = [next((p.name for p in assets.glob(f"{n}.*")), f"{n}.glb") for n in FAILING]
     bad = [name.replace(".bin", ".gltf") for name in bad]
     listed = ",".join(str(assets / name) for name in good + bad)
@@ -63,6 +66,23 @@ def test_instances_count(rendered: Path) -> None:
     info = info_of(rendered / "instanced")
     assert info["world_to_asset"]["scale"] == pytest.approx(7.0, abs=1e-4)
     assert info["world_to_asset"]["offset"] == pytest.approx([3.0, 0.0, 0.0], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "centre"),
+    [
+        ("mirrored", 4.0, (1.5, 0.0, 0.0)),
+        ("morph", 3.0, (0.0, 0.0, 1.0)),
+        ("scenes", 2.0, (0.5, 0.0, 0.0)),
+    ],
+)
+def test_odd_assets_are_where_they_should_be(
+    rendered: Path, name: str, scale: float, centre: tuple[float, ...]
+) -> None:
+    """A negative scale, a shape key, and a second scene that is not shown."""
+    way = info_of(rendered / name)["world_to_asset"]
+    assert way["scale"] == pytest.approx(scale, abs=1e-3)
+    assert way["offset"] == pytest.approx(centre, abs=1e-3)
 
 
 def test_the_object_fills_its_pictures(rendered: Path) -> None:

@@ -148,6 +148,38 @@ def instanced(folder: Path) -> None:
     save_blend(folder / "instanced.blend")
 
 
+def oddities(folder: Path) -> None:
+    """A mirrored cube that slides, a cube that grows by a shape key, an armature alone, and a file
+    of two scenes.
+    """
+    fresh()
+    mirrored = cube("mirrored")
+    mirrored.scale = (-1.0, 1.0, 2.0)
+    keys(mirrored, "location", {1: (0, 0, 0), 4: (3, 0, 0)})
+    save_glb(folder / "mirrored.glb")
+    fresh()
+    grows = cube("grows")
+    grows.shape_key_add(name="Basis")
+    tall = grows.shape_key_add(name="tall")
+    for vertex, point in zip(grows.data.vertices, tall.data, strict=True):
+        point.co.z = vertex.co.z + 2.0 * (vertex.co.z > 0)
+    for frame, value in ((1, 0.0), (5, 1.0)):
+        tall.value = value
+        tall.keyframe_insert("value", frame=frame)
+    save_glb(folder / "morph.glb")
+    fresh()
+    bpy.ops.object.armature_add()
+    keys(bpy.context.object, "location", {1: (0, 0, 0), 5: (1, 0, 0)})
+    save_glb(folder / "bones.glb")
+    fresh()
+    keys(cube("small"), "location", {1: (0, 0, 0), 4: (1, 0, 0)})
+    other = bpy.data.scenes.new("other")
+    giant = bpy.data.objects.new("giant", bpy.data.meshes.new("giant"))
+    giant.data.from_pydata([(-50, 0, 0), (50, 0, 0), (0, 50, 0)], [], [(0, 1, 2)])
+    other.collection.objects.link(giant)
+    save_blend(folder / "scenes.blend")
+
+
 def two_clips(folder: Path) -> None:
     """Clip Small moves one cube a little, Big moves both much; Small comes first."""
     fresh()
@@ -226,11 +258,24 @@ def bad_gltf(folder: Path) -> None:
     (folder / "future.gltf").write_text(json.dumps(content))
     content["extensionsRequired"] = content["extensionsUsed"] = ["EXT_meshopt_compression"]
     (folder / "meshopt.gltf").write_text(json.dumps(content))
+    content["extensionsRequired"] = content["extensionsUsed"] = ["KHR_texture_basisu"]
+    (folder / "ktx2.gltf").write_text(json.dumps(content))
 
 
 if __name__ == "__main__":
     target_folder = Path(sys.argv[1])
-    for write in (markers, stage, instanced, two_clips, plain, no_mesh, point, ghost, bad_gltf):
+    for write in (
+        markers,
+        stage,
+        instanced,
+        oddities,
+        two_clips,
+        plain,
+        no_mesh,
+        point,
+        ghost,
+        bad_gltf,
+    ):
         write(target_folder)
     # Blender 4.2 as a module can crash while Python shuts down.
     sys.stdout.flush()
