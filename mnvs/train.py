@@ -16,6 +16,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
+from blender_render.dataset.paths import dataset_paths
 from mnvs.config import TrainConfig
 from mnvs.data.dataset import SixViewDataset
 from mnvs.data.latent_cache import EncodedDataset
@@ -103,11 +104,10 @@ def make_validation(
     if not config.validation.every:
         return None
     paths = config.validation.paths or config.data.paths
-    chosen = paths[: config.validation.clips]
-    dataset = SixViewDataset(chosen, config.data)
+    dataset = SixViewDataset(dataset_paths(paths)[: config.validation.clips], config.data)
     return ClipValidation(
         pipeline,
-        [dataset.whole(number) for number in range(len(chosen))],
+        [dataset.whole(number) for number in range(len(dataset))],
         config.validation,
         config.model,
         view_size=config.data.view_size,

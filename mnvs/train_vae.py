@@ -11,6 +11,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from blender_render.dataset.paths import dataset_paths
 from mnvs.checkpoints.tiny_checkpoint import new_vae
 from mnvs.data.vae_dataset import CropSampler, ImageSource, read_source
 from mnvs.training.vae_trainer import (
@@ -39,7 +40,10 @@ PHASE = "mnvs"
 
 @dataclasses.dataclass
 class VaeDataConfig:
-    paths: list[str] = option([], "six-view or multi-view datasets, folders or .zip")
+    paths: list[str] = option(
+        [],
+        "six-view or multi-view datasets: folders, .zip, folders of such, glob patterns, @FILE",
+    )
     view_size: int = option(64, "side of one view in pixels")
 
     def validate(self) -> None:
@@ -190,7 +194,9 @@ def plan(config: TrainVaeConfig) -> str:
 def _read(config: TrainVaeConfig) -> list[ImageSource]:
     if not config.data.paths:
         raise ConfigError("data.paths is missing: which pictures?")
-    sources = [read_source(path, config.data.view_size) for path in config.data.paths]
+    sources = [
+        read_source(path, config.data.view_size) for path in dataset_paths(config.data.paths)
+    ]
     names = [source.name for source in sources]
     if len(set(names)) < len(names):
         raise ConfigError(f"data.paths: two datasets of one name among {', '.join(names)}")

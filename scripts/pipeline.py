@@ -36,9 +36,9 @@ from blender_render.rendering.asset_views import HELD_OUT, SIXVIEW
 from blender_render.rendering.config import RenderConfig
 from blender_render.validate import validate
 from mnvs import generate
+from mnvs.footage.cut_out_footage import PICTURES, RECORD, prepare_footage
+from mnvs.footage.foreign_views import CAMERAS_FILE, read_foreign_views, write_foreign_views
 from mnvs.inference.config import GenerateConfig
-from mnvs.inference.cut_out_footage import PICTURES, RECORD, prepare_footage
-from mnvs.inference.foreign_views import CAMERAS_FILE, read_foreign_views, write_foreign_views
 from mnvs.inference.resources import describe
 from training_core.cli import run_command
 from training_core.config import ConfigError, InputError
@@ -83,7 +83,7 @@ class Pipeline:
             raise InputError(f"{self.source}: does not exist")
         self.form = self._form_of_views() if config.kind == "views" else ""
         if config.kind in ("image", "video"):
-            config.generate.model.require()
+            config.generate.model.announce()
 
     def _form_of_views(self) -> str:
         """sixview, frames (a dataset of frame folders) or foreign (videos with cameras)."""

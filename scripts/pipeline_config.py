@@ -6,8 +6,8 @@ from pathlib import Path
 from animate_papr.config import AnimateConfig
 from animate_papr.showcase import ShowcaseConfig
 from blender_render.rendering.asset_views import AssetViewsConfig
-from mnvs.inference.cut_out_footage import CutOutConfig
-from mnvs.inference.foreign_views import ViewsConfig
+from mnvs.footage.cut_out_footage import CutOutConfig
+from mnvs.footage.foreign_views import ViewsConfig
 from mnvs.inference.published import PublishedGenerateConfig
 from training_core.config import option, section
 

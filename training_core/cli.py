@@ -1,6 +1,7 @@
 """One way to start every command: arguments, logging, and what each ending means."""
 
 import argparse
+import dataclasses
 import errno
 import json
 import logging
@@ -8,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from tqdm import tqdm
 
@@ -63,8 +64,11 @@ def run_command(
 
     def work() -> int | None:
         config = load_config(schema, arguments.config, [*arguments.overrides, *overrides])
-        if hasattr(config, "output_root") and hasattr(config, "name"):
-            check_name(config.name)  # of a run folder; also in the dry run, which opens none
+        # Of a run folder; also in the dry run, which opens none. Commands whose default is no name
+        # find one.
+        defaults = {f.name: f.default for f in dataclasses.fields(cast(Any, schema))}
+        if defaults.get("name") and "output_root" in defaults:
+            check_name(cast(Any, config).name)
         if not arguments.dry_run:
             return run(config)
         sys.stdout.write(plan(config).rstrip() + "\n")

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from blender_render.dataset.paths import dataset_paths
 from blender_render.dataset.readers import read_sample_info, read_sixview
 from blender_render.geometry.cameras import SIXVIEW_RIGS
 from mnvs.data.tiles import pack_tile
@@ -21,7 +22,9 @@ DEFAULT_FPS = 7.0
 
 @dataclasses.dataclass
 class DataConfig:
-    paths: list[str] = option([], "six-view datasets: folders or .zip files")
+    paths: list[str] = option(
+        [], "six-view datasets: folders, .zip files, folders of such, glob patterns, @FILE"
+    )
     frames: int = option(8, "frames T of a clip")
     strides: list[int] = option([1], "a clip takes every n-th frame, n at random from these")
     random_start: bool = option(True, "clips start at a random frame, not at the video's first")
@@ -77,9 +80,10 @@ class Clip:
 
 
 class SixViewDataset:
-    """Six-view videos, folders or .zip files, read on demand.
+    """Six-view videos, read on demand.
 
     Args:
+        paths: see ``blender_render.dataset.paths``.
         config: of the clips; its ``paths`` are not read.
         batch: clips per step over all processes; sets how steps run through the epochs.
         seed: of order, starts and strides.
@@ -100,7 +104,7 @@ class SixViewDataset:
     ) -> None:
         if not paths:
             raise InputError("no six-view datasets are given")
-        self.paths = [Path(path) for path in paths]
+        self.paths = dataset_paths(paths)
         self.infos = [read_sample_info(path) for path in self.paths]
         self.config, self.batch, self.seed = config, batch, seed
         self.counts = [int(info["num_frames"]) for info in self.infos]

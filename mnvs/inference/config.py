@@ -3,12 +3,14 @@
 import dataclasses
 
 from blender_render.geometry.cameras import SIXVIEW_RIGS
+from mnvs.inference.inflated_views import InflateConfig
 from mnvs.inference.matting import HIGH, LOW
 from training_core.checks import at_least, in_unit_interval
 from training_core.config import option, section
 
 FRAMES = 8
 MOTION_BUCKET, NOISE_AUGMENTATION = 127, 0.02
+SOURCES = ("run", "pipeline", "zero123plus", "inflate")
 # Options that go with some sources of networks only.
 _GOES_WITH = {
     "temporal_source": ("zero123plus",),
@@ -31,6 +33,7 @@ class ModelSource:
     temporal_start: str = "gated"
     variant: str = ""
     lora: str = ""
+    inflate: bool = False
     rig: str = ""
     frames: int = FRAMES
     view_size: int = 0
@@ -40,6 +43,8 @@ class ModelSource:
 
     def describe(self) -> str:
         """In words."""
+        if self.inflate:
+            return "none, the silhouette is inflated"
         networks = self.pipeline or f"{self.zero123plus} + {self.temporal_source or 'no'} temporal"
         return f"{networks}{f', adapter {self.lora}' if self.lora else ''}"
 
@@ -49,6 +54,9 @@ class ModelSourceConfig:
     run: str = option("", "run folder of mnvs.train, for its networks, sizes and adapter")
     pipeline: str = option("", "folder of a saved MNVSPipeline")
     zero123plus: str = option("", "Zero123++ checkpoint: a folder, or a name in the Hub cache")
+    inflate: bool = option(
+        False, "no networks: the silhouette is inflated, and one picture moves by a preset"
+    )
     temporal_source: str = option("", "SVD or a MotionAdapter, likewise; empty = random layers")
     temporal: str = option("svd", "kind of temporal layers", choices=("svd", "animatediff"))
     temporal_start: str = option(
@@ -70,9 +78,9 @@ class ModelSourceConfig:
         """Raises ValueError unless there is exactly one source of networks, and on options that do
         not go with it.
         """
-        given = [name for name in ("run", "pipeline", "zero123plus") if getattr(self, name)]
+        given = [name for name in SOURCES if getattr(self, name)]
         if len(given) != 1:
-            raise ValueError(f"give one of run, pipeline and zero123plus, not {given or 'none'}")
+            raise ValueError(f"give one of {', '.join(SOURCES)}, not {given or 'none'}")
         if self.rig not in ("", *SIXVIEW_RIGS):
             raise ValueError(f"rig {self.rig!r} is not {' or '.join(SIXVIEW_RIGS)}")
         for name, sources in _GOES_WITH.items():
@@ -154,6 +162,7 @@ class GenerateConfig:
     model: ModelSourceConfig = section(ModelSourceConfig, "the networks")
     clip: ClipConfig = section(ClipConfig, "the generated clip")
     sampling: SamplingConfig = section(SamplingConfig, "the sampler")
+    inflate: InflateConfig = section(InflateConfig, "options of model.inflate")
 
     def validate(self) -> None:
         """Raises ValueError on options that the device does not support."""

@@ -30,7 +30,7 @@ from mnvs.data.tiles import COLUMNS, ROWS, unpack_tile
 from mnvs.encoders.frozen_encoders import Encoders
 from mnvs.encoders.preprocessing import CONFIG_FILE, Preprocessing
 from mnvs.encoders.prompt import EmptyPrompt, check_ramp
-from mnvs.inference.image_transforms import prepare_condition, to_rgba
+from mnvs.footage.image_transforms import prepare_condition, to_rgba
 from mnvs.inference.sampler import SamplerConditions, Sampling, sample_latents
 from training_core.config import InputError
 from training_core.files.atomic import write_json

@@ -1,47 +1,65 @@
-"""The published checkpoints as what is used where no networks are named."""
+"""The networks that are used where none are named."""
 
+import logging
 from dataclasses import dataclass
 
 from mnvs.checkpoints.weights import checkpoint_folder
-from mnvs.inference.config import GenerateConfig, ModelSourceConfig
+from mnvs.inference.config import SOURCES, GenerateConfig, ModelSourceConfig
 from training_core.config import InputError, section
+
+logger = logging.getLogger(__name__)
 
 PUBLISHED = {
     "zero123plus": "sudo-ai/zero123plus-v1.2",
     "temporal_source": "stabilityai/stable-video-diffusion-img2vid",
     "variant": "fp16",
 }
-NO_NETWORKS = (
-    "no networks to generate with: fetch the published ones (hf download {zero123plus} && hf "
-    'download {temporal_source} --include "unet/config.json" "unet/*fp16*"), or give '
-    "generate.model.run=RUN or generate.model.pipeline=FOLDER (docs/mnvs_generate.md: a small one)"
+NOT_HERE = (
+    "the published networks are not in the cache (hf download {zero123plus} && hf "
+    'download {temporal_source} --include "unet/config.json" "unet/*fp16*"); '
+    "without networks, the silhouette is inflated and moved by generate.inflate.motion"
 ).format_map(PUBLISHED)
 
 
 @dataclass
 class PublishedModelConfig(ModelSourceConfig):
-    """As for ``mnvs.generate``, but the published checkpoints where nothing is named."""
+    """As for ``mnvs.generate``; where nothing is named, the published checkpoints if they are in
+    the cache, else no networks: the silhouette is inflated.
+    """
 
     def filled(self) -> ModelSourceConfig:
-        """With the published names where no source is given."""
+        """With one of those where no source is given."""
         values = dict(vars(self))
-        if not (self.run or self.pipeline or self.zero123plus):
-            values |= {key: values[key] or name for key, name in PUBLISHED.items()}
+        if not self.named():
+            if published_are_here():
+                values |= {key: values[key] or name for key, name in PUBLISHED.items()}
+            else:
+                values["inflate"] = True
         return ModelSourceConfig(**values)
+
+    def named(self) -> bool:
+        """Whether a source is given."""
+        return any(getattr(self, name) for name in SOURCES)
+
+    def announce(self) -> None:
+        """Say which command fetches the published networks, where they would be used."""
+        if not self.named() and not published_are_here():
+            logger.info(NOT_HERE)
 
     def validate(self) -> None:
         """Raises ValueError on options that do not go together."""
-        self.filled().validate()
+        if self.named():
+            ModelSourceConfig(**vars(self)).validate()
 
-    def require(self) -> None:
-        """Raises InputError, with the commands that fetch them, if nothing is named or there."""
-        if self.run or self.pipeline or self.zero123plus:
-            return
-        try:
-            for key in ("zero123plus", "temporal_source"):
-                checkpoint_folder(getattr(self.filled(), key))
-        except InputError:
-            raise InputError(NO_NETWORKS) from None
+
+def published_are_here() -> bool:
+    """Whether both published checkpoints lie in the local cache."""
+    try:
+        for key in ("zero123plus", "temporal_source"):
+            checkpoint_folder(PUBLISHED[key])
+    except InputError:
+        return False
+    return True
 
 
 @dataclass

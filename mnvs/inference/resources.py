@@ -9,9 +9,10 @@ from mnvs.checkpoints.unet_loading import saved_unet_on_meta, unet_of_sources
 from mnvs.checkpoints.weights import checkpoint_folder, read_config
 from mnvs.data.tiles import COLUMNS, ROWS
 from mnvs.encoders.preprocessing import Preprocessing
+from mnvs.footage.image_transforms import refuse_invisible, square_rgba
+from mnvs.footage.input_reader import Footage
 from mnvs.inference.config import GenerateConfig, ModelSource
-from mnvs.inference.image_transforms import refuse_invisible, square_rgba
-from mnvs.inference.input_reader import Footage
+from mnvs.inference.inflated_views import VIEW_SIZE
 from mnvs.lora.adapters import WEIGHTS_FILE
 from mnvs.networks.denoiser import VideoUNet
 from mnvs.networks.motion_unet import MNVSMotionUNet
@@ -74,7 +75,10 @@ def check_input(config: GenerateConfig, source: ModelSource, footage: Footage) -
         InputError, ConfigError: see ``make_plan``, ``refuse_invisible`` and ``square_rgba``.
     """
     square = square_rgba(footage.images, recentre=config.clip.recentre)
-    side = make_plan(config, source, footage).view_size
+    if source.inflate:
+        side = config.clip.view_size or VIEW_SIZE
+    else:
+        side = make_plan(config, source, footage).view_size
     try:
         refuse_invisible(square, side)
     except InputError as error:
@@ -134,6 +138,8 @@ def memory_gib(
 
 def describe(config: GenerateConfig, source: ModelSource, footage: Footage, fps: float) -> str:
     """The plan as text."""
+    if source.inflate:
+        return _describe_inflation(config, source, footage, fps)
     plan = make_plan(config, source, footage)
     height, width = footage.images.shape[-2:]
     tile = f"{COLUMNS * plan.view_size}x{ROWS * plan.view_size}"
@@ -147,6 +153,23 @@ def describe(config: GenerateConfig, source: ModelSource, footage: Footage, fps:
             f"{plan.frames} frames, tiles {tile}, {fps:g} per second",
             f"{config.sampling.steps} steps, {plan.evaluations} network evaluations",
             f"memory: {memory}",
+            f"to {Path(config.output)}",
+        ]
+    )
+
+
+def _describe_inflation(
+    config: GenerateConfig, source: ModelSource, footage: Footage, fps: float
+) -> str:
+    """The plan without networks, which needs no estimates."""
+    height, width = footage.images.shape[-2:]
+    count = len(footage.images)
+    frames = (config.clip.frames or source.frames) if count == 1 else count
+    return "\n".join(
+        [
+            f"input: {count} image(s) of {width}x{height}",
+            f"networks: {source.describe()}",
+            f"{frames} frames, views of {config.clip.view_size or VIEW_SIZE}, {fps:g} per second",
             f"to {Path(config.output)}",
         ]
     )

@@ -94,7 +94,7 @@ class StepsConfig:
 @dataclass
 class ValidationConfig:
     every: int = option(1000, "steps between validations, the first before any step; 0 = never")
-    paths: list[str] = option([], "six-view datasets to generate; empty = the training ones")
+    paths: list[str] = option([], "six-view datasets to generate, as data.paths; empty = those")
     clips: int = option(2, "clips generated each time, from the start of as many datasets")
     steps: int = option(28, "denoising steps")
     guidance: float = option(4.0, "scale of classifier-free guidance")

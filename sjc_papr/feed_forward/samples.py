@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blender_render.dataset import format as fmt
+from blender_render.dataset.paths import dataset_paths
 from blender_render.dataset.readers import read_sixview
 from blender_render.dataset.sixview_depth import read_depth
 from blender_render.geometry.cameras import Camera
@@ -92,7 +92,7 @@ def read_samples(paths: Sequence[str], network: DepthNetworkConfig) -> list[SixD
     Raises:
         ConfigError: no video there. InputError: a video without depth, or one that is damaged.
     """
-    videos = [video for path in paths for video in _videos(Path(path))]
+    videos = dataset_paths(paths)
     if not videos:
         raise ConfigError("data.paths names no six-view videos")
     samples: list[SixDepth] = []
@@ -101,15 +101,6 @@ def read_samples(paths: Sequence[str], network: DepthNetworkConfig) -> list[SixD
             samples += _read_video(video, network)
             bar.update()
     return samples
-
-
-def _videos(path: Path) -> list[Path]:
-    if path.suffix == ".zip" or (path / fmt.SAMPLE_FILE).is_file():
-        return [path]
-    if not path.is_dir():
-        raise ConfigError(f"data.paths: no folder {path}")
-    inside = sorted(path.iterdir())
-    return [p for p in inside if p.suffix == ".zip" or (p / fmt.SAMPLE_FILE).is_file()]
 
 
 def _read_video(video: Path, network: DepthNetworkConfig) -> list[SixDepth]:

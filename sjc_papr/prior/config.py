@@ -12,7 +12,11 @@ from training_core.run_config import ValidatedLogConfig
 
 @dataclass
 class PriorDataConfig:
-    paths: list[str] = option([], "multi-view datasets (folders of frame folders) or frame folders")
+    paths: list[str] = option(
+        [],
+        "multi-view datasets (folders of frame folders), frame folders, folders of datasets, glob "
+        "patterns, @FILE",
+    )
     skip_frames: list[int] = option(
         [], "frames of every dataset that are left out, by number; those to be reconstructed later"
     )

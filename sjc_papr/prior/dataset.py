@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from blender_render.dataset.paths import dataset_paths
 from blender_render.dataset.readers import Views, list_frames, read_views
 from blender_render.geometry.cameras import Camera
 from sjc_papr.prior.config import PriorDataConfig
@@ -58,7 +59,7 @@ def frame_folders(config: PriorDataConfig) -> list[Path]:
         ConfigError: none, a path that does not exist, or a frame to be skipped that is in none.
     """
     found: list[Path] = []
-    for path in map(Path, config.paths):
+    for path in dataset_paths(config.paths):
         if not path.is_dir():
             raise ConfigError(f"data.paths: no folder {path}")
         is_frame = any(path.glob("transforms_*.json"))

@@ -12,22 +12,23 @@ import torch
 from moving_dots import write_dots
 from PIL import Image
 
-from blender_render.dataset.readers import read_sample_info, read_sixview
+from blender_render.dataset.readers import SixViewClip, read_sample_info, read_sixview
 from blender_render.geometry.cameras import SIXVIEW_RIGS, Camera, sixview_cameras
 from blender_render.validate import validate
 from mnvs.checkpoints.tiny_checkpoint import TinyCheckpoint, build_tiny
 from mnvs.config import TrainConfig
 from mnvs.data.tiles import pack_tile
 from mnvs.encoders.vae_scaling import on_grey
-from mnvs.generate import find_source, main, write_result
+from mnvs.footage.input_reader import Footage
+from mnvs.generate import find_source, finished, main
 from mnvs.inference.config import GenerateConfig, ModelSourceConfig
-from mnvs.inference.input_reader import Footage
 from mnvs.inference.matting import matte_from_grey
 from mnvs.inference.pipeline import MNVSOutput, MNVSPipeline
 from mnvs.inference.resources import memory_gib
+from mnvs.inference.result import write_generated
 from mnvs.lora.adapters import Lora
 from mnvs.lora.settings import LoraSettings
-from training_core.config import ConfigError, to_yaml
+from training_core.config import ConfigError, to_plain, to_yaml
 
 SMALL = {"unet_channels": [32, 32], "heads": [2, 2], "width": 32, "view_size": 32}
 
@@ -81,18 +82,46 @@ def test_written_result_is_a_sound_dataset(tiny: TinyCheckpoint, tmp_path: Path)
     config = GenerateConfig(
         input="ball.png", output=str(tmp_path), model=ModelSourceConfig(pipeline="p")
     )
-    folder = write_result(output, footage, pipeline, config, fps=9.0)
+    made = finished(output, footage, pipeline, config)
+    folder = write_generated(made, tmp_path, 9.0, to_plain(config), videos=True)
     assert validate(folder) == []
     clip = read_sixview(folder)
     assert clip.info["fps"] == 9.0 and clip.info["rig"] == "v1.2"
-    for made, camera in zip((clip.input_camera, *clip.cameras), (front, *cameras), strict=True):
-        np.testing.assert_allclose(made.cam_to_world, camera.cam_to_world, atol=1e-9)
-    made = clip.views.movedim(-1, 2).transpose(0, 1).float() / 255
-    assert (made[:, :, 3] - views[:, :, 3]).abs().mean() < 0.01
-    torch.testing.assert_close(on_grey(made.movedim(2, -1)), grey, atol=0.04, rtol=0)
+    for own, camera in zip((clip.input_camera, *clip.cameras), (front, *cameras), strict=True):
+        np.testing.assert_allclose(own.cam_to_world, camera.cam_to_world, atol=1e-9)
+    written = clip.views.movedim(-1, 2).transpose(0, 1).float() / 255
+    assert (written[:, :, 3] - views[:, :, 3]).abs().mean() < 0.01
+    torch.testing.assert_close(on_grey(written.movedim(2, -1)), grey, atol=0.04, rtol=0)
     video = imageio.imread(tmp_path / "view_3.mp4", plugin="FFMPEG")
     assert video.shape == (3, 48, 48, 3)
     assert np.abs(video / 255.0 - grey[:, 3].movedim(1, -1).numpy()).mean() < 0.02
+
+
+def test_a_picture_a_video_and_a_dataset_are_inflated(dots: Path, tmp_path: Path) -> None:
+    def made(given: Path, name: str, *more: str) -> SixViewClip:
+        options = ["model.inflate=true", "clip.view_size=24", "videos=false", "threads=1", *more]
+        target = tmp_path / name
+        assert main([f"input={given}", f"output={target}", *options]) == 0
+        return read_sixview(target / "sixview")
+
+    picture = dots / "input" / "000.png"
+    moving = made(picture, "moving", "clip.frames=4", "inflate.motion=sway")
+    assert len(moving) == 4 and moving.info["alpha"] == "of the body"
+    assert not torch.equal(moving.views[:, 0], moving.views[:, 1])
+    assert validate(tmp_path / "moving" / "sixview") == []
+    # The first frame is the picture's, whatever moves.
+    other = made(picture, "other", "clip.frames=2", "inflate.motion=bounce")
+    assert torch.equal(moving.views[:, 0], other.views[:, 0])
+    # Colours are the picture's own: the dot has one.
+    shown = moving.views[0, 0].float()
+    colour = shown[shown[..., 3] > 250][:, :3].mean(0)
+    expected = read_sixview(dots).input[0, 10, 10, :3].float()
+    assert (colour - expected).abs().max() < 3.0
+    # A dataset knows how large the dot is, a quarter of the picture; a picture is taken as 0.8.
+    framed = made(dots, "framed", "clip.frames=2")
+    share = [(clip.views[1, 0, ..., 3] > 127).float().mean() for clip in (framed, moving)]
+    assert 0.01 < share[0] < 0.25 * share[1]
+    assert len(framed) == 2 and not torch.equal(framed.views[:, 0], framed.views[:, 1])
 
 
 def test_matte_by_hand() -> None:
@@ -233,7 +262,10 @@ def test_planned_memory_is_that_of_the_facts() -> None:
 REFUSED = {
     "no input": ({"input": "''"}, "input is missing"),
     "no output": ({"output": "''"}, "output is missing"),
-    "two sources": ({"model.pipeline": "x"}, "give one of run, pipeline and zero123plus"),
+    "two sources": (
+        {"model.pipeline": "x"},
+        "give one of run, pipeline, zero123plus, inflate",
+    ),
     "no source": ({"model.zero123plus": "''"}, "give one of"),
     "no checkpoint": ({"model.zero123plus": "/nowhere"}, "no such folder"),
     "recentring": ({"clip.recentre": 1.5}, r"in \[0, 1\]"),

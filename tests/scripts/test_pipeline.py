@@ -17,7 +17,6 @@ from tiny_scene import TINY_MODEL
 
 from blender_render.dataset.readers import read_dataset_info
 from blender_render.validate import validate
-from mnvs.checkpoints.tiny_checkpoint import build_tiny
 from training_core.cli import EXIT_STOPPED
 from training_core.config import InputError
 
@@ -154,21 +153,15 @@ def test_an_asset_is_judged_on_views_it_never_saw(
 
 @pytest.mark.slow
 def test_one_picture_becomes_an_animation(tmp_path: Path) -> None:
-    """With random networks: what is generated is noise, but it arrives."""
-    networks = build_tiny(
-        tmp_path / "networks", unet_channels=[32, 32], heads=[2, 2], width=32, view_size=16
-    )
+    """Without networks: cut out, inflated, moved, trained on."""
     picture = np.full((40, 60, 3), 235, np.uint8)
     picture[8:34, 20:40] = (200, 40, 30)
     Image.fromarray(picture).save(tmp_path / "fox.png")
     more = (
-        f"generate.model.zero123plus={networks.zero123plus}",
-        f"generate.model.temporal_source={networks.svd}",
-        "generate.sampling.steps=12",
+        "generate.model.inflate=true",
+        "generate.inflate.motion=bounce",
         "generate.clip.frames=2",
-        "generate.matte_low=0",
-        "generate.matte_high=0.001",
-        "animate.points.init=cube",
+        "generate.clip.view_size=64",
         "animate.next.align.steps=0",
     )
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -254,11 +247,31 @@ def test_shipped_configs_are_read(name: str, capsys: pytest.CaptureFixture[str])
     assert "8 frames per asset" in capsys.readouterr().out
 
 
+def test_without_networks_a_picture_is_inflated(
+    sixview: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def nothing_in_the_cache(source: str) -> Path:
+        raise InputError(f"{source}: not there")
+
+    monkeypatch.setattr("mnvs.inference.published.checkpoint_folder", nothing_in_the_cache)
+    picture = sixview / "input" / "000.png"
+    caplog.set_level("INFO")
+    assert pipeline.main(["--dry-run", *arguments(tmp_path, "image", picture)]) == 0
+    assert "the silhouette is inflated" in capsys.readouterr().out
+    assert "hf download sudo-ai/zero123plus-v1.2" in caplog.text
+    monkeypatch.setattr("mnvs.inference.published.checkpoint_folder", Path)
+    assert pipeline.main(["--dry-run", *arguments(tmp_path, "image", picture)]) == 2
+    assert "sudo-ai/zero123plus-v1.2" in capsys.readouterr().err  # taken for there, and read
+
+
 REFUSED: dict[str, tuple[list[str], str]] = {
     "no input": ([], "give one of --image, --video, --asset, --views, not none"),
     "two inputs": (["--image", "a.png", "--asset", "b.glb"], "not --image and --asset"),
     "no file": (["--image", "nowhere.png"], "nowhere.png: does not exist"),
-    "no networks": (["--image", "PICTURE"], "hf download sudo-ai/zero123plus-v1.2"),
     "no such run": (["--image", "PICTURE", "generate.model.run=nowhere"], "nowhere"),
     "no views": (["--views", "FOLDER"], "has neither sample.json, frame_000 nor cameras.json"),
     "unknown key": (["--asset", "builtin:demo", "render.size=3"], "unknown key"),

@@ -15,9 +15,9 @@ from torch import Tensor
 from blender_render.dataset import format as fmt
 from blender_render.imaging.images import encode_png
 from mnvs.encoders.vae_scaling import on_grey
-from mnvs.inference.background import cut_out, doubts_of_mask
-from mnvs.inference.image_transforms import resize, square_rgba
-from mnvs.inference.input_reader import Footage
+from mnvs.footage.background import cut_out, doubts_of_mask
+from mnvs.footage.image_transforms import resize, square_rgba
+from mnvs.footage.input_reader import Footage
 from training_core.checks import at_least, in_unit_interval, positive
 from training_core.config import InputError, option
 from training_core.files.atomic import publish_directory, write_bytes, write_text

@@ -13,10 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
-from mnvs.inference import still_images, video_frames
-from mnvs.inference.image_transforms import refuse_invisible, square_rgba, to_rgba
-from mnvs.inference.input_reader import Footage, image_names, read_footage
-from mnvs.inference.video_frames import FrameChoice
+from mnvs.footage import still_images, video_frames
+from mnvs.footage.image_transforms import refuse_invisible, square_rgba, to_rgba
+from mnvs.footage.input_reader import Footage, image_names, read_footage
+from mnvs.footage.video_frames import FrameChoice
 from training_core.config import InputError
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -323,9 +323,9 @@ def test_a_long_animation_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 MEASURED = """
 import resource, sys, time
-from mnvs.inference.input_reader import read_footage
-from mnvs.inference.image_transforms import square_rgba
-from mnvs.inference.video_frames import FrameChoice
+from mnvs.footage.input_reader import read_footage
+from mnvs.footage.image_transforms import square_rgba
+from mnvs.footage.video_frames import FrameChoice
 begin, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 square = square_rgba(read_footage(sys.argv[1], FrameChoice(2)).images)
 assert square.shape == (2, 4, 1024, 1024)

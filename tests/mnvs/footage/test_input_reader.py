@@ -11,8 +11,8 @@ from PIL import Image
 from blender_render.dataset.readers import read_sixview
 from blender_render.imaging.video import write_video
 from mnvs.encoders.vae_scaling import on_grey
-from mnvs.inference.input_reader import read_footage
-from mnvs.inference.video_frames import FrameChoice
+from mnvs.footage.input_reader import read_footage
+from mnvs.footage.video_frames import FrameChoice
 from training_core.config import InputError
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from blender_render.imaging.resize import resize_rgba
 from mnvs.encoders.vae_scaling import GREY, on_grey
-from mnvs.inference.still_images import rgba_of
+from mnvs.footage.still_images import rgba_of
 from training_core.config import InputError
 
 # Alpha below this does not count as part of the object's box.

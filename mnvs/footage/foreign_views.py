@@ -33,9 +33,9 @@ from blender_render.dataset.archive import open_tree
 from blender_render.dataset.frames_of_sixview import TEST_VIEWS, write_split
 from blender_render.geometry.cameras import Camera
 from blender_render.geometry.pose_checks import common_aim, looks_inverted, stack_poses
-from mnvs.inference.cut_out_footage import matte
-from mnvs.inference.input_reader import read_footage
-from mnvs.inference.video_frames import FrameChoice
+from mnvs.footage.cut_out_footage import matte
+from mnvs.footage.input_reader import read_footage
+from mnvs.footage.video_frames import FrameChoice
 from training_core.checks import at_least
 from training_core.config import InputError, option
 from training_core.files.atomic import publish_directory

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mnvs.inference.background import cut_out, flood
-from mnvs.inference.cut_out_footage import CutOutConfig, prepare_footage
-from mnvs.inference.input_reader import Footage
+from mnvs.footage.background import cut_out, flood
+from mnvs.footage.cut_out_footage import CutOutConfig, prepare_footage
+from mnvs.footage.input_reader import Footage
 from training_core.config import InputError
 
 SIZE = 128

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mnvs.inference.image_transforms import prepare_condition, to_rgba
+from mnvs.footage.image_transforms import prepare_condition, to_rgba
 from training_core.config import InputError
 
 

@@ -13,9 +13,9 @@ from blender_render.dataset import format as fmt
 from blender_render.dataset.archive import open_tree
 from blender_render.dataset.readers import read_sample_info
 from blender_render.imaging.images import decode_rgba
-from mnvs.inference.image_transforms import to_rgba
-from mnvs.inference.still_images import ImageFile, read_image
-from mnvs.inference.video_frames import FrameChoice, read_video, refuse_too_much
+from mnvs.footage.image_transforms import to_rgba
+from mnvs.footage.still_images import ImageFile, read_image
+from mnvs.footage.video_frames import FrameChoice, read_video, refuse_too_much
 from training_core.config import InputError
 from training_core.files.natural_order import natural_key
 

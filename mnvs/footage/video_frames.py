@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mnvs.inference.still_images import LARGEST_PIXELS, LARGEST_SIDE
+from mnvs.footage.still_images import LARGEST_PIXELS, LARGEST_SIDE
 from training_core.config import InputError
 
 # Of all frames of one input together; in memory sixteen bytes each.

@@ -12,7 +12,7 @@ from blender_render.dataset import format as fmt
 from blender_render.dataset.readers import read_dataset_info, read_views
 from blender_render.geometry.cameras import Camera, multiview_cameras
 from blender_render.validate import validate
-from mnvs.inference.foreign_views import CAMERAS_FILE, ViewsConfig, write_foreign_views
+from mnvs.footage.foreign_views import CAMERAS_FILE, ViewsConfig, write_foreign_views
 from training_core.config import InputError
 
 SCALE, OFFSET = 3.0, np.array([0.5, -1.0, 2.0])

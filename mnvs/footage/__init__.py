@@ -1,0 +1,1 @@
+"""What a person gives: pictures, videos, folders of them, read, cut out and centred."""

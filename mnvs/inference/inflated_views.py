@@ -1,0 +1,109 @@
+"""Six views of a picture or video by inflating its silhouette: no networks, nothing random."""
+
+import dataclasses
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from blender_render.geometry.cameras import SIXVIEW_RIGS, Camera, sixview_cameras
+from mnvs.data.tiles import pack_tile
+from mnvs.encoders.vae_scaling import on_grey
+from mnvs.footage.image_transforms import resize, square_rgba
+from mnvs.inference.result import Generated
+from mnvs.inflation.crop import cut_camera, cut_out, object_square
+from mnvs.inflation.frustum import Frustum, Volume, camera_rays, render
+from mnvs.inflation.inflate import inflate
+from mnvs.inflation.motion import MOTIONS, Body, source_of
+from training_core.checks import at_least, in_unit_interval, positive
+from training_core.config import option
+from training_core.metrics_log import progress_bar
+from training_core.stopping import StopSignals
+
+RIG, VIEW_SIZE = "v1.2", 128
+# Side of the volume, and the share of it that the object takes.
+_SIDE, _FILL = 128, 0.9
+_SAMPLES = 64
+_RAYS_AT_ONCE = 8192
+
+
+@dataclasses.dataclass
+class InflateConfig:
+    size: float = option(
+        0.8,
+        "longer side of what the picture shows, the object's longest side being 1; a six-view "
+        "dataset knows its own",
+    )
+    thickness: float = option(0.7, "factor on the roundness; 1 = as thick as wide")
+    motion: str = option("walk", "how what one picture shows moves, in a loop", choices=MOTIONS)
+    strength: float = option(1.0, "factor on that motion")
+
+    def validate(self) -> None:
+        """Raises ValueError on numbers out of range."""
+        positive(size=self.size, thickness=self.thickness)
+        in_unit_interval(size=self.size)
+        at_least(0, strength=self.strength)
+
+
+def inflate_footage(
+    images: Tensor, frames: int, view_size: int, config: InflateConfig, *, framed: bool
+) -> Generated:
+    """Six views of each frame.
+
+    Args:
+        images: [T, 4, H, W], straight-alpha RGBA in [0, 1]; one for a motion from the list.
+        frames: to make of one image. view_size: in pixels; 0 = 128.
+        framed: the images are as the rig's input camera takes them.
+
+    Raises:
+        InputError: nothing is shown. Stopped: by a signal, after a view; nothing is kept.
+    """
+    images = square_rgba(images, recentre=0.0 if framed else config.size)
+    rig, size = SIXVIEW_RIGS[RIG], view_size or VIEW_SIZE
+    camera = rig.camera(0.0, 0.0, images.shape[-1])
+    rgba = images.movedim(1, -1)
+    square = object_square(rgba[..., 3], _FILL)
+    bodies = cut_out(rgba, square, _SIDE)
+    count = frames if len(images) == 1 else len(images)
+    made = []
+    with StopSignals() as stop, progress_bar(6 * count, description="inflate") as bar:
+        for number in range(count):
+            picture = bodies[min(number, len(bodies) - 1)]
+            phase = number / count if len(images) == 1 else 0.0
+            frustum = Frustum.of(cut_camera(camera, square, _SIDE))
+            if number < len(bodies):
+                volume = inflate(picture, frustum, config.thickness)
+            source = source_of(config.motion, _body(picture, frustum), phase, config.strength)
+            seen = []
+            for view in sixview_cameras(rig, size):
+                seen.append(_view(volume, frustum, view, source))
+                bar.update()
+                stop.raise_if_requested()
+            made.append(torch.stack(seen))
+    shown = resize(images, size)
+    if len(images) == 1:
+        shown = shown.expand(count, -1, -1, -1)
+    views = torch.stack(made).movedim(-1, 2)
+    return Generated(shown, views, pack_tile(on_grey(views.movedim(2, -1))), RIG, "of the body")
+
+
+def _view(
+    volume: Volume, frustum: Frustum, view: Camera, source: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """RGBA [H, W, 4], straight alpha, of one camera at one moment."""
+    parts = []
+    for places in torch.arange(view.width * view.height).split(_RAYS_AT_ONCE):
+        colour, alpha = render(volume, frustum, camera_rays(view, places), _SAMPLES, source)
+        colour = colour / alpha.clamp_min(1e-3)[:, None]
+        parts.append(torch.cat([colour.clamp(0.0, 1.0), alpha[:, None]], -1))
+    return torch.cat(parts).unflatten(0, (view.height, view.width))
+
+
+def _body(picture: Tensor, frustum: Frustum) -> Body:
+    """Where the picture's object stands in the world."""
+    shown = (picture[3] >= 0.5).nonzero()
+    size = picture.shape[-1]
+    pixel = frustum.pixel(size)
+    (top, left), (bottom, right) = shown.amin(0).tolist(), (shown.amax(0) + 1).tolist()
+    middle = float(frustum.centre[1]) * size
+    return Body((middle - bottom) * pixel, (middle - top) * pixel, (right - left) * pixel / 2)

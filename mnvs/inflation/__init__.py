@@ -1,0 +1,1 @@
+"""One picture → a round body → any view: geometry alone, without networks."""

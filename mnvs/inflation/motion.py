@@ -1,0 +1,107 @@
+"""Motions that any body can make: where a point of the moved body comes from.
+
+They are not learned and know no limbs: legs are what is low and beside the middle, arms what is
+beside the trunk. Each is a chain of shears, turns and scalings, undone exactly in reverse order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+MOTIONS = ("walk", "sway", "bounce", "swim", "none")
+
+
+@dataclass(frozen=True)
+class Body:
+    """Where a body stands in the world: it looks along -Y, up is +Z, its middle is at x = 0.
+
+    Attributes:
+        bottom, top: heights, world units. half_width: of its outline.
+    """
+
+    bottom: float
+    top: float
+    half_width: float
+
+    @property
+    def height(self) -> float:
+        """World units."""
+        return self.top - self.bottom
+
+    def share(self, z: Tensor) -> Tensor:
+        """Of the height, 0 at the feet, 1 at the top."""
+        return (z - self.bottom) / max(self.height, 1e-6)
+
+
+def source_of(motion: str, body: Body, phase: float, strength: float) -> Callable[[Tensor], Tensor]:
+    """Points [..., 3] of the moved body → points of the body at rest.
+
+    Args:
+        motion: one of ``MOTIONS``. phase: of a loop, in [0, 1); at 0 the body is at rest.
+        strength: 1 = as much as looks natural.
+    """
+    turn = 2.0 * math.pi * phase
+    sine, dip = strength * math.sin(turn), strength * (1.0 - math.cos(2.0 * turn)) / 2.0
+
+    def walk(points: Tensor) -> Tensor:
+        return _unswung(_unlifted(points, 0.02 * body.height * dip), body, sine)
+
+    def sway(points: Tensor) -> Tensor:
+        bent = _unbent(points, body, 0.10 * body.height * sine)
+        return _unturned(bent, body, math.radians(12.0) * sine)
+
+    def bounce(points: Tensor) -> Tensor:
+        hop = strength * (1.0 - math.cos(turn)) / 2.0
+        squash = 1.0 - 0.12 * strength * math.sin(turn) ** 2 * math.cos(turn)
+        return _unscaled(_unlifted(points, 0.08 * body.height * hop), body, squash)
+
+    def swim(points: Tensor) -> Tensor:
+        # A wave that runs along the depth, from the front to the tail.
+        wave = torch.sin(turn - 6.0 * points[..., 1]) + torch.sin(6.0 * points[..., 1])
+        x = points[..., 0] - 0.06 * strength * wave * (0.5 + points[..., 1])
+        return torch.stack([x, points[..., 1], points[..., 2]], dim=-1)
+
+    makers = {"walk": walk, "sway": sway, "bounce": bounce, "swim": swim}
+    return makers.get(motion, lambda points: points)
+
+
+def _unlifted(points: Tensor, height: float) -> Tensor:
+    return points - points.new_tensor([0.0, 0.0, height])
+
+
+def _unswung(points: Tensor, body: Body, swing: float) -> Tensor:
+    """Legs swing forward and back, one against the other, and arms against the legs."""
+    x, y, z = points.unbind(-1)
+    share = body.share(z)
+    side = torch.tanh(x / (0.15 * body.half_width + 1e-6))
+    legs = (0.4 - share).clamp_min(0.0)
+    outer = (x.abs() / (body.half_width + 1e-6) - 0.45).clamp_min(0.0)
+    arms = outer * (share > 0.3) * (share < 0.85) * 0.5
+    shift = body.height * swing * side * (0.3 * arms - 0.4 * legs)
+    return torch.stack([x, y - shift, z], dim=-1)
+
+
+def _unbent(points: Tensor, body: Body, amount: float) -> Tensor:
+    """The top moves aside by ``amount``, the feet stay."""
+    x, y, z = points.unbind(-1)
+    return torch.stack([x - amount * body.share(z).clamp_min(0.0).square(), y, z], dim=-1)
+
+
+def _unturned(points: Tensor, body: Body, angle: float) -> Tensor:
+    """The top turns by ``angle`` about the vertical, the feet stay."""
+    x, y, z = points.unbind(-1)
+    turned = -angle * body.share(z).clamp(0.0, 1.0)
+    cos, sin = turned.cos(), turned.sin()
+    return torch.stack([cos * x - sin * y, sin * x + cos * y, z], dim=-1)
+
+
+def _unscaled(points: Tensor, body: Body, tall: float) -> Tensor:
+    """Taller by a factor from the feet up, and thinner so that the volume stays."""
+    x, y, z = points.unbind(-1)
+    wide = 1.0 / math.sqrt(tall)
+    return torch.stack([x / wide, y / wide, (z - body.bottom) / tall + body.bottom], dim=-1)
