@@ -34,6 +34,8 @@ MIN_AXIS_SPREAD = 0.01
 MIN_CENTRE_SPREAD = 0.1
 # IoU from which poses are right without a doubt, and by which they must beat those of other images.
 CLEAR_AGREEMENT, CLEARLY_BETTER = 0.7, 0.08
+# With fewer or smaller images the values scatter too much to be compared.
+ORDER_VIEWS, ORDER_SIDE = 12, 40
 # IoU of outlines from different sides from which it does not matter whose poses they have.
 ALIKE = 0.75
 # Enough images to test outlines against; more cost time and add nothing.
@@ -104,7 +106,8 @@ def fits_its_poses(cameras: Sequence[Camera], masks: Sequence[npt.NDArray[np.boo
     falls when poses are mixed up, or if the outlines are alike from all sides, as a ball's are.
     """
     agreement, count = hull_agreement(cameras, masks), len(cameras)
-    if agreement >= CLEAR_AGREEMENT:
+    side = min((min(mask.shape) for mask in masks), default=0)
+    if agreement >= CLEAR_AGREEMENT or count < ORDER_VIEWS or side < ORDER_SIDE:
         return agreement
     orders = [[(i + max(1, count // part)) % count for i in range(count)] for part in (2, 3, 5)]
     pairs = [
