@@ -3,14 +3,16 @@
 #     scripts/setup_env.sh VENV [EXTRAS]        for instance: scripts/setup_env.sh .venv render,dev
 # Does nothing when pyproject.toml and constraints.txt are as they were last time.
 # PYTHON names the interpreter, TORCH_INDEX_URL a package index for torch alone (say, one with
-# CPU-only builds, which are ten times smaller).
+# CPU-only builds, which are ten times smaller). CONSTRAINTS names another file of exact versions:
+# requirements-alliance.txt has those of the Alliance clusters.
 set -euo pipefail
 
 venv=${1:?usage: scripts/setup_env.sh VENV [EXTRAS]}
 extras=${2:-}
 root=$(cd "$(dirname "$0")/.." && pwd)
 stamp="$venv/.installed-${extras//,/-}"
-wanted="$root $(cat "$root/pyproject.toml" "$root/constraints.txt" | cksum)"
+constraints=${CONSTRAINTS:-$root/constraints.txt}
+wanted="$root $(cat "$root/pyproject.toml" "$constraints" | cksum)"
 
 say() { echo "setup: $*" >&2; }
 fail() { say "error: $*"; exit 2; }
@@ -67,12 +69,12 @@ install_packages() {
         return
     fi
     local torch
-    torch=$(grep '^torch==' "$root/constraints.txt")
+    torch=$(grep '^torch==' "$constraints")
     say "installing $torch (the largest download)"
     # First and alone, so that nothing later brings another torch.
     "${pip[@]}" ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} "$torch"
     say "installing the other packages${extras:+ (extras: $extras)}"
-    "${pip[@]}" -c "$root/constraints.txt" -e "$project"
+    "${pip[@]}" -c "$constraints" -e "$project"
 }
 
 check_blender() {

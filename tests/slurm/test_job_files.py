@@ -388,3 +388,17 @@ def test_cluster_requirements_are_those_of_the_project() -> None:
     needed = names(project["dependencies"]) | {"imageio-ffmpeg"}
     assert names(listed("requirements.txt")) == needed
     assert sorted(listed("requirements-render.txt")) == sorted(extras["render"])
+
+
+def test_the_wheelhouses_versions_are_allowed_by_the_project() -> None:
+    from packaging.requirements import Requirement
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["render"], *extras["mnvs"]]
+    text = (ROOT / "requirements-alliance.txt").read_text()
+    pins = dict(re.findall(r"^([\w-]+)==(\S+)$", text, re.MULTILINE))
+    assert {"torch", "bpy", "numpy", "diffusers"} <= pins.keys()
+    for requirement in map(Requirement, wanted):
+        if requirement.name in pins:
+            assert requirement.specifier.contains(pins[requirement.name]), requirement
