@@ -64,16 +64,17 @@ def inflate_footage(
     rgba = images.movedim(1, -1)
     square = object_square(rgba[..., 3], _FILL)
     bodies = cut_out(rgba, square, _SIDE)
+    frustum = Frustum.of(cut_camera(camera, square, _SIDE))
     count = frames if len(images) == 1 else len(images)
     made = []
     with StopSignals() as stop, progress_bar(6 * count, description="inflate") as bar:
         for number in range(count):
-            picture = bodies[min(number, len(bodies) - 1)]
-            phase = number / count if len(images) == 1 else 0.0
-            frustum = Frustum.of(cut_camera(camera, square, _SIDE))
             if number < len(bodies):
-                volume = inflate(picture, frustum, config.thickness)
-            source = source_of(config.motion, _body(picture, frustum), phase, config.strength)
+                volume = inflate(bodies[number], frustum, config.thickness)
+            source = None
+            if number and len(bodies) == 1:
+                body, phase = _body(bodies[0], frustum), number / count
+                source = source_of(config.motion, body, phase, config.strength)
             seen = []
             for view in sixview_cameras(rig, size):
                 seen.append(_view(volume, frustum, view, source))
@@ -88,7 +89,7 @@ def inflate_footage(
 
 
 def _view(
-    volume: Volume, frustum: Frustum, view: Camera, source: Callable[[Tensor], Tensor]
+    volume: Volume, frustum: Frustum, view: Camera, source: Callable[[Tensor], Tensor] | None
 ) -> Tensor:
     """RGBA [H, W, 4], straight alpha, of one camera at one moment."""
     parts = []

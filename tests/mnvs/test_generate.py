@@ -121,6 +121,16 @@ def test_a_picture_a_video_and_a_dataset_are_inflated(dots: Path, tmp_path: Path
     framed = made(dots, "framed", "clip.frames=2")
     share = [(clip.views[1, 0, ..., 3] > 127).float().mean() for clip in (framed, moving)]
     assert 0.01 < share[0] < 0.25 * share[1]
+    # A frame without an object gives views without one.
+    blank = tmp_path / "blank"
+    blank.mkdir()
+    for number, file in enumerate(("000.png", "001.png")):
+        pixels = np.array(Image.open(dots / "input" / file))
+        Image.fromarray(pixels * number).save(blank / file)
+    assert [bool(v.any()) for v in made(blank, "gap", "clip.frames=2").views[0, ..., 3]] == [
+        False,
+        True,
+    ]
     assert len(framed) == 2 and not torch.equal(framed.views[:, 0], framed.views[:, 1])
 
 
