@@ -11,6 +11,7 @@ from typing import Any
 
 from blender_render.dataset.archive import open_tree
 from blender_render.dataset.camera_json import camera_from_dict, frame_entry
+from blender_render.dataset.format import intrinsics_dict
 from blender_render.dataset.picture_files import image_file
 from blender_render.dataset.transforms import read_transforms, splits_of
 from blender_render.imaging.images import open_image
@@ -66,11 +67,6 @@ def _entry(entry: dict[str, Any], name: str, pixels: bytes, where: str) -> dict[
     camera = camera_from_dict(entry, open_image(pixels, where).size, where)
     return {
         "file_path": name,
-        "w": camera.width,
-        "h": camera.height,
-        "fl_x": camera.fl_x,
-        "fl_y": camera.fl_y,
-        "cx": camera.cx,
-        "cy": camera.cy,
+        **intrinsics_dict(camera),
         "transform_matrix": camera.cam_to_world.tolist(),
     }

@@ -31,12 +31,7 @@ def encode_ply(
 
     Raises ValueError on shapes that do not fit or on positions that are not finite.
     """
-    if positions.ndim != 2 or positions.shape[1] != 3 or rgb.shape != positions.shape:
-        raise ValueError(f"expected two arrays [P, 3], got {positions.shape} and {rgb.shape}")
-    if rgb.dtype != np.uint8:
-        raise ValueError(f"colours must be uint8, not {rgb.dtype}")
-    if not np.isfinite(positions).all():
-        raise ValueError("a position is not finite")
+    check_points(positions, rgb)
     vertices = np.empty(len(positions), VERTEX)
     for column, name in enumerate("xyz"):
         vertices[name] = positions[:, column]
@@ -57,3 +52,13 @@ def encode_ply(
         header += [f"element face {len(faces)}", "property list uchar int vertex_indices"]
         body += faces.tobytes()
     return "\n".join([*header, "end_header"]).encode("ascii") + b"\n" + body
+
+
+def check_points(positions: np.ndarray, rgb: np.ndarray) -> None:
+    """Raise ValueError unless these are finite [P, 3] positions and uint8 colours of as many."""
+    if positions.ndim != 2 or positions.shape[1] != 3 or rgb.shape != positions.shape:
+        raise ValueError(f"expected two arrays [P, 3], got {positions.shape} and {rgb.shape}")
+    if rgb.dtype != np.uint8:
+        raise ValueError(f"colours must be uint8, not {rgb.dtype}")
+    if not np.isfinite(positions).all():
+        raise ValueError("a position is not finite")

@@ -6,6 +6,8 @@ They are a start, not a trained model: round, equally large, of one colour from 
 import numpy as np
 import torch
 
+from animate_papr.formats.ply import check_points
+
 OPACITY = 0.9
 NEIGHBOURS = 3
 # Of the zeroth spherical harmonic: colour = 0.5 + HARMONIC * f_dc.
@@ -52,12 +54,7 @@ def encode_splats(positions: np.ndarray, rgb: np.ndarray, *, opacity: float = OP
     Raises:
         ValueError: shapes or types that do not fit, positions that are not finite.
     """
-    if positions.ndim != 2 or positions.shape[1] != 3 or rgb.shape != positions.shape:
-        raise ValueError(f"expected two arrays [P, 3], got {positions.shape} and {rgb.shape}")
-    if rgb.dtype != np.uint8:
-        raise ValueError(f"colours must be uint8, not {rgb.dtype}")
-    if not np.isfinite(positions).all():
-        raise ValueError("a position is not finite")
+    check_points(positions, rgb)
     if not 0 < opacity < 1:
         raise ValueError(f"opacity must lie in (0, 1), not {opacity}")
     table = np.zeros((len(positions), len(COLUMNS)), "<f4")

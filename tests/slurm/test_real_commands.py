@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,13 +20,6 @@ from mnvs.checkpoints.tiny_checkpoint import build_tiny
 pytestmark = pytest.mark.slow
 # Sums of float32 numbers in another order; losses are about 1.
 RELATIVE_TOLERANCE = 1e-4
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    running = Cluster()
-    yield running
-    running.close()
 
 
 @pytest.fixture
