@@ -118,15 +118,7 @@ def encode_glb(
     # The start is rounded as it is stored, so that start plus offset is right to the last bit.
     start = moved[0].astype("<f4").astype(np.float64)
     mesh: dict[str, Any] = {"name": name, "primitives": [primitive]}
-    content: dict[str, Any] = {
-        "asset": {"version": "2.0", "generator": "VideoPAPR"},
-        "extensionsUsed": ["KHR_materials_unlit"],
-        "scene": 0,
-        "scenes": [{"nodes": [0]}],
-        "nodes": [{"name": name, "mesh": 0}],
-        "meshes": [mesh],
-        "materials": [_unlit(name)],
-    }
+    content = _one_mesh(mesh, name)
     if count > 1:
         primitive["targets"] = [{"POSITION": buffer.add_positions(m - start)} for m in moved[1:]]
         mesh["weights"] = [0.0] * (count - 1)
@@ -135,6 +127,19 @@ def encode_glb(
     content["accessors"], content["bufferViews"] = buffer.accessors, buffer.views
     content["buffers"] = [{"byteLength": len(buffer.data)}]
     return _container(content, bytes(buffer.data))
+
+
+def _one_mesh(mesh: dict[str, Any], name: str) -> dict[str, Any]:
+    """A scene of one mesh, without its data."""
+    return {
+        "asset": {"version": "2.0", "generator": "VideoPAPR"},
+        "extensionsUsed": ["KHR_materials_unlit"],
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"name": name, "mesh": 0}],
+        "meshes": [mesh],
+        "materials": [_unlit(name)],
+    }
 
 
 def _check(
