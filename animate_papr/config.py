@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from animate_papr.following.config import AlignConfig, MotionConfig
 from sjc_papr.config import RunConfig
+from sjc_papr.novel_view.config import NovelConfig
 from sjc_papr.training.config import (
     DensityConfig,
     LossConfig,
@@ -24,38 +26,6 @@ class FreezeConfig:
     features: bool = option(False, "keep point features")
     attention: bool = option(False, "keep the attention networks")
     renderer: bool = option(True, "keep the UNet")
-
-
-@dataclass
-class MotionConfig:
-    """Losses that tie each point's motion since the frame before to its neighbours'."""
-
-    smooth: float = option(0.0, "weight: points move like the mean of their neighbours")
-    rigid: float = option(0.0, "weight: distances to neighbours stay as they were")
-    neighbours: int = option(8, "how many neighbours, found in the frame before")
-
-    def validate(self) -> None:
-        """Raises ValueError on weights below zero and on no neighbours."""
-        at_least(0, smooth=self.smooth, rigid=self.rigid)
-        at_least(1, neighbours=self.neighbours)
-
-
-@dataclass
-class AlignConfig:
-    """Moving the points to the new frame's outline before training (``hull_alignment``)."""
-
-    steps: int = option(300, "steps; 0 = start where the frame before ended")
-    rate: float = option(3e-3, "how far a point moves in a step at most, world units")
-    stiff: float = option(1e3, "weight of moving like the neighbours at the first step")
-    loose: float = option(10.0, "and at the last")
-    neighbours: int = option(16, "how many neighbours")
-    surface_points: int = option(1500, "points of the outline's hull, and of the cloud, per step")
-
-    def validate(self) -> None:
-        """Raises ValueError on counts and weights that make no alignment."""
-        at_least(0, steps=self.steps)
-        at_least(1, neighbours=self.neighbours, surface_points=self.surface_points)
-        positive(rate=self.rate, stiff=self.stiff, loose=self.loose)
 
 
 @dataclass
@@ -93,6 +63,23 @@ class NextFrameConfig:
 
 
 @dataclass
+class FrameNovelConfig:
+    """Losses on views without an image, of the first frame and of the others by themselves."""
+
+    first: NovelConfig = section(NovelConfig, "of the first frame")
+    next: NovelConfig = section(NovelConfig, "of each later frame")
+
+    @property
+    def on(self) -> bool:
+        """Whether any term of any frame has a weight."""
+        return self.first.on or self.next.on
+
+    def of_frame(self, index: int) -> NovelConfig:
+        """Those of frame number ``index``."""
+        return self.next if index else self.first
+
+
+@dataclass
 class AnimateConfig(RunConfig):
     """A run of ``animate_papr.train``; ``data.path`` is a folder of frame folders."""
 
@@ -100,6 +87,9 @@ class AnimateConfig(RunConfig):
     frames: list[str] = option([], "frame folders in order of time; [] = all of them")
     first: OptimizeConfig = section(OptimizeConfig, "how the first frame learns")
     next: NextFrameConfig = section(NextFrameConfig, "how each later frame learns")
+    novel: FrameNovelConfig = section(
+        FrameNovelConfig, "losses on novel views, which have no image"
+    )
     log: ValidatedLogConfig = section(
         ValidatedLogConfig, "how often what is written", validate_every=0
     )

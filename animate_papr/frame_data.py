@@ -9,6 +9,7 @@ from blender_render.dataset.readers import Views
 from sjc_papr.data.input_checks import check_poses
 from sjc_papr.data.loading import load_training_views, load_views
 from sjc_papr.data.world import World, find_world, read_world
+from sjc_papr.novel_view.from_options import check_novel
 from sjc_papr.training.config import PointsConfig
 from sjc_papr.training.point_init import initial_points
 from training_core.run_folder import RunFolder
@@ -77,6 +78,7 @@ def check_frames(config: AnimateConfig, names: Sequence[str]) -> tuple[tuple[int
         folder = Path(config.data.path) / name
         train = training_views(config, folder)
         world = world or find_world(train, config.data)
+        check_novel(config.novel.of_frame(index), world.views(train).cameras)
         if index == 0:
             initial_points(world.views(train), config.points, 1, config.seed)
         elif config.next.align.steps and not config.next.freeze.positions:

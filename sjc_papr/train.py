@@ -5,10 +5,8 @@ name=NAME``
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-from torch import Tensor
 
 from blender_render.dataset.readers import Views
 from sjc_papr.config import TrainConfig
@@ -19,12 +17,17 @@ from sjc_papr.data.world import find_world, read_world, world_of_run
 from sjc_papr.evaluation.validation import ViewValidation
 from sjc_papr.evaluation.view_metrics import evaluate_views, mean_view_metrics
 from sjc_papr.networks.model import Papr
-from sjc_papr.novel_view.checks import check_novel, describe_novel
+from sjc_papr.novel_view.from_options import (
+    check_novel,
+    check_score_of,
+    describe_novel,
+    hull_test,
+    make_novel,
+    make_watch,
+    score_of,
+)
 from sjc_papr.novel_view.images import NovelViewImages
 from sjc_papr.novel_view.losses import NovelViews
-from sjc_papr.novel_view.score_loading import check_score, load_score
-from sjc_papr.novel_view.silhouette import HullGrid
-from sjc_papr.training.divergence import DivergenceDetector
 from sjc_papr.training.flops import describe_step
 from sjc_papr.training.losses import Losses
 from sjc_papr.training.lr_schedule import single_stage
@@ -52,30 +55,11 @@ def make_model(config: TrainConfig, views: Views) -> Papr:
     return Papr(config.model, points)
 
 
-def make_novel(config: TrainConfig, model: Papr, views: Views) -> NovelViews | None:
-    """Losses on novel views; None where no term has a weight."""
-    novel, score = config.novel, None
-    if not novel.on:
-        return None
-    if novel.sjc.weight:
-        score = load_score(novel.sjc.score, novel.object_length, model.points.positions.device)
-    return NovelViews(
-        model,
-        novel,
-        views,
-        score,
-        background=config.data.grey,
-        precision=config.precision,
-        steps=config.optimize.steps,
-        seed=config.seed,
-    )
-
-
 def make_trainer(
     config: TrainConfig, model: Papr, views: Views, folder: Path, novel: NovelViews | None
 ) -> Trainer:
     """Everything a step needs, all groups training."""
-    optimize, watch = config.optimize, config.novel.watch
+    optimize = config.optimize
     return Trainer(
         model,
         PatchSampler(views, config.data.grey, optimize.patches, config.seed),
@@ -86,17 +70,9 @@ def make_trainer(
         seed=config.seed,
         fault_folder=folder,
         auxiliary=novel,
-        divergence=DivergenceDetector(watch, optimize.steps) if watch.restarts else None,
-        inside_hull=_hull_test(config, model, views) if optimize.density.hull_events else None,
+        divergence=make_watch(config.novel, optimize.steps),
+        inside_hull=hull_test(config.novel, views) if optimize.density.hull_events else None,
     )
-
-
-def _hull_test(config: TrainConfig, model: Papr, views: Views) -> Callable[[Tensor], Tensor]:
-    """Which of some places the masks' visual hull holds."""
-    silhouette, device = config.novel.silhouette, model.points.positions.device
-    masks = views.images[..., 3]
-    hull = HullGrid(masks, views.cameras, silhouette.resolution, config.novel.object_length)
-    return lambda places: hull.holds(places.cpu()).to(device)
 
 
 def read_inputs(config: TrainConfig) -> tuple[Views, Views, Views | None]:
@@ -108,8 +84,7 @@ def read_inputs(config: TrainConfig) -> tuple[Views, Views, Views | None]:
     if not config.data.path:
         raise ConfigError("data.path is missing: which pictures?")
     Losses(config.optimize.losses)
-    if config.novel.sjc.weight:
-        check_score(config.novel.sjc.score)
+    check_score_of(config.novel)
     data = Path(config.data.path)
     train, test = sparse_views(config.sparse, config.data), load_views(config.data, data, "test")
     check_poses(train, config.data, config.sparse.sixview or config.data.path)
@@ -128,7 +103,16 @@ def run(config: TrainConfig) -> None:
     world = world_of_run(folder.path, train, config.data, source)
     train, test, val = world.views(train), world.views(test), val and world.views(val)
     model = make_model(config, train).to(device)
-    novel = make_novel(config, model, train)
+    novel = make_novel(
+        config.novel,
+        model,
+        train,
+        score_of(config.novel, device),
+        background=config.data.grey,
+        precision=config.precision,
+        steps=config.optimize.steps,
+        seed=config.seed,
+    )
     trainer = make_trainer(config, model, train, folder.path, novel)
     validate = ViewValidation.of(model, val, config.data.grey, config.precision)
     with StopSignals() as stop:

@@ -44,7 +44,7 @@ def test_everything_named_exists(page: str) -> None:
 def test_a_name_that_is_gone_is_noticed() -> None:
     assert exists("sjc_papr.novel_view.sjc.surrogate")
     assert not exists("sjc_papr.novel_view.sjc.surrogat")
-    assert not exists("animate_papr.motion_losses.MotionTerms.smoothe")
+    assert not exists("animate_papr.following.motion_losses.MotionTerms.smoothe")
 
 
 def test_the_benchmark_has_twenty_objects() -> None:

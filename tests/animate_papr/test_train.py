@@ -11,7 +11,7 @@ from torch import Tensor
 
 from animate_papr import train
 from animate_papr.config import FreezeConfig, NextFrameConfig
-from animate_papr.train import next_frame_rates
+from animate_papr.frame_training import next_frame_rates
 from sjc_papr.training.lr_schedule import GROUPS
 from training_core.checkpoint import CheckpointStore
 from training_core.config import ConfigError, load_config

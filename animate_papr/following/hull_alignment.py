@@ -11,8 +11,8 @@ import logging
 import torch
 from torch import Tensor
 
-from animate_papr.config import AlignConfig
-from animate_papr.motion_losses import MotionTerms
+from animate_papr.following.config import AlignConfig
+from animate_papr.following.motion_losses import MotionTerms
 from blender_render.dataset.readers import Views
 from sjc_papr.networks.point_cloud import gather_rows
 from sjc_papr.training.config import PointsConfig

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from animate_papr.config import MotionConfig
+from animate_papr.following.config import MotionConfig
 from sjc_papr.networks.model import Papr
 from sjc_papr.networks.neighbours import nearest_neighbours
 from sjc_papr.networks.point_cloud import gather_rows

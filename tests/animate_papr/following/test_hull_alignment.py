@@ -4,8 +4,8 @@ import pytest
 import torch
 from tiny_scene import sphere_points, sphere_views
 
-from animate_papr.config import AlignConfig
-from animate_papr.hull_alignment import align_to_hull, chamfer
+from animate_papr.following.config import AlignConfig
+from animate_papr.following.hull_alignment import align_to_hull, chamfer
 
 SMALL = AlignConfig(steps=150, rate=5e-3, surface_points=150, neighbours=6)
 

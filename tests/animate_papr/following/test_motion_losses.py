@@ -7,8 +7,8 @@ import torch
 from tiny_animation import small_model
 from torch import Tensor
 
-from animate_papr.config import MotionConfig
-from animate_papr.motion_losses import MotionTerms, motion_terms
+from animate_papr.following.config import MotionConfig
+from animate_papr.following.motion_losses import MotionTerms, motion_terms
 from sjc_papr.networks.model import Papr
 
 

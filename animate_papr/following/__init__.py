@@ -1,0 +1,1 @@
+"""How the points of one frame come to lie on the object of the next."""

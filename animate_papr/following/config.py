@@ -1,0 +1,38 @@
+"""Options of how points follow the object from frame to frame."""
+
+from dataclasses import dataclass
+
+from training_core.checks import at_least, positive
+from training_core.config import option
+
+
+@dataclass
+class MotionConfig:
+    """Losses that tie each point's motion since the frame before to its neighbours'."""
+
+    smooth: float = option(0.0, "weight: points move like the mean of their neighbours")
+    rigid: float = option(0.0, "weight: distances to neighbours stay as they were")
+    neighbours: int = option(8, "how many neighbours, found in the frame before")
+
+    def validate(self) -> None:
+        """Raises ValueError on weights below zero and on no neighbours."""
+        at_least(0, smooth=self.smooth, rigid=self.rigid)
+        at_least(1, neighbours=self.neighbours)
+
+
+@dataclass
+class AlignConfig:
+    """Moving the points to the new frame's outline before training (``hull_alignment``)."""
+
+    steps: int = option(300, "steps; 0 = start where the frame before ended")
+    rate: float = option(3e-3, "how far a point moves in a step at most, world units")
+    stiff: float = option(1e3, "weight of moving like the neighbours at the first step")
+    loose: float = option(10.0, "and at the last")
+    neighbours: int = option(16, "how many neighbours")
+    surface_points: int = option(1500, "points of the outline's hull, and of the cloud, per step")
+
+    def validate(self) -> None:
+        """Raises ValueError on counts and weights that make no alignment."""
+        at_least(0, steps=self.steps)
+        at_least(1, neighbours=self.neighbours, surface_points=self.surface_points)
+        positive(rate=self.rate, stiff=self.stiff, loose=self.loose)
