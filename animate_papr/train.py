@@ -22,6 +22,7 @@ from animate_papr.finished_frames import (
     is_whole,
     read_figures,
 )
+from animate_papr.following.tracking import tracking_figures
 from animate_papr.frame_data import FrameTask, check_frames, training_views
 from animate_papr.frame_training import next_frame_rates, train_frame
 from animate_papr.novel_terms import (
@@ -32,7 +33,7 @@ from animate_papr.novel_terms import (
 )
 from blender_render.dataset.readers import list_frames
 from sjc_papr.data.loading import load_views
-from sjc_papr.data.world import find_world, read_world, world_of_run
+from sjc_papr.data.world import World, find_world, read_world, world_of_run
 from sjc_papr.training.flops import describe_step
 from sjc_papr.training.losses import Losses
 from training_core.cli import run_command
@@ -77,7 +78,7 @@ def run(config: AnimateConfig) -> None:
                 train_frame(config, task, before, stop, novel_terms, extended.get(name))
                 stop.raise_if_requested()
             before = path
-    summary = summarise(folder, names, dataset)
+    summary = summarise(folder, names, dataset, world)
     write_final(folder, summary)
     logger.info(
         "%d frames: mean PSNR %.2f dB, least %.2f dB: %s",
@@ -86,11 +87,30 @@ def run(config: AnimateConfig) -> None:
         summary["min_psnr"],
         folder.path,
     )
+    if "track_mean" in summary:
+        logger.info(
+            "tracking error of the later frames: mean %.2f %%, 90th percentile %.2f %% of the "
+            "object's length",
+            100.0 * summary["track_mean"],
+            100.0 * summary["track_p90"],
+        )
 
 
-def summarise(folder: RunFolder, names: Sequence[str], dataset: Path) -> dict[str, Any]:
-    """Figures of all frames and their mean and least PSNR."""
-    frames = [read_figures(frame_run_dir(folder.path, name)) or {} for name in names]
+def summarise(
+    folder: RunFolder, names: Sequence[str], dataset: Path, world: World
+) -> dict[str, Any]:
+    """Figures of all frames, their mean and least PSNR, and errors of tracking where the dataset
+    has true paths: ``track_mean`` and ``track_p90`` of the later frames together.
+    """
+    folders = [frame_run_dir(folder.path, name) for name in names]
+    frames = [read_figures(part) or {} for part in folders]
+    tracked = tracking_figures(folders, dataset, names, world)
+    for frame, errors in zip(frames, tracked, strict=False):
+        frame |= errors
+    later = {
+        key: sum(errors[key] for errors in tracked[1:]) / len(tracked[1:])
+        for key in (("track_mean", "track_p90") if tracked else ())
+    }
     quality = [frame["psnr"] for frame in frames]
     return {
         "frames": frames,
@@ -100,6 +120,7 @@ def summarise(folder: RunFolder, names: Sequence[str], dataset: Path) -> dict[st
         "last_psnr": quality[-1],
         "seconds": sum(frame["seconds"] for frame in frames),
         "cpu_seconds": sum(frame["cpu_seconds"] for frame in frames),
+        **later,
         "dataset": str(dataset),
     }
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from animate_papr.config import AnimateConfig
+from animate_papr.following.tracking import tracking_figures
 from animate_papr.frame_data import FrameTask, training_views
 from animate_papr.frame_training import train_frame
 from animate_papr.novel_terms import NovelTerms
@@ -119,6 +120,12 @@ def run(config: CompareConfig) -> None:
         base = json.loads((first.path / "metrics.json").read_text())
         for name, variant in variants.items():
             rows[name] = train_variant(variant, folder.sub(slug(name)), names, world, stop)
+    frames = [folder.path / names[0]]
+    for name, later in rows.items():
+        parts = [*frames, *(folder.path / slug(name) / frame for frame in names[1:])]
+        tracked = tracking_figures(parts, Path(config.data.path), names, world)
+        for figures, errors in zip(later, tracked[1:], strict=False):
+            figures |= errors
     atomic.write_json(folder.path / "table.json", {"first": base, "later": rows})
     table = markdown(names, base, rows)
     atomic.write_text(folder.path / "table.md", table)
@@ -127,18 +134,21 @@ def run(config: CompareConfig) -> None:
 
 def markdown(names: list[str], base: dict[str, Any], rows: dict[str, list[dict[str, Any]]]) -> str:
     """The table, one row a variant: PSNR in dB of every frame, mean and least of the later ones,
-    and the CPU time of the later ones.
+    the error of tracking in the last (mean and 90th percentile, % of the object's length), and the
+    CPU time of the later ones.
     """
     lines = [
-        "| later frames | " + " | ".join(names) + " | mean of later | least | CPU s |",
-        "|---" * (len(names) + 4) + "|",
+        "| later frames | " + " | ".join(names) + " | mean of later | least | tracking | CPU s |",
+        "|---" * (len(names) + 5) + "|",
     ]
     for name, later in rows.items():
         quality = [frame["psnr"] for frame in later]
         cells = [f"{value:.2f}" for value in (base["psnr"], *quality)]
         mean, least = sum(quality) / len(quality), min(quality)
         seconds = sum(frame["cpu_seconds"] for frame in later)
-        figures = f"{mean:.2f} | {least:.2f} | {seconds:.0f}"
+        errors = [later[-1].get(f"track_{key}") for key in ("mean", "p90")] if later else []
+        tracking = ", ".join(f"{100.0 * e:.2f}" for e in errors if e is not None) or "-"
+        figures = f"{mean:.2f} | {least:.2f} | {tracking} | {seconds:.0f}"
         lines.append(f"| {name} | " + " | ".join(cells) + f" | {figures} |")
     return "\n".join(lines) + "\n"
 

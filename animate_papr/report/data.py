@@ -18,6 +18,7 @@ from training_core.files.natural_order import natural_key
 # Figures of a frame that are numbers, or null where they were not measured.
 FIGURES = (
     *("psnr", "ssim", "lpips", "depth_mae", "num_points", "steps"),
+    *("track_mean", "track_p90", "track_motion"),
     *("seconds", "cpu_seconds", "peak_memory_bytes"),
 )
 

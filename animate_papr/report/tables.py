@@ -11,11 +11,16 @@ from animate_papr.report.data import FrameData, RunData
 
 CURVE_POINTS = 250  # per frame; longer logs are averaged in groups
 DASH = "\u2013"
+# There or not by the dataset; a missing LPIPS is worth a column of dashes, these are not.
+OPTIONAL = ("depth_mae", "track_mean", "track_p90", "track_motion")
 COLUMNS = {
     "psnr": "PSNR / dB",
     "ssim": "SSIM",
     "lpips": "LPIPS",
     "depth_mae": "depth error",
+    "track_mean": "tracking error / %",
+    "track_p90": "90th percentile / %",
+    "track_motion": "true motion / %",
     "num_points": "points",
     "steps": "steps",
     "seconds": "seconds",
@@ -64,8 +69,7 @@ def quality_section(run: RunData) -> str:
         points = [(float(k), float(v)) for k, v in enumerate(values) if v is not None]
         chart = line_chart([Line(label, points, dots=True)], Chart("frame", label, x_names=names))
         charts.append(f"<div>{chart}</div>")
-    # True depth is there or not by the dataset; a missing LPIPS is worth a column of dashes.
-    keys = [key for key in COLUMNS if key != "depth_mae" or figures(run, key)]
+    keys = [key for key in COLUMNS if key not in OPTIONAL or figures(run, key)]
     heads = "".join(f"<th>{text}</th>" for text in ("frame", *(COLUMNS[key] for key in keys)))
     rows = "".join(_table_row(f, keys) for f in run.frames)
     mean = [_mean_cell(run, key) for key in keys]
@@ -77,12 +81,19 @@ def quality_section(run: RunData) -> str:
         "Means over all held-out views of a frame. A dash: not measured, never replaced. Depth "
         "error is absolute, in units of the object's longest side."
     )
+    if figures(run, "track_mean"):
+        hint += (
+            " Tracking error: how far points of the surface are carried from where the asset has "
+            "them, in % of the object's length; true motion is their way since the first frame."
+        )
     return section("Quality per frame", hint, f'<div class="pair">{"".join(charts)}</div>{table}')
 
 
 def _cell_text(key: str, value: Any) -> str:
     if key == "peak_memory_bytes" and isinstance(value, int | float):
         return f"{value / 2**20:,.0f} MiB"
+    if key.startswith("track_") and isinstance(value, int | float):
+        return number(100.0 * value, ".2f")
     forms = {"psnr": ".2f", "ssim": ".4f", "lpips": ".4f", "depth_mae": ".4f", "seconds": ",.1f"}
     return number(value, forms.get(key, ",.0f"))
 
@@ -195,6 +206,8 @@ def limits_section(run: RunData, cloud: dict[str, Any] | None) -> str:
             "Points have features, not colours. The colours shown are means of what the model "
             "renders where a point lies on the visible surface. Some points lie inside."
         )
+    if len(run.frames) > 1 and not figures(run, "track_mean"):
+        limits.append("Paths of points were not measured: the dataset has no true ones.")
     if len(run.frames) > 1:
         limits.append("Moments between frames are straight lines from point to point.")
     items = "".join(f"<li>{escape(limit)}</li>" for limit in limits)
@@ -210,12 +223,19 @@ def tiles(run: RunData) -> str:
     """The few figures that matter most."""
     psnr, ssim, seconds = (figures(run, name) for name in ("psnr", "ssim", "seconds"))
     points = figures(run, "num_points")
+    tracked = figures(run, "track_mean")[1:]
+    tracking = (
+        {"tracking error": f"{100.0 * sum(tracked) / len(tracked):.1f} <small>%</small>"}
+        if tracked
+        else {}
+    )
     shown = {
         "frames": f"{len(run.frames)}",
         "mean PSNR": f"{sum(psnr) / len(psnr):.1f} <small>dB</small>" if psnr else DASH,
         "worst frame": f"{min(psnr):.1f} <small>dB</small>" if psnr else DASH,
         "first to last": f"{psnr[-1] - psnr[0]:+.1f} <small>dB</small>" if psnr[1:] else DASH,
         "mean SSIM": f"{sum(ssim) / len(ssim):.3f}" if ssim else DASH,
+        **tracking,
         "points": f"{points[-1]:,.0f}" if points else DASH,
         "training": _short(duration(sum(seconds))) if seconds else DASH,
     }

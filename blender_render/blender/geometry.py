@@ -101,6 +101,12 @@ def seen_vertices(depsgraph: Any, rendered: set[str]) -> Points:
     faces whose material is wholly transparent do not count. All visible vertices where that leaves
     nothing.
     """
+    seen = seen_points(seen_parts(depsgraph, rendered))
+    return seen if len(seen) else visible_vertices(depsgraph, rendered)
+
+
+def seen_parts(depsgraph: Any, rendered: set[str]) -> list[Part]:
+    """World positions and opaque triangles of every visible object with faces, in order."""
     parts = []
     for obj, matrix in _visible_instances(depsgraph, rendered):
         mesh = obj.to_mesh()
@@ -109,8 +115,7 @@ def seen_vertices(depsgraph: Any, rendered: set[str]) -> Points:
             corners = _opaque_triangles(mesh, [slot.material for slot in obj.material_slots])
             parts.append(Part(local @ matrix[:3, :3].T + matrix[:3, 3], corners))
         obj.to_mesh_clear()
-    seen = seen_points(parts)
-    return seen if len(seen) else visible_vertices(depsgraph, rendered)
+    return parts
 
 
 def _opaque_triangles(mesh: Any, materials: list[Any]) -> Corners:

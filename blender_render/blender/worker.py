@@ -30,6 +30,7 @@ from blender_render.blender.geometry import (
     show_what_renders,
 )
 from blender_render.blender.scene_renderer import NoDevice, SceneRenderer
+from blender_render.blender.surface_tracks import write_surface_tracks
 from blender_render.dataset import format as fmt
 from blender_render.geometry.cameras import SIXVIEW_RIGS
 from blender_render.imaging.depth import depth_scale_for, encode_depth
@@ -97,6 +98,8 @@ class AssetRun:
         for index, time in enumerate(times):
             if index not in done:
                 self._render_frame(renderer, index, time, views)
+        eyes = np.stack([view.camera.position for view in views])
+        write_surface_tracks(self.work, times, rendered, eyes, self.config.tracks)
         self._describe(clip, times, loop, world_to_asset, views, renderer)
 
     def _plan_frames(self, rendered: set[str]) -> tuple[AnimationClip, list[float], bool]:

@@ -22,6 +22,7 @@ from blender_render.dataset.readers import (
     read_dataset_info,
     read_sixview,
 )
+from blender_render.dataset.tracks import read_tracks, write_tracks
 from blender_render.geometry.cameras import Camera
 from blender_render.imaging.images import encode_png
 from training_core.config import InputError
@@ -69,6 +70,9 @@ def write_frames(sixview: Path, target: Path, held_out: Path | None = None) -> N
             write_split(frame, "test", clip.input[time : time + 1], [clip.input_camera])
         else:
             write_split(frame, "test", clip.views[:, time], clip.cameras)
+    tracks = read_tracks(sixview)
+    if tracks is not None:
+        write_tracks(work, tracks)
     fmt.write_dataset_info(work, info)
     fmt.mark_complete(work, fmt.config_hash({"sixview": str(sixview), "test": kind}))
     shutil.rmtree(target, ignore_errors=True)

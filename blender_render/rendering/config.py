@@ -24,6 +24,7 @@ NOT_IN_HASH = (
     "workers",
     "timeout_s",
     "archive",
+    "tracks",
 )
 
 
@@ -175,6 +176,11 @@ class RenderConfig:
         "views that get planar depth; test is for multiview",
         choices=("none", "test", "all"),
     )
+    tracks: int = option(
+        2000,
+        "points of the surface whose true paths over the frames are written; 0 = none. Changes no "
+        "picture, so a complete dataset stays as it is",
+    )
     archive: str = option(
         "none", "zip: one stored .zip per asset instead of a folder", choices=("none", "zip")
     )
@@ -195,6 +201,8 @@ class RenderConfig:
             raise ValueError("give action or actions, not both")
         if self.actions_at_most < 0:
             raise ValueError(f"actions_at_most must not be negative, got {self.actions_at_most}")
+        if self.tracks < 0:
+            raise ValueError(f"tracks must not be negative, got {self.tracks}")
         if self.workers < 1:
             raise ValueError(f"workers must be at least 1, got {self.workers}")
         if not 0 <= self.shard < self.shards:

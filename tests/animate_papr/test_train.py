@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_animation import FIRST_STEPS, FRAMES, NEXT_STEPS, arguments, write_animation
+from tiny_animation import FIRST_STEPS, FRAMES, NEXT_STEPS, RISE, arguments, write_animation
 from torch import Tensor
 
 from animate_papr import train
@@ -82,6 +82,18 @@ def test_summary(animated: Path) -> None:
     assert summary["mean_psnr"] == pytest.approx(sum(quality) / 3)
     assert summary["min_psnr"] == min(quality)
     assert (summary["first_psnr"], summary["last_psnr"]) == (quality[0], quality[-1])
+
+
+def test_tracking_is_measured_against_the_true_paths(animated: Path) -> None:
+    summary = json.loads((animated / "metrics.json").read_text())
+    frames = summary["frames"]
+    assert frames[0]["track_mean"] == frames[0]["track_motion"] == 0.0
+    for i, frame in enumerate(frames[1:], start=1):
+        assert frame["track_motion"] == pytest.approx(RISE * i, abs=1e-6)
+        assert 0.0 < frame["track_mean"] <= frame["track_p90"]
+    assert frames[-1]["track_mean"] < RISE, "better than points that stay"
+    for key in ("track_mean", "track_p90"):
+        assert summary[key] == pytest.approx((frames[1][key] + frames[2][key]) / 2)
 
 
 def test_renderer_trains_when_asked(dataset: Path, tmp_path: Path) -> None:

@@ -82,6 +82,19 @@ def test_it_holds_every_figure_and_needs_no_other_file(finished_run: Path) -> No
     assert read_run(finished_run).notes == []  # nothing is missing
 
 
+def test_errors_of_tracking_are_shown_where_they_were_measured(own_run: Path) -> None:
+    path = own_run / "metrics.json"
+    assert "tracking error" not in Page(render_report(read_run(own_run))).text
+    summary = json.loads(path.read_text())
+    for i, frame in enumerate(summary["frames"]):
+        frame |= {"track_mean": 0.0111 * i, "track_p90": 0.0222 * i, "track_motion": 0.0333 * i}
+    path.write_text(json.dumps(summary))
+    text = Page(render_report(read_run(own_run))).text
+    for shown in ("tracking error / %", "1.11", "2.22", "4.44", "6.66", "1.7 %"):
+        assert shown in text, shown
+    assert "Paths of points were not measured" not in text
+
+
 def test_videos_are_held_unchanged(finished_run: Path) -> None:
     html = render_report(read_run(finished_run))
     held = [link.partition(",")[2] for link in Page(html).links if link.startswith("data:video/")]

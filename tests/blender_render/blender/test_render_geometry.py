@@ -11,6 +11,7 @@ from blender_runs import info_of, make_assets, needs_blender, picture, render
 from marker_facts import MARKER_RADIUS, MARKERS
 
 from blender_render.dataset.format import camera_from_dict
+from blender_render.dataset.tracks import read_tracks
 from blender_render.geometry.cameras import Camera
 
 pytestmark = [*needs_blender, pytest.mark.slow]
@@ -159,3 +160,25 @@ def test_settings_of_a_blend_file_do_not_reach_the_pictures(markers: Path) -> No
 def test_fractional_range_comes_from_the_action(markers: Path) -> None:
     assert info_of(markers / "multiview")["frames"] == [2.5, 12.5]
     assert info_of(markers / "multiview")["loop"] is False
+
+
+@pytest.mark.parametrize("rig", ["multiview", "v1.1", "v1.2"])
+def test_true_paths_stay_on_their_balls(markers: Path, rig: str) -> None:
+    """Every surface point lies at one place of one ball in both frames, as seen from its centre."""
+    paths = read_tracks(markers / rig)
+    assert paths is not None and paths.shape == (2, 2000, 3)
+    balls = set()
+    offsets = []
+    for frame in range(2):
+        places, radius = world_markers(markers / rig, frame)
+        centres = np.stack(list(places.values()))
+        apart = np.linalg.norm(paths[frame][:, None] - centres, axis=-1)
+        own = apart.argmin(axis=1)
+        # The balls are polyhedra, whose faces lie a little inside.
+        assert (apart.min(axis=1) < radius * 1.001).all()
+        assert (apart.min(axis=1) > radius * 0.9).all()
+        offsets.append(paths[frame] - centres[own])
+        balls |= set(own.tolist())
+    assert balls == {0, 1, 2}
+    assert np.abs(paths[1] - paths[0]).max() > 0.05
+    np.testing.assert_allclose(*(np.linalg.norm(o, axis=1) for o in offsets), atol=1e-4)

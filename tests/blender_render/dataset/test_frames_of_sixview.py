@@ -8,6 +8,7 @@ from ball_scene import edit_json, write_dataset, write_sixview
 
 from blender_render.dataset.frames_of_sixview import write_frames
 from blender_render.dataset.readers import read_dataset_info, read_sixview, read_views
+from blender_render.dataset.tracks import read_tracks, write_tracks
 from blender_render.validate import validate
 from training_core.config import InputError
 
@@ -48,6 +49,13 @@ def test_six_views_to_train_on_and_others_to_judge_by(
     info = read_dataset_info(tmp_path / "made")
     assert info["test"] == "held out" and info["world_to_asset"] == WORLD["world_to_asset"]
     assert info["fps"] == 8 and info["resolution"] == [48, 48]
+
+
+def test_true_paths_come_along(video: Path, tmp_path: Path) -> None:
+    paths = np.random.default_rng(0).normal(size=(2, 7, 3)).astype(np.float32)
+    write_tracks(video, paths)
+    write_frames(video, tmp_path / "made")
+    np.testing.assert_array_equal(read_tracks(tmp_path / "made"), paths)
 
 
 def test_without_truth_the_input_view_or_the_six_views_are_judged(
