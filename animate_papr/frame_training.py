@@ -70,7 +70,9 @@ def make_trainer(
     novel = config.novel.of_frame(task.index)
     return Trainer(
         model,
-        PatchSampler(task.train, config.data.grey, optimize.patches, seed),
+        PatchSampler(
+            task.train, config.data.grey, optimize.patches, seed, model.points.positions.device
+        ),
         optimize,
         rates,
         background=config.data.grey,

@@ -17,6 +17,8 @@ class RunConfig(PaprCommandConfig):
 
     may_change: ClassVar[tuple[str, ...]] = (
         *CommandConfig.may_change,
+        "model.search",
+        "model.search_candidates",
         "model.search_pairs",
         "data.check",
     )

@@ -62,7 +62,9 @@ def make_trainer(
     optimize = config.optimize
     return Trainer(
         model,
-        PatchSampler(views, config.data.grey, optimize.patches, config.seed),
+        PatchSampler(
+            views, config.data.grey, optimize.patches, config.seed, model.points.positions.device
+        ),
         optimize,
         single_stage(optimize.rates, optimize.steps),
         background=config.data.grey,

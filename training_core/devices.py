@@ -2,6 +2,7 @@
 
 import ctypes
 import resource
+from collections.abc import Mapping
 
 import torch
 
@@ -39,6 +40,25 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A CPU tensor on the device. Through pinned memory where that is a GPU, because a copy out of
+    ordinary memory waits until everything that the GPU was told before is done.
+    """
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def fetch(values: Mapping[str, torch.Tensor]) -> dict[str, float]:
+    """Scalars as numbers, by the same names. Waits for a device once, however many there are."""
+    there = {name: value.detach() for name, value in values.items() if value.device.type != "cpu"}
+    fetched: list[float] = []
+    if there:
+        fetched = torch.stack([value.double().view(()) for value in there.values()]).tolist()
+    numbers = dict(zip(there, fetched, strict=True))
+    return {n: numbers[n] if n in numbers else float(value) for n, value in values.items()}
 
 
 def peak_memory_bytes(device: torch.device) -> int:

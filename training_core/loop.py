@@ -12,6 +12,7 @@ from torch import Tensor
 
 from training_core.checkpoint import Checkpoint, CheckpointStore
 from training_core.config import InputError
+from training_core.devices import fetch
 from training_core.files import atomic
 from training_core.metrics_log import (
     Averages,
@@ -227,7 +228,7 @@ class TrainingLoop:
         values = self.trainer.step(step, measure=logged)
         if not logged and self._averages is None:
             return None
-        numbers = {name: float(value) for name, value in values.items()}
+        numbers = fetch(values)
         loss = next(iter(numbers.values()))
         if self._averages:
             self._averages.add(numbers | {"seconds_per_step": time.monotonic() - started})

@@ -65,7 +65,7 @@ class Views:
         return composite(self.images, background)
 
 
-def composite(rgba: Tensor, background: float | Sequence[float]) -> Tensor:
+def composite(rgba: Tensor, background: float | Sequence[float] | Tensor) -> Tensor:
     """Straight-alpha RGBA [..., 4] over a grey level or an RGB colour → RGB [..., 3]."""
     colour = torch.as_tensor(background, dtype=rgba.dtype, device=rgba.device).expand(3)
     return torch.lerp(colour, rgba[..., :3], rgba[..., 3:])

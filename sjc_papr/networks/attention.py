@@ -146,7 +146,7 @@ class ProximityAttention(nn.Module):
         offset = self._encode(geometry.offset, scale, dtype)
         if config.offsets == "relative":
             view = self._encode(self._view(rays), 1.0, dtype)
-            axis = rays if config.view_dependent else rays.new_tensor([1.0, 0.0, 0.0])
+            axis = rays if config.view_dependent else _first_axis(rays)
             depth = self._encode(_behind_first(geometry.ray_distance) * axis, scale, dtype)
             of_points = gather_rows(cloud.features, indices).to(dtype)
             of_value = PairInputs(view, offset, cloud.features, indices)
@@ -186,6 +186,13 @@ class ProximityAttention(nn.Module):
         )
         behind = _behind_first(geometry.ray_distance)[..., 0]
         return -distance / bandwidth.square() - self.log_occlusion.exp() * behind / bandwidth
+
+
+def _first_axis(like: Tensor) -> Tensor:
+    """(1, 0, 0), made on the device: a copy from the processor would wait for it."""
+    axis = torch.zeros(3, dtype=like.dtype, device=like.device)
+    axis[0] = 1.0
+    return axis
 
 
 def _behind_first(distance: Tensor) -> Tensor:

@@ -76,6 +76,16 @@ class ModelConfig:
         "nearest to the ray (half_line) or to its infinite line (line, PAPR)",
         choices=("half_line", "line"),
     )
+    search: str = option(
+        "auto",
+        "how the nearest points are found: tiles = exactly, asking the device for counts on the "
+        "way; fixed = in fixed shapes without waiting, exactly where that is proven (rays that are "
+        "not are counted in the log); auto = tiles on a CPU, fixed elsewhere",
+        choices=("auto", "tiles", "fixed"),
+    )
+    search_candidates: int = option(
+        1024, "fixed: points looked at for every tile of 4x4 rays; more prove more rays"
+    )
     search_pairs: int = option(
         1 << 24,
         "the nearest-point search holds at most this many ray-point pairs, so its memory does "
@@ -86,6 +96,7 @@ class ModelConfig:
         """Raises ValueError on sizes that make no model."""
         at_least(1, neighbours=self.neighbours, unet_base=self.unet_base)
         at_least(1, point_features=self.point_features, search_pairs=self.search_pairs)
+        at_least(1, search_candidates=self.search_candidates)
 
 
 def precision_option(of: str = "matrix products") -> Any:

@@ -22,7 +22,7 @@ from torch import Tensor
 from sjc_papr.networks.rays import RayBundle
 
 # Rounding allowance when comparing bounds, as a share of the distance to the farthest point.
-_RELATIVE_SLACK = 1e-7
+RELATIVE_SLACK = 1e-7
 _TILES_PER_BLOCK_EDGE = 4
 
 
@@ -76,13 +76,13 @@ def _nearest_in_window(
     edge = tile * _TILES_PER_BLOCK_EDGE
     directions = torch.nn.functional.normalize(directions.double(), dim=-1)
     to_points = positions.double() - origin.double()
-    slack = _RELATIVE_SLACK * to_points.norm(dim=1).max()
+    slack = RELATIVE_SLACK * to_points.norm(dim=1).max()
     rows = []
     for top in range(0, height, edge):
         row = []
         for left in range(0, width, edge):
             block = directions[top : top + edge, left : left + edge]
-            low, high = _distance_bounds(block.reshape(1, -1, 3), to_points, distance_to)
+            low, high = distance_bounds(block.reshape(1, -1, 3), to_points, distance_to)
             near = torch.nonzero(low[0] <= high[0].kthvalue(k).values + slack)[:, 0]
             index = _nearest_in_block(block, to_points[near], k, distance_to, tile, max_pairs)
             row.append(near[index])
@@ -94,18 +94,16 @@ def _nearest_in_block(
     directions: Tensor, to_points: Tensor, k: int, distance_to: str, tile: int, max_pairs: int
 ) -> Tensor:
     height, width, _ = directions.shape
-    tiles, rows, columns = _cut_into_tiles(directions, tile)
+    tiles, rows, columns = cut_into_tiles(directions, tile)
     per_chunk = max(1, max_pairs // to_points.shape[0])
     chunks = [
         _nearest_in_tiles(tiles[start : start + per_chunk], to_points, k, distance_to, max_pairs)
         for start in range(0, tiles.shape[0], per_chunk)
     ]
-    index = torch.cat(chunks).view(rows, columns, tile, tile, k)
-    index = index.transpose(1, 2).reshape(rows * tile, columns * tile, k)
-    return index[:height, :width]
+    return join_tiles(torch.cat(chunks), rows, columns, tile)[:height, :width]
 
 
-def _cut_into_tiles(directions: Tensor, tile: int) -> tuple[Tensor, int, int]:
+def cut_into_tiles(directions: Tensor, tile: int) -> tuple[Tensor, int, int]:
     """[H, W, 3] to [tiles, tile*tile, 3]; the border is filled by repeating its last rays."""
     height, width, _ = directions.shape
     rows, columns = -(-height // tile), -(-width // tile)
@@ -116,13 +114,19 @@ def _cut_into_tiles(directions: Tensor, tile: int) -> tuple[Tensor, int, int]:
     return tiles.reshape(rows * columns, tile * tile, 3), rows, columns
 
 
+def join_tiles(values: Tensor, rows: int, columns: int, tile: int) -> Tensor:
+    """[tiles, tile*tile, n] back to [rows*tile, columns*tile, n]."""
+    grid = values.view(rows, columns, tile, tile, -1).transpose(1, 2)
+    return grid.reshape(rows * tile, columns * tile, -1)
+
+
 def _nearest_in_tiles(
     tiles: Tensor, to_points: Tensor, k: int, distance_to: str, max_pairs: int
 ) -> Tensor:
     """[T, R, 3] rays and [P, 3] eye-to-point vectors to [T, R, k] indices."""
-    low, high = _distance_bounds(tiles, to_points, distance_to)
+    low, high = distance_bounds(tiles, to_points, distance_to)
     kth_high = high.kthvalue(k, dim=1, keepdim=True).values
-    slack = _RELATIVE_SLACK * to_points.norm(dim=1).max()
+    slack = RELATIVE_SLACK * to_points.norm(dim=1).max()
     survives = low <= kth_high + slack
     most = int(survives.sum(1).max())
     low, candidates = low.masked_fill_(~survives, torch.inf).topk(most, dim=1, largest=False)
@@ -142,7 +146,7 @@ def _nearest_in_tiles(
     return torch.cat(picked)
 
 
-def _distance_bounds(tiles: Tensor, to_points: Tensor, distance_to: str) -> tuple[Tensor, Tensor]:
+def distance_bounds(tiles: Tensor, to_points: Tensor, distance_to: str) -> tuple[Tensor, Tensor]:
     """Least and greatest distance from each point to the rays of each tile, [T, P] twice.
 
     Both inputs in float64, rays of unit length.

@@ -3,11 +3,14 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import groupby
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from blender_render.geometry.cameras import Camera
+from sjc_papr.networks.config import ModelConfig
+from sjc_papr.networks.fixed_search import fixed_nearest_points
 from sjc_papr.networks.model import Papr
 from sjc_papr.networks.nearest_points import nearest_points
 from sjc_papr.networks.point_cloud import gather_rows
@@ -31,6 +34,8 @@ class RenderOutput:
         scores: attention scores of the K points, [B, H, W, K].
         attention_weights: softmax over the K points alone, [B, H, W, K].
         indices: the K points of each ray, [B, H, W, K].
+        proven: whether they are proven to be the nearest, bool [B, H, W]; false only in training
+            with ``model.search=fixed`` and too few candidates.
         features: the feature map given to the UNet, [B, H, W, C].
     """
 
@@ -42,6 +47,7 @@ class RenderOutput:
     scores: Tensor
     attention_weights: Tensor
     indices: Tensor
+    proven: Tensor
     features: Tensor
 
     def window(self, index: int) -> "RenderOutput":
@@ -138,13 +144,7 @@ def _attend(
 ) -> dict[str, Tensor]:
     cloud, config = model.points, model.config
     positions = cloud.positions.detach()
-    indices = nearest_points(
-        rays,
-        positions if among is None else positions[among],
-        config.neighbours,
-        distance_to=config.distance_to,
-        max_pairs=config.search_pairs,
-    )
+    indices, proven = _search(rays, positions if among is None else positions[among], config)
     if among is not None:
         indices = among[indices]
     points = gather_rows(cloud.positions, indices)
@@ -169,5 +169,24 @@ def _attend(
         "scores": attended.scores,
         "attention_weights": attended.attention_weights,
         "indices": indices,
+        "proven": proven,
         "features": attended.features,
     }
+
+
+def _search(rays: RayBundle, positions: Tensor, config: ModelConfig) -> tuple[Tensor, Tensor]:
+    """The K nearest points of each ray, and whether they are proven to be."""
+    fixed = config.search == "fixed" or (config.search == "auto" and positions.device.type != "cpu")
+    shared: dict[str, Any] = {
+        "distance_to": config.distance_to,
+        "max_pairs": config.search_pairs,
+    }
+    if fixed:
+        indices, proven = fixed_nearest_points(
+            rays, positions, config.neighbours, candidates=config.search_candidates, **shared
+        )
+        # In training nobody waits to look; the trainer counts the rays that are not proven.
+        if torch.is_grad_enabled() or bool(proven.all()):
+            return indices, proven
+    indices = nearest_points(rays, positions, config.neighbours, **shared)
+    return indices, torch.ones_like(indices[..., 0], dtype=torch.bool)

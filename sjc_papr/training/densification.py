@@ -40,6 +40,16 @@ def event_steps(count: int, start: float, end: float, total_steps: int) -> froze
     return frozenset(round(share * total_steps) for share in shares)
 
 
+def changes_density(step: int, total_steps: int, config: DensityConfig) -> bool:
+    """Whether ``change_density`` has anything to do after ``step`` steps."""
+    spans = (
+        (config.prune_events, config.prune_from, config.prune_until),
+        (config.hull_events, config.prune_from, config.prune_until),
+        (config.grow_events, config.grow_from, config.grow_until),
+    )
+    return any(step in event_steps(*span, total_steps) for span in spans)
+
+
 def change_density(
     cloud: PointCloud,
     optimizer: Optimizer,

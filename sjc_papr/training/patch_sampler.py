@@ -3,30 +3,57 @@ state.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from blender_render.dataset.readers import Views, composite
-from sjc_papr.networks.rays import PixelWindow, RayBundle, camera_rays
+from sjc_papr.networks.rays import CameraTable, PixelWindow, RayBundle, camera_rays
 from sjc_papr.training.config import PatchConfig
+from training_core.config import ConfigError
 from training_core.step.seeds import Stream, step_generator
 
 
 class PatchSampler:
     """Cuts square patches out of training views, most of them on the object.
 
+    What is drawn is drawn on the processor, whatever the device; images and cameras lie on the
+    device, so that a step copies nothing to it and waits for nothing.
+
     Args:
         views: the training images.
         background: grey level they are composited on.
         config: size, number and aim.
         seed: together with the step it decides everything.
+        device: where patches are cut.
+        share: (i, n) = only part i of n of every batch, of a training in n processes.
+
+    Raises:
+        ConfigError: a batch does not divide among the processes.
     """
 
-    def __init__(self, views: Views, background: float, config: PatchConfig, seed: int) -> None:
-        self.images, self.rgba = views.composite(background), views.images
-        self.cameras = views.cameras
+    def __init__(
+        self,
+        views: Views,
+        background: float,
+        config: PatchConfig,
+        seed: int,
+        device: torch.device | None = None,
+        share: tuple[int, int] = (0, 1),
+    ) -> None:
+        if config.per_step % share[1]:
+            raise ConfigError(
+                f"optimize.patches.per_step={config.per_step} is no multiple of the number of "
+                f"processes, {share[1]}: every process takes as many patches of a batch"
+            )
+        self.device = device or torch.device("cpu")
+        self.images = views.composite(background).to(self.device)
+        self.cameras, self.views, self.share = views.cameras, views, share
+        # On a CPU rays are made by NumPy, the window's only, as they were for every earlier run.
+        cpu = self.device.type == "cpu"
+        self.table = None if cpu else CameraTable(views.cameras, self.device)
         self.config = config
         self.seed = seed
         height, width = self.images.shape[1:3]
@@ -39,29 +66,38 @@ class PatchSampler:
         """Rays [B, h, w] and colours [B, h, w, 3] of this step's patches, batch after batch.
 
         Args:
-            background: RGB [3] to put behind the object this time, instead of the usual grey.
+            background: RGB [3] to put behind the object this time, instead of the usual grey; on
+                the device.
         """
         generator = step_generator(Stream.DATA, self.seed, step)
         order = torch.randperm(len(self.cameras), generator=generator).tolist()
         views = itertools.cycle(order)
+        part, parts = self.share
+        size = self.config.per_step // parts
         for _ in range(self.config.accumulate):
             some = itertools.islice(views, self.config.per_step)
-            yield self._batch(some, generator, background)
+            # Every process draws all of them, because the draws follow each other.
+            drawn = [(view, self._window(view, generator)) for view in some]
+            yield self._cut(drawn[part * size : (part + 1) * size], background)
 
-    def _batch(
-        self, views: Iterable[int], generator: torch.Generator, background: Tensor | None
+    def _cut(
+        self, patches: list[tuple[int, PixelWindow]], background: Tensor | None
     ) -> tuple[RayBundle, Tensor]:
         bundles, colours = [], []
-        for view in views:
-            window = self._window(view, generator)
-            bundles.append(camera_rays(self.cameras[view], window))
+        for view, window in patches:
+            table, camera = self.table, self.cameras[view]
+            bundles.append(table.rays(view, window) if table else camera_rays(camera, window))
             top, left, height, width = window
             rows, columns = slice(top, top + height), slice(left, left + width)
             if background is None:
                 colours.append(self.images[view, rows, columns])
             else:
-                colours.append(composite(self.rgba[view, rows, columns], background.tolist()))
+                colours.append(composite(self._rgba[view, rows, columns], background))
         return RayBundle.stack(bundles), torch.stack(colours)
+
+    @cached_property
+    def _rgba(self) -> Tensor:
+        return self.views.images.to(self.device)
 
     def _window(self, view: int, generator: torch.Generator) -> PixelWindow:
         image_height, image_width = self.images.shape[1:3]
@@ -71,7 +107,7 @@ class PatchSampler:
         if aim >= self.config.on_object or len(pixels) == 0:
             top, left = round(row * highest_top), round(column * highest_left)
         else:
-            pick = int(torch.randint(len(pixels), (1,), generator=generator))
+            (pick,) = torch.randint(len(pixels), (1,), generator=generator).tolist()
             centre_row, centre_column = pixels[pick].tolist()
             # The object pixel may fall anywhere in the patch, so edges are seen from both sides.
             top = min(max(centre_row - int(row * self.height), 0), highest_top)

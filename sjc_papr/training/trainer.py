@@ -1,7 +1,7 @@
 """One optimisation step of PAPR. Phases 2 and 3 share it."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ from sjc_papr.networks.renderer import render
 from sjc_papr.training.auxiliary import AuxiliaryLoss
 from sjc_papr.training.checkpoints import model_tensors
 from sjc_papr.training.config import OptimizeConfig
-from sjc_papr.training.densification import change_density
+from sjc_papr.training.densification import change_density, changes_density
 from sjc_papr.training.divergence import DivergenceDetector
 from sjc_papr.training.losses import Losses
 from sjc_papr.training.lr_schedule import LRSchedule
 from sjc_papr.training.patch_sampler import PatchSampler
+from sjc_papr.training.step_checks import StepChecks
 from training_core.checkpoint import (
     Checkpoint,
     capture_optimizer,
@@ -28,7 +29,8 @@ from training_core.checkpoint import (
     restore_rng,
 )
 from training_core.config import ConfigError
-from training_core.step.guards import Diverged, TrainingFault, check_finite
+from training_core.devices import send
+from training_core.step.guards import Diverged
 from training_core.step.seeds import Stream, step_generator
 
 logger = logging.getLogger(__name__)
@@ -95,15 +97,21 @@ class Trainer:
         self.optimizer = torch.optim.Adam(
             [{"params": group, "name": name, "lr": 0.0} for name, group in trained.items()],
             eps=1e-15,
-            fused=True,
+            fused=self.device.type in ("cpu", "cuda"),
         )
-        self.dead_steps = 0
+        self.checks = StepChecks(
+            config.dead_patience, fault_folder, self.model.state_dict, self.device
+        )
 
     def step(self, step: int, *, measure: bool = False) -> dict[str, Tensor]:
         """Run step number ``step`` (from 0); returns what is worth logging.
 
+        Nothing waits for the device but an auxiliary loss, the detection of divergence, a step
+        that is measured or changes the density, and on a CPU the checks, which cost nothing there.
+
         Args:
-            measure: also measure what costs time and is only worth having when it is logged.
+            measure: also measure what costs time and is only worth having when it is logged, and
+                look for faults that the device has kept to itself.
 
         Raises:
             Diverged: loss or gradients explode; nothing was changed by this step.
@@ -112,44 +120,67 @@ class Trainer:
         self._set_rates(step)
         self.optimizer.zero_grad(set_to_none=True)
         among, colour = self._points_of(step), self._background_of(step)
-        batches = [
-            self._backward(rays, target, among, colour)
-            for rays, target in self.sampler.sample(step, colour)
-        ]
-        self._refuse_dead(step, [attended for _, attended in batches])
-        losses = [losses for losses, _ in batches]
+        losses, shown, attended = zip(
+            *(
+                self._backward(rays, target, among, colour)
+                for rays, target in self.sampler.sample(step, colour)
+            ),
+            strict=True,
+        )
+        self.checks.see_attention(step, torch.stack(shown), torch.stack(attended))
         logged = {name: torch.stack([b[name] for b in losses]).mean() for name in losses[0]}
         if self.auxiliary:
-            # The norm over all patches of the step, however many batches they came in.
-            norms = [b["picture_gradient/photometric"] for b in losses]
-            norm = logged["picture_gradient/photometric"] = torch.stack(norms).norm()
-            if self.auxiliary.due(step):
-                if measure:
-                    logged |= self._norms("parameter_gradient/photometric")
-                result = self.auxiliary.backward(
-                    step, measure=measure, photometric_norm=float(norm)
-                )
-                logged |= result.logged
-                self.images |= result.images
+            logged |= self._auxiliary(self.auxiliary, step, measure, logged, losses)
         logged |= self._clip()
         if self.divergence:
             self.divergence.check(step, float(logged["loss/total"]), float(logged["gradient_norm"]))
         # Before the step, so that no bad value reaches a weight.
-        checked = {"loss": logged["loss/total"], "gradient": logged["gradient_norm"]}
-        check_finite(step, checked, self.fault_folder, self.model.state_dict)
+        self.checks.see_values(step, logged["loss/total"], logged["gradient_norm"])
+        self.optimizer.found_inf = self.checks.voided()  # type: ignore[attr-defined]
         self.optimizer.step()
+        if measure:
+            self.checks.look()
+        self._change_density(step + 1)
+        return logged
+
+    def _auxiliary(
+        self,
+        auxiliary: AuxiliaryLoss,
+        step: int,
+        measure: bool,
+        logged: dict[str, Tensor],
+        losses: Sequence[dict[str, Tensor]],
+    ) -> dict[str, Tensor]:
+        """Add the auxiliary loss's gradients where it is due; what there is to log of it."""
+        # The norm over all patches of the step, however many batches they came in.
+        name = "picture_gradient/photometric"
+        norm = torch.stack([batch[name] for batch in losses]).norm()
+        more = {name: norm}
+        if auxiliary.due(step):
+            if measure:
+                more |= self._norms("parameter_gradient/photometric")
+            result = auxiliary.backward(step, measure=measure, photometric_norm=float(norm))
+            more |= result.logged
+            self.images |= result.images
+        return more
+
+    def _change_density(self, done: int) -> None:
+        """Drop and add points where that is due after ``done`` steps."""
+        config = self.config
+        if not changes_density(done, config.steps, config.density):
+            return
+        self.checks.look()
         change = change_density(
             self.model.points,
             self.optimizer,
-            step + 1,
-            self.config.steps,
-            self.config.density,
+            done,
+            config.steps,
+            config.density,
             self.seed,
             self.inside_hull,
         )
         if change:
-            logger.info("step %d: %s points, now %d", step + 1, change, len(self.model.points))
-        return logged
+            logger.info("step %d: %s points, now %d", done, change, len(self.model.points))
 
     def _points_of(self, step: int) -> Tensor | None:
         """Numbers of the points this step sees; None = all, where none are to be hidden."""
@@ -158,24 +189,23 @@ class Trainer:
             return None
         generator = step_generator(Stream.HIDDEN_POINTS, self.seed, step)
         seen = max(self.model.config.neighbours, round(count * (1.0 - share)))
-        return torch.randperm(count, generator=generator)[:seen].to(self.device)
+        return send(torch.randperm(count, generator=generator)[:seen], self.device)
 
     def _background_of(self, step: int) -> Tensor | None:
-        """RGB [3] behind this step's images; None = the usual one."""
+        """RGB [3] behind this step's images, on the device; None = the usual one."""
         if not self.config.vary_background:
             return None
         generator = step_generator(Stream.BACKGROUND, self.seed, step)
-        colour, lot = torch.rand(3, generator=generator), torch.rand((), generator=generator)
-        return colour if float(lot) < self.config.vary_background else None
+        colour, lot = torch.rand(3, generator=generator), torch.rand(1, generator=generator)
+        return send(colour, self.device) if lot.tolist()[0] < self.config.vary_background else None
 
     def _backward(
         self, rays: RayBundle, target: Tensor, among: Tensor | None, colour: Tensor | None
-    ) -> tuple[dict[str, Tensor], Tensor | None]:
-        """Add the gradient of one batch of patches; returns its losses, and whether any point got
-        attention (None where the batch shows no object).
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """Add the gradient of one batch of patches; returns its losses, whether it shows an object,
+        and whether any point got attention.
         """
-        rays, target = rays.to(self.device), target.to(self.device)
-        background = self.background if colour is None else colour.to(self.device)
+        background = self.background if colour is None else colour
         output = render(
             self.model, rays, background=background, precision=self.precision, among=among
         )
@@ -193,9 +223,10 @@ class Trainer:
         for name, (weight, value) in terms.items():
             logged[f"loss/{name}"] = value.detach()
             logged[f"weighted/{name}"] = weight * value.detach()
-        shows_object = bool((target - background).abs().amax() > 0.1)
+        shows_object = (target - background).abs().amax() > 0.1
         attended = (output.scores != 0.0).any() & (output.alpha.amax() >= _DEAD_ALPHA)
-        return logged, attended if shows_object else None
+        self.checks.see_search(output.proven)
+        return logged, shows_object, attended
 
     def _set_rates(self, step: int) -> None:
         for group in self.optimizer.param_groups:
@@ -223,25 +254,21 @@ class Trainer:
             f"{prefix}/{name}": get_total_norm(some) for name, some in gradients.items() if some
         }
 
-    def _refuse_dead(self, step: int, batches: list[Tensor | None]) -> None:
-        """Count steps in which an object was to be seen and no point got attention."""
-        attended = [bool(batch) for batch in batches if batch is not None]
-        if not attended:
-            return
-        self.dead_steps = 0 if any(attended) else self.dead_steps + 1
-        if self.dead_steps >= self.config.dead_patience:
-            raise TrainingFault(
-                f"step {step}: attention is dead: for {self.dead_steps} steps no point had a score "
-                "above zero, so nothing can be learned; check the poses (blender_render.validate), "
-                "points.init, and use model.attention.score_activation=softplus"
-            )
-
     def tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Everything a checkpoint holds."""
+        """Everything a checkpoint holds.
+
+        Raises:
+            TrainingFault: something is wrong that the device had kept to itself.
+        """
+        self.checks.look()
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         optimizer, optimizer_state = capture_optimizer(self.optimizer, "optimizer")
         rng, rng_state = capture_rng()
-        state = {"optimizer": optimizer_state, "rng": rng_state, "dead_steps": self.dead_steps}
+        state = {
+            "optimizer": optimizer_state,
+            "rng": rng_state,
+            "dead_steps": self.checks.dead_steps,
+        }
         # These keys are older than the classes they belong to.
         if self.auxiliary:
             state["balance"] = self.auxiliary.state_dict()
@@ -265,7 +292,7 @@ class Trainer:
         state = saved.state
         restore_optimizer(self.optimizer, "optimizer", saved.tensors, state["optimizer"])
         restore_rng(saved.tensors, state["rng"])
-        self.dead_steps = state["dead_steps"]
+        self.checks.dead_steps = state["dead_steps"]
         # Missing where this run extends one that had no such losses; they then start afresh.
         if self.auxiliary and "balance" in state:
             self.auxiliary.load_state_dict(state["balance"])

@@ -117,7 +117,7 @@ def test_dead_relu_attention_stops_with_a_message(views: Views, tmp_path: Path) 
     with pytest.raises(TrainingFault, match=r"attention is dead.*score_activation=softplus"):
         for step in range(100):
             trainer.step(step)
-    assert trainer.dead_steps == 4
+    assert trainer.checks.dead_steps == 4
 
 
 def test_influence_of_zero_that_cannot_learn_is_dead(views: Views, tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_patches_without_an_object_do_not_count_as_dead(views: Views, tmp_path: 
     trainer = make_trainer(model, empty, tmp_path, dead_patience=2)
     for step in range(5):
         trainer.step(step)
-    assert trainer.dead_steps == 0
+    assert trainer.checks.dead_steps == 0
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
