@@ -1,6 +1,7 @@
 """The options of an animation run."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from animate_papr.following.config import AlignConfig, MotionConfig
 from sjc_papr.config import RunConfig
@@ -82,6 +83,14 @@ class FrameNovelConfig:
 @dataclass
 class AnimateConfig(RunConfig):
     """A run of ``animate_papr.train``; ``data.path`` is a folder of frame folders."""
+
+    memory_keys: ClassVar[tuple[str, ...]] = (
+        "first.patches.per_step",
+        "first.patches.size",
+        "next.patches.size",
+        "model.neighbours",
+        "precision",
+    )
 
     name: str = option("animation", "name of the run's folder")
     frames: list[str] = option([], "frame folders in order of time; [] = all of them")

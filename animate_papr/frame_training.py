@@ -110,7 +110,7 @@ def train_frame(
     """Train one frame, evaluate it, write its figures; continues where it was stopped, or where
     the frame in folder ``extend`` was.
     """
-    device = pick_device(config.device)
+    device = pick_device(config.device, config.deterministic)
     seed_everything(config.seed)
     model = start_model(config, task, before).to(device)
     trainer = make_trainer(config, task, model, novel_terms)

@@ -52,7 +52,7 @@ def run(config: AnimateConfig) -> None:
     if not config.data.path:
         raise ConfigError("data.path is missing: which pictures?")
     prepare_cpu(config.threads)
-    pick_device(config.device)
+    pick_device(config.device, config.deterministic)
     Losses(config.first.losses), Losses(config.next.losses)
     check_scores(config.novel)
     names = frame_names(config)

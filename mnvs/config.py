@@ -19,6 +19,16 @@ class AveragedLogConfig(LogConfig):
 class TrainConfig(CommandConfig):
     """A run of ``mnvs.train``."""
 
+    memory_keys: ClassVar[tuple[str, ...]] = (
+        "train.gradient_checkpointing",
+        "train.accumulate",
+        "data.frames",
+        "train.lora.rank",
+        "train.optimizer.kind",
+        "precision",
+        "data.view_size",
+    )
+
     may_change: ClassVar[tuple[str, ...]] = (
         *CommandConfig.may_change,
         "validation",

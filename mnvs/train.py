@@ -122,7 +122,7 @@ def run(config: TrainConfig) -> None:
     refuse_impossible(config.model, config.data, config.validation)
     source = _extended(config)
     prepare_cpu(config.threads)
-    accelerator = make_accelerator(config.device, config.precision)
+    accelerator = make_accelerator(config.device, config.precision, config.deterministic)
     _refuse_broken_convolution(config, accelerator)
     check_batch(config.train, accelerator.num_processes)
     # Adapters, and temporal layers without a checkpoint, start at random.

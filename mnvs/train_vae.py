@@ -10,6 +10,7 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from blender_render.dataset.paths import dataset_paths
 from mnvs.checkpoints.tiny_checkpoint import new_vae
@@ -100,6 +101,11 @@ class VaeLogConfig(ValidatedLogConfig):
 class TrainVaeConfig(CommandConfig):
     """A run of ``mnvs.train_vae``."""
 
+    memory_keys: ClassVar[tuple[str, ...]] = (
+        "optimize.batch",
+        "optimize.crop",
+    )
+
     name: str = option("tiny_vae", "name of the run's folder")
     seed: int = option(0, "seed of weights and data order")
     data: VaeDataConfig = section(VaeDataConfig, "the pictures")
@@ -120,7 +126,7 @@ def run(config: TrainVaeConfig) -> None:
     extended = _extended(config)
     sources = _read(config)
     prepare_cpu(config.threads)
-    device = pick_device(config.device)
+    device = pick_device(config.device, config.deterministic)
     folder = config.open_run(PHASE)
     if extended:
         log_differences(extended, config)

@@ -33,6 +33,14 @@ class RunConfig(PaprCommandConfig):
 class TrainConfig(RunConfig):
     """A run of ``sjc_papr.train``."""
 
+    memory_keys: ClassVar[tuple[str, ...]] = (
+        "optimize.patches.per_step",
+        "optimize.patches.size",
+        "model.neighbours",
+        "precision",
+        "model.search_pairs",
+    )
+
     sparse: SparseConfig = section(SparseConfig, "which training views it may see")
     optimize: OptimizeConfig = section(OptimizeConfig, "how it learns")
     novel: NovelConfig = section(NovelConfig, "losses on novel views, which have no image")

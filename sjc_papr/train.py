@@ -98,7 +98,8 @@ def run(config: TrainConfig) -> None:
     """Train, then evaluate on the test split and write the final figures."""
     prepare_cpu(config.threads)
     source = _extended(config)
-    device, (train, test, val) = pick_device(config.device), read_inputs(config)
+    device = pick_device(config.device, config.deterministic)
+    train, test, val = read_inputs(config)
     folder = config.open_run(PHASE)
     if source:
         log_differences(source, config)

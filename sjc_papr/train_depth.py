@@ -47,7 +47,7 @@ def read_inputs(config: TrainDepthConfig) -> tuple[list[SixDepth], list[SixDepth
 def run(config: TrainDepthConfig) -> None:
     """Train, then write the network to the run's folder ``network``."""
     prepare_cpu(config.threads)
-    pick_device(config.device)
+    pick_device(config.device, config.deterministic)
     source = _extended(config)
     train, val = read_inputs(config)
     drawer = SampleDrawer(train, config.data.augment, config.seed)

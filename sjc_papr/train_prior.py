@@ -133,7 +133,7 @@ def read_inputs(config: TrainPriorConfig) -> tuple[list[FrameViews], list[FrameV
 def run(config: TrainPriorConfig) -> None:
     """Train, then write the prior to the run's folder ``prior``."""
     prepare_cpu(config.threads)
-    pick_device(config.device)
+    pick_device(config.device, config.deterministic)
     source = _extended(config)
     train, val = read_inputs(config)
     folder = config.open_run(PHASE)

@@ -74,13 +74,14 @@ def run_command(
         sys.stdout.write(plan(config).rstrip() + "\n")
         return None
 
-    return exit_code_of(work)
+    return exit_code_of(work, getattr(schema, "memory_keys", ()))
 
 
-def exit_code_of(work: Callable[[], int | None]) -> int:
+def exit_code_of(work: Callable[[], int | None], memory_keys: Sequence[str] = ()) -> int:
     """Set up logging and do a command's `work`: its exit code (None = 0), or that of its error.
 
-    An error that the user can mend becomes one line on stderr.
+    An error that the user can mend becomes one line on stderr. Where memory runs out it names
+    `memory_keys`, and the code is that of a wrong configuration: the same again would fail again.
     """
     set_up_logging()
     try:
@@ -95,8 +96,28 @@ def exit_code_of(work: Callable[[], int | None]) -> int:
         return _say(f"training fault: {error}", EXIT_FAULT)
     except Stopped as error:
         return _say(f"{error}; the same command continues from here", EXIT_STOPPED)
+    except (RuntimeError, MemoryError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        what = str(error).split(". ")[0].strip() or "the machine's memory is used up"
+        advice = f"; turn one of these: {', '.join(memory_keys)}" if memory_keys else ""
+        kept = "; the last checkpoint is kept"
+        return _say(f"error: out of memory: {what}{advice}{kept}", EXIT_USAGE)
     except KeyboardInterrupt:
         return _say("interrupted at once; the last checkpoint is kept", EXIT_INTERRUPTED)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """A GPU's memory, or the machine's, of which PyTorch tells in an error of no class of its own.
+
+    PyTorch is not imported for this: a command that has none cannot run out of its memory.
+    """
+    torch = sys.modules.get("torch")
+    return (
+        isinstance(error, MemoryError)
+        or (torch is not None and isinstance(error, torch.OutOfMemoryError))
+        or "DefaultCPUAllocator: can't allocate memory" in str(error)
+    )
 
 
 def set_up_logging() -> None:

@@ -1,6 +1,7 @@
 """Which device a run computes on, how it is set up, and how much memory it took."""
 
 import ctypes
+import os
 import resource
 from collections.abc import Mapping
 
@@ -29,17 +30,35 @@ def prepare_cpu(threads: int = 0) -> None:
     mallopt(_TRIM_THRESHOLD, -1)
 
 
-def pick_device(name: str) -> torch.device:
-    """``auto`` is the first CUDA device where there is one, else the CPU.
+def pick_device(name: str, deterministic: bool = False) -> torch.device:
+    """``auto`` is the first CUDA device where there is one, else the CPU. Of a run in several
+    processes, each takes the device that ``LOCAL_RANK`` names.
+
+    Args:
+        deterministic: on CUDA, use kernels that repeat bit for bit, where PyTorch has them (it
+            warns where not); on a CPU nothing needs to change.
 
     Raises:
-        ConfigError: CUDA is asked for and absent.
+        ConfigError: CUDA is asked for and absent, or has fewer devices than processes.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device=cuda, but PyTorch finds no CUDA device")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    # A launcher may show each process nothing but its own device.
+    count = torch.cuda.device_count()
+    index = int(os.environ.get("LOCAL_RANK", "0")) if count > 1 else 0
+    if index >= count:
+        raise ConfigError(f"process {index} of this machine has no GPU: there are {count}")
+    if deterministic:
+        # Read when the first product is computed.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False
+    if index == 0:
+        return torch.device("cuda")
+    torch.cuda.set_device(index)
+    return torch.device("cuda", index)
 
 
 def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -39,12 +39,14 @@ class CommandConfig:
         may_change: keys, or sections of keys, that may differ between the start of a run and its
             continuation. Another device or number of threads changes the last bits of the result,
             nothing else in it does.
+        memory_keys: what to turn down, or on, where memory runs out; the likeliest first.
     """
 
     may_change: ClassVar[tuple[str, ...]] = (
-        *("log", "threads", "device", "resume", "output_root"),
+        *("log", "threads", "device", "deterministic", "resume", "output_root"),
         "name",  # the folder's, which may be renamed or copied
     )
+    memory_keys: ClassVar[tuple[str, ...]] = ()
 
     name: str = option("run", "name of the run's folder")
     output_root: str = option("runs", "where run folders are made")
@@ -58,6 +60,10 @@ class CommandConfig:
     )
     seed: int = option(0, "seed of everything random")
     device: str = option("auto", "auto, cpu or cuda", choices=("auto", "cpu", "cuda"))
+    deterministic: bool = option(
+        False,
+        "on CUDA: kernels that repeat bit for bit, slower; runs on a CPU repeat in any case",
+    )
     threads: int = option(0, "CPU threads; 0 = leave to PyTorch")
 
     def open_run(self, phase: str) -> RunFolder:

@@ -1,6 +1,7 @@
 """Options of ``mnvs.generate``."""
 
 import dataclasses
+from typing import ClassVar
 
 from blender_render.geometry.cameras import SIXVIEW_RIGS
 from mnvs.inference.inflated_views import InflateConfig
@@ -138,6 +139,14 @@ class SamplingConfig:
 @dataclasses.dataclass
 class GenerateConfig:
     """A run of ``mnvs.generate``."""
+
+    memory_keys: ClassVar[tuple[str, ...]] = (
+        "offload",
+        "sampling.batched",
+        "clip.frames",
+        "precision",
+        "clip.view_size",
+    )
 
     input: str = option("", "image, video, folder of images, or six-view dataset (its input view)")
     output: str = option("", "folder to write")

@@ -18,13 +18,15 @@ FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 LOST_PEER = re.compile(r"connection (closed|reset)|broken pipe|gloo|nccl|remote process", re.I)
 
 
-def make_accelerator(device: str = "auto", precision: str = "auto") -> Accelerator:
+def make_accelerator(
+    device: str = "auto", precision: str = "auto", deterministic: bool = False
+) -> Accelerator:
     """accelerate's view of this process; processes are those that its launcher or Slurm started.
 
     Raises:
         ConfigError: CUDA is asked for and absent, or fp16 on a CPU.
     """
-    cpu = pick_device(device).type == "cpu"
+    cpu = pick_device(device, deterministic).type == "cpu"
     chosen = resolve_dtype(precision, cpu)
     # accelerate keeps one state per process for ever; a second run may want another precision.
     if is_initialized() and not AcceleratorState().use_distributed:

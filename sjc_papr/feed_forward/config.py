@@ -35,6 +35,8 @@ class DepthOptimizeConfig(AveragedOptimizeConfig):
 class TrainDepthConfig(PaprCommandConfig):
     """A run of ``sjc_papr.train_depth``."""
 
+    memory_keys: ClassVar[tuple[str, ...]] = ("optimize.batch",)
+
     # A run may be made longer or shorter on the way: its rates follow the new length from there.
     may_change: ClassVar[tuple[str, ...]] = (*CommandConfig.may_change, "optimize.steps")
 

@@ -1,6 +1,7 @@
 """Settings of ``sjc_papr.train_prior``."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from sjc_papr.networks.config import PaprCommandConfig
 from sjc_papr.prior.network import PriorNetworkConfig
@@ -52,6 +53,8 @@ class PriorOptimizeConfig(AveragedOptimizeConfig):
 @dataclass
 class TrainPriorConfig(PaprCommandConfig):
     """A run of ``sjc_papr.train_prior``."""
+
+    memory_keys: ClassVar[tuple[str, ...]] = ("optimize.batch",)
 
     name: str = option("prior", "name of the run's folder")
     data: PriorDataConfig = section(PriorDataConfig, "the images")

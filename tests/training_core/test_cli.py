@@ -4,11 +4,15 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+import torch
 
 from training_core import cli
+from training_core.run_config import CommandConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -150,3 +154,48 @@ def test_second_interrupt_does_not_wait(command: list[str], tmp_path: Path) -> N
     stdout, stderr = process.communicate(timeout=30)
     assert (process.returncode, stdout) == (cli.EXIT_INTERRUPTED, "")
     assert stderr == "interrupted at once; the last checkpoint is kept\n"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has\nmore."),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+        MemoryError(),
+    ],
+)
+def test_out_of_memory_is_one_line_that_names_the_keys(
+    capsys: pytest.CaptureFixture[str], error: BaseException
+) -> None:
+    def work() -> None:
+        raise error
+
+    code = cli.exit_code_of(work, ("patches.size", "precision"))
+    line = capsys.readouterr().err
+    assert code == cli.EXIT_USAGE
+    assert line.startswith("error: out of memory: ") and line.count("\n") == 1
+    assert "turn one of these: patches.size, precision" in line and "GPU 0" not in line
+
+
+def test_another_runtime_error_keeps_its_traceback() -> None:
+    def work() -> None:
+        raise RuntimeError("ours")
+
+    with pytest.raises(RuntimeError, match="ours"):
+        cli.exit_code_of(work)
+
+
+def test_a_command_names_the_keys_of_its_own(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def run(config: CommandConfig) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    @dataclass
+    class Config(CommandConfig):
+        memory_keys: ClassVar[tuple[str, ...]] = ("seed",)
+
+    code = cli.run_command(Config, run=run, plan=str, description="", argv=["name=x"])
+    assert code == cli.EXIT_USAGE and "turn one of these: seed" in capsys.readouterr().err
