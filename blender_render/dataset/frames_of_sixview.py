@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from blender_render.dataset import format as fmt
@@ -22,14 +21,13 @@ from blender_render.dataset.readers import (
     read_dataset_info,
     read_sixview,
 )
+from blender_render.dataset.same_world import check_same_world
 from blender_render.dataset.tracks import read_tracks, write_tracks
 from blender_render.geometry.cameras import Camera
 from blender_render.imaging.images import encode_png
 from training_core.config import InputError
 from training_core.files.atomic import publish_directory
 
-# How far scale and origin of two renders of one world may lie apart, in object lengths.
-_SAME_WORLD = 1e-3
 TEST_VIEWS = {
     "held out": "views that training never saw",
     "input": "the input view, which training did not see",
@@ -105,18 +103,7 @@ def _checked_world(clip: SixViewClip, sixview: Path, held_out: Path, frames: int
     ours, theirs = clip.info, read_dataset_info(held_out)
     if frames != len(clip) or ours.get("frames") != theirs["frames"]:
         raise InputError(f"{held_out}: other moments than {sixview}")
-    if ours.get("asset_sha256") != theirs.get("asset_sha256"):
-        raise InputError(f"{held_out}: another asset than {sixview}")
-    try:
-        worlds = [
-            np.array([w["scale"], *w["offset"]], dtype=np.float64)
-            for w in (ours["world_to_asset"], theirs["world_to_asset"])
-        ]
-        apart = float(np.abs(worlds[0] - worlds[1]).max() / worlds[1][0])
-    except (KeyError, TypeError, ValueError):
-        raise InputError(f"{sixview} and {held_out}: no readable 'world_to_asset'") from None
-    if not apart < _SAME_WORLD:
-        raise InputError(f"{held_out}: another world than {sixview}, {apart:.3g} lengths apart")
+    check_same_world(theirs, str(held_out), ours, str(sixview))
     return {"frames": theirs["frames"]}
 
 

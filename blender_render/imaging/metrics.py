@@ -11,7 +11,6 @@ from typing import TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +48,9 @@ def ssim(prediction: Tensor, target: Tensor, *, channel_axis: int = -1) -> Tenso
     Args:
         prediction, target: [..., H, W, C]; [..., C, H, W] with ``channel_axis=-3``.
     """
+    # Its package imports transformers and matplotlib where they are installed: two CPU seconds.
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     first, second = (
         x.movedim(channel_axis, -3).flatten(0, -4).float() for x in (prediction, target)
     )

@@ -14,6 +14,7 @@ from mnvs.footage.input_reader import Footage
 from mnvs.inference.config import GenerateConfig, ModelSource
 from mnvs.inference.inflated_views import VIEW_SIZE
 from mnvs.lora.adapters import WEIGHTS_FILE
+from mnvs.networks.activation_memory import TILE_LATENTS, activations_gib
 from mnvs.networks.denoiser import VideoUNet
 from mnvs.networks.motion_unet import MNVSMotionUNet
 from training_core.config import ConfigError, InputError
@@ -25,9 +26,8 @@ _GIB = 2.0**30
 _ENCODERS_GIB, _FULL_WIDTH = 1.97, 320
 # Peak of activations, bf16, both branches of guidance at once, at 8 and 14 frames of 120x80
 # latents; VAE decoder per tile of 960x640. Measured on the meta device.
-_ACTIVATIONS_GIB, _FRAMES = (5.1, 7.6), (8, 14)
+_ACTIVATIONS_GIB = (5.1, 7.6)
 _DECODE_GIB = 0.88
-_PIXELS = 120 * 80
 
 
 @dataclass(frozen=True)
@@ -125,10 +125,8 @@ def memory_gib(
         parameters: of the UNet. pixels: latents of a tile. branches: of guidance in one call.
     """
     bytes_each = 4 if config.precision == "fp32" else 2
-    few, many = _ACTIVATIONS_GIB
-    slope = (many - few) / ((_FRAMES[1] - _FRAMES[0]) * _PIXELS)
-    unet = few + slope * (frames * pixels - _FRAMES[0] * _PIXELS)
-    decode = _DECODE_GIB * min(config.decode_chunk, frames) * pixels / _PIXELS
+    unet = activations_gib(_ACTIVATIONS_GIB, frames * pixels)
+    decode = _DECODE_GIB * min(config.decode_chunk, frames) * pixels / TILE_LATENTS
     working = max(unet * branches / 2.0, decode) * bytes_each / 2
     weights = parameters * bytes_each / _GIB
     if config.offload == "none":

@@ -17,6 +17,7 @@ from mnvs.checkpoints.schedulers import load_scheduler
 from mnvs.checkpoints.unet_loading import new_unet, saved_unet_on_meta
 from mnvs.checkpoints.weights import checkpoint_folder, find_folder, read_config
 from mnvs.data.dataset import DataConfig
+from mnvs.networks.activation_memory import activations_gib
 from mnvs.networks.conditioning import Conditioning
 from mnvs.networks.denoiser import Denoiser, VideoUNet
 from mnvs.networks.motion_unet import MNVSMotionUNet
@@ -59,7 +60,6 @@ CPU_TFLOPS = 0.06
 
 # Activations in GiB at 8 and at 14 frames of 120x80 latents, one video, adapters in float32.
 _ACTIVATIONS = {True: (8.3, 13.2), False: (45.8, 77.8)}
-_FRAMES, _PIXELS = (8, 14), 120 * 80
 # VAE, text states and vision encoder in half precision; CUDA context and workspaces.
 _ENCODERS_GIB, _CUDA_GIB = 1.97, 1.5
 # A training step in forward passes: with adapters nothing is computed for frozen weights.
@@ -135,7 +135,9 @@ def estimate(
     # Weight, gradient and Adam's two moments in float32; in 8 bit the moments take a byte each.
     moments = 2 if train.optimizer.kind == "adamw8bit" else 8
     training = trained * (8 + moments + (4 if train.ema else 0))
-    activations = activation_gib(videos * frames * height * width, train.gradient_checkpointing)
+    activations = activations_gib(
+        _ACTIVATIONS[train.gradient_checkpointing], videos * frames * height * width
+    )
     passes = _PASSES[train.parameters] + (_RECOMPUTED if train.gradient_checkpointing else 0.0)
     return Estimate(
         source=source,
@@ -190,13 +192,6 @@ def refuse_impossible(model: ModelConfig, data: DataConfig, validation: Validati
     levels = noise_levels(model)
     if validation.every and validation.steps > levels:
         raise ConfigError(f"validation.steps={validation.steps}: there are {levels} levels")
-
-
-def activation_gib(pixels: int, checkpointing: bool) -> float:
-    """Activations of the full-size network for so many latent pixels, frames and videos counted."""
-    few, many = _ACTIVATIONS[checkpointing]
-    slope = (many - few) / ((_FRAMES[1] - _FRAMES[0]) * _PIXELS)
-    return few + slope * (pixels - _FRAMES[0] * _PIXELS)
 
 
 def forward_operations(unet: VideoUNet, data: DataConfig, vae_factor: int) -> float:

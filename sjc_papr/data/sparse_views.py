@@ -19,6 +19,7 @@ from blender_render.dataset.readers import (
     read_sample_info,
     read_sixview,
 )
+from blender_render.dataset.same_world import check_same_world
 from blender_render.dataset.sixview_depth import read_depth
 from blender_render.imaging.resize import resize_depth, resize_rgba
 from blender_render.rendering.frames import TOLERANCE
@@ -28,9 +29,6 @@ from sjc_papr.data.loading import load_training_views
 from training_core.config import ConfigError, InputError
 
 logger = logging.getLogger(__name__)
-
-# Worlds whose scale and origin differ by less than this, in object lengths, are one world.
-_SAME_WORLD = 1e-3
 
 
 def sparse_views(config: SparseConfig, data: DataConfig) -> Views:
@@ -103,35 +101,15 @@ def _refuse_another_world(config: SparseConfig, sample: dict[str, Any], frame: P
     video, folder = f"{config.sixview}/{fmt.SAMPLE_FILE}", f"{frame.parent}/{fmt.DATASET_FILE}"
     try:
         dataset = read_dataset_info(frame.parent)
-        ours, theirs = _world(sample, video), _world(dataset, folder)
+        check_same_world(sample, video, dataset, folder)
     except InputError as error:
         raise InputError(f"{error}{hint}") from None
-    if sample.get("asset_sha256") != dataset.get("asset_sha256"):
-        raise InputError(f"{video}: another asset than {folder}{hint}")
-    apart = np.abs(ours - theirs).max() / theirs[0]
-    if apart > _SAME_WORLD:
-        raise InputError(
-            f"{video}: another world than {folder}: 'world_to_asset' differs by {apart:.3g} "
-            f"object lengths; render both with the same frames{hint}"
-        )
     shown, held_out = _moment(sample, config.frame), _moment(dataset, _position(frame))
     if shown is not None and held_out is not None and abs(shown - held_out) > TOLERANCE:
         raise InputError(
             f"{video}: frame {config.frame} shows animation frame {shown:g}, but {frame} shows "
             f"{held_out:g}{hint}"
         )
-
-
-def _world(info: dict[str, Any], where: str) -> np.ndarray:
-    """Scale and offset of ``world_to_asset``, [4], in the asset's units."""
-    entry = info.get("world_to_asset")
-    try:
-        world = np.array([entry["scale"], *entry["offset"]], dtype=np.float64)  # type: ignore[index]
-    except (KeyError, TypeError, ValueError):
-        world = np.empty(0)
-    if world.shape != (4,) or not np.isfinite(world).all() or world[0] <= 0.0:
-        raise InputError(f"{where}: 'world_to_asset' with 'scale' and 'offset' [3] is missing")
-    return world
 
 
 def _position(frame: Path) -> int:

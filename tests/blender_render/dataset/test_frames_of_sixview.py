@@ -80,7 +80,7 @@ WRONG = {
     "another asset": ({"asset_sha256": "b"}, "another asset"),
     "other moments": ({"frames": [0, 2]}, "other moments"),
     "another world": ({"world_to_asset": {"scale": 2.1, "offset": [0, 1, 0]}}, "another world"),
-    "no world": ({"world_to_asset": None}, "no readable 'world_to_asset'"),
+    "no world": ({"world_to_asset": None}, "'world_to_asset' with 'scale' and 'offset'"),
 }
 
 
