@@ -19,7 +19,12 @@ from animate_papr.camera_paths import PathConfig
 from animate_papr.export_files import EXTRA_FORMATS, Content, write_formats
 from animate_papr.formats.ply import encode_ply
 from animate_papr.formats.trajectories import write_trajectories
-from animate_papr.run_files import completed_path, dataset_of, world_to_asset
+from animate_papr.run_files import (
+    completed_path,
+    dataset_of,
+    travel_in_asset,
+    world_to_asset,
+)
 from animate_papr.sequence import Sequence, load_sequence
 from animate_papr.surface.around import Around, look_around, surrounding_cameras
 from animate_papr.surface.moving_mesh import MeshConfig
@@ -137,6 +142,8 @@ def export(config: ExportConfig) -> None:
     output = Path(config.output or run / "export")
     output.mkdir(parents=True, exist_ok=True)
     matrix, unit = way_to_files(sequence)
+    travel = travel_in_asset(sequence.dataset_info, sequence.frames)
+    travels = bool(travel.any())
     if unit == "normalised":
         logger.warning("the dataset does not say how it was normalised: units stay normalised")
     frames = [
@@ -168,6 +175,7 @@ def export(config: ExportConfig) -> None:
         world_to_asset=matrix,
         world_to_dataset=sequence.world.to_dataset(),
         to_file=np.eye(4) if config.normalised else matrix,
+        travel=travel if travels and not config.normalised else None,
         fps=config.fps or float(sequence.dataset_info.get("fps") or 8.0),
         loop=bool(sequence.dataset_info.get("loop", False)),
         dataset=dataset_of(run),
@@ -180,12 +188,20 @@ def export(config: ExportConfig) -> None:
         ply = encode_ply(content.placed(index), content.colours(index), comments)
         write_bytes(output / f"{name}.ply", ply)
     together = write_trajectories(
-        output / "trajectories.safetensors", sequence.frames, frames, rgb, matrix
+        output / "trajectories.safetensors",
+        sequence.frames,
+        frames,
+        rgb,
+        matrix,
+        travel if travels else None,
     )
     if not together:
         logger.warning("the number of points changes between frames: no trajectories were written")
     written = write_formats(output, content, config.formats, config.mesh)
     said = describe(config, sequence, matrix, unit, unseen)
+    if travels:
+        meaning = "how far the object had come in each frame: added to asset positions"
+        said["travel"] = {"asset": travel.tolist(), "meaning": meaning}
     write_json(output / "export.json", said | written)
     logger.info("wrote %d point clouds to %s", len(frames), output)
 
@@ -226,6 +242,7 @@ def plan(config: ExportConfig) -> str:
     """What `export` would do, after looking at its inputs."""
     sequence = load_sequence(Path(config.run))
     world_to_asset(sequence.dataset_info)
+    travel_in_asset(sequence.dataset_info, sequence.frames)
     camera = export_cameras(config, Path(config.run))[0]
     images = config.colours.views * (len(sequence.frames) if config.colours.every_frame else 1)
     output = config.output or Path(config.run) / "export"

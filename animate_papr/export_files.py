@@ -35,6 +35,8 @@ class Content:
         around: images of the first frame from all sides.
         world_to_asset: [4, 4]. world_to_dataset: [4, 4], from the run's world to the one of the
             dataset's poses. to_file: [4, 4], from the run's world to the files' units.
+        travel: [T, 3] how far the object had come in each frame, where the dataset was rendered
+            going along with it; in the asset's units. None where files stay in that world.
         fps: frames per second. loop: the motion ends where it began.
         dataset: the dataset, or None where it has gone. dataset_frames: its frame folders.
         tolerance: by which a vertex may miss the surface seen and be coloured, world units.
@@ -47,6 +49,7 @@ class Content:
     world_to_asset: np.ndarray
     world_to_dataset: np.ndarray
     to_file: np.ndarray
+    travel: np.ndarray | None
     fps: float
     loop: bool
     dataset: Path | None
@@ -55,10 +58,15 @@ class Content:
 
     def placed(self, index: int) -> np.ndarray:
         """Points [P, 3] of a frame in the files' units, +Z up."""
-        return self.in_file(self.frames[index].positions.double().numpy())
+        placed = self._in_file(self.frames[index].positions.double().numpy())
+        return placed if self.travel is None else placed + self.travel[index]
 
-    def in_file(self, positions: np.ndarray) -> np.ndarray:
-        """Positions [..., 3] of the run's world in the files' units."""
+    def all_placed(self, positions: np.ndarray) -> np.ndarray:
+        """Positions [T, N, 3] of all frames, from the run's world to the files' units."""
+        placed = self._in_file(positions)
+        return placed if self.travel is None else placed + self.travel[:, None]
+
+    def _in_file(self, positions: np.ndarray) -> np.ndarray:
         return np.asarray(positions @ self.to_file[:3, :3].T + self.to_file[:3, 3])
 
     def colours(self, index: int) -> np.ndarray:
@@ -105,7 +113,7 @@ def write_mesh(output: Path, content: Content, mesh: MeshConfig) -> Written:
         path.unlink(missing_ok=True)
         why = "the number of points changes between frames" if not content.tracked else "no surface"
         return {"missing": why}
-    placed = content.in_file(found.vertices.astype(np.float64))
+    placed = content.all_placed(found.vertices.astype(np.float64))
     data = encode_glb(
         placed,
         found.rgb,
@@ -160,7 +168,8 @@ def write_arrays(output: Path, content: Content, mesh: MeshConfig) -> Written:
     positions = np.stack([f.positions.numpy() for f in content.frames])
     many = len(content.rgb) > 1
     rgb = np.stack([to_uint8(c) for c in content.rgb]) if many else content.colours(0)
-    write_npz(path, content.dataset_frames, positions, rgb, content.world_to_asset)
+    names, matrix = content.dataset_frames, content.world_to_asset
+    write_npz(path, names, positions, rgb, matrix, content.travel)
     return {"file": path.name}
 
 

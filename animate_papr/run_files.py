@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from animate_papr.camera_paths import PathConfig
+from blender_render.dataset import format as fmt
 from blender_render.dataset.archive import open_tree
 from blender_render.dataset.camera_json import camera_from_dict, frame_entry
 from blender_render.dataset.picture_files import image_file
@@ -104,6 +105,27 @@ def completed_path(path: PathConfig, run: Path) -> PathConfig:
         keys = ", ".join(f"path.{name}" for name in missing)
         raise ConfigError(f"{error}; give {keys} instead") from error
     return dataclasses.replace(path, **{name: getattr(usual, name) for name in missing})
+
+
+def travel_in_asset(info: dict[str, Any], frames: list[str]) -> np.ndarray:
+    """[T, 3] how far the object had come at each frame (folder names), in the asset's units; zeros
+    unless the dataset was rendered going along with it (``normalise.follow``).
+
+    Raises InputError where dataset.json has it in a form that makes no sense.
+    """
+    way = info.get("world_to_asset")
+    travel = way.get("travel") if isinstance(way, dict) else None
+    if travel is None:
+        return np.zeros((len(frames), 3))
+    try:
+        rows = np.array(travel, dtype=np.float64).reshape(-1, 3)
+        numbers = [fmt.frame_number(name) for name in frames]
+        mine = np.stack([rows[number] for number in numbers if number is not None])
+        if len(mine) != len(frames) or not np.isfinite(mine).all():
+            raise ValueError
+    except (IndexError, TypeError, ValueError):
+        raise InputError("dataset.json: 'travel', a place [3] per frame, is not readable") from None
+    return mine
 
 
 def world_to_asset(info: dict[str, Any]) -> np.ndarray | None:

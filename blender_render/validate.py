@@ -2,7 +2,8 @@
 
 ``python -m blender_render.validate PATH``: PATH is a multi-view dataset, one of its frame folders,
 a NeRF-synthetic folder, a six-view video, or any of these in a .zip. Problems go to stdout. Exit
-code 0: none; 1: at least one; 2: PATH is no dataset.
+code 0: none; 1: at least one; 2: PATH is no dataset. An object that is small in every picture is
+no problem of the data, but said on stderr, with the reason.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from blender_render.dataset import checks
 from blender_render.dataset import format as fmt
 from blender_render.dataset.archive import Tree, open_tree
 from blender_render.dataset.camera_json import frame_entry
-from blender_render.dataset.checks import FrameObservations
+from blender_render.dataset.checks import FilledShare, FrameObservations
 from blender_render.dataset.picture_files import camera_of, image_file, read_picture
 from blender_render.dataset.readers import list_frames
 from blender_render.dataset.transforms import (
@@ -58,6 +59,7 @@ def validate(path: str | Path, no_alpha: str = "refuse") -> list[str]:
         if tree.exists(fmt.SAMPLE_FILE):
             _check_sixview(tree, problems)
             return problems
+        filled = FilledShare()
         info = _check_info(tree, fmt.DATASET_FILE, fmt.DATASET_KEYS, problems)
         frames = list_frames(path)
         if info is not None:
@@ -70,13 +72,25 @@ def validate(path: str | Path, no_alpha: str = "refuse") -> list[str]:
         previous: list[npt.NDArray[np.uint8]] = []
         for name in frames:
             seen = _check_frame(tree.sub(name), info is not None, no_alpha, problems)
+            filled.add(seen.names, seen.images)
             first = seen.images[: checks.MAX_MOTION_VIEWS]
             if checks.same_images(previous, first):
                 problems.append(
                     f"{tree.label(name)}: no motion, its pictures are the frame's before it"
                 )
             previous = first
+        _say_if_small(filled, info, tree.label())
     return problems
+
+
+def _say_if_small(filled: FilledShare, info: dict[str, Any] | None, where: str) -> None:
+    """Warn where no picture shows the object large."""
+    config = (info or {}).get("config")
+    rig = config.get("rig") if isinstance(config, dict) else None
+    fitted = isinstance(rig, dict) and rig.get("distance") == 0
+    small = filled.why_small(fitted)
+    if small:
+        logger.warning("%s: %s", where, small)
 
 
 def _check_info(
@@ -169,6 +183,7 @@ def _check_sixview(tree: Tree, problems: list[str]) -> None:
         return
     folders = [fmt.INPUT_FOLDER, *(fmt.view_folder(i) for i in range(6))]
     previous: list[npt.NDArray[np.uint8]] = []
+    filled = FilledShare()
     for time in range(count):
         seen = FrameObservations()
         for folder, entry in zip(folders, entries, strict=True):
@@ -183,12 +198,14 @@ def _check_sixview(tree: Tree, problems: list[str]) -> None:
                 seen.add(camera, image, folder)
             elif time > 0 and lines and "wrong size" in lines[-1]:
                 problems.append(f"{tree.label(rel)}: {lines[-1].partition(': ')[2]}")
+        filled.add(seen.names, seen.images)
         if time == 0:
             checks.check_poses(seen, tree.label(), True, problems)
             _check_angles(seen, entries, where, problems)
         elif checks.same_images(previous, seen.images):
             problems.append(f"{tree.label()}: no motion, frame {time} is the frame before it")
         previous = seen.images
+    _say_if_small(filled, info, tree.label())
 
 
 def _check_angles(

@@ -12,7 +12,7 @@ from mathutils import Matrix
 
 from blender_render.rendering.asset_failures import AssetFailure
 from blender_render.rendering.frames import split_frame
-from blender_render.rendering.framing import Corners, Part, seen_points
+from blender_render.rendering.framing import Corners, Part, middle_of_surface, seen_points
 from blender_render.rendering.rigs import outermost
 
 Points = npt.NDArray[np.float64]
@@ -178,24 +178,38 @@ def bounding_boxes(times: list[float], rendered: set[str]) -> Points:
     return boxes
 
 
+def travel_of(times: list[float], rendered: set[str]) -> Points:
+    """The way [T, 3] of the middle of what is seen, from the first moment on, in asset units."""
+    middles = np.stack([middle_of_surface(seen_parts(go_to(time), rendered)) for time in times])
+    way: Points = middles - middles[0]
+    return way
+
+
 def normalise(
-    times: list[float], rendered: set[str], boxes: Points
+    times: list[float], rendered: set[str], boxes: Points, travel: Points | None = None
 ) -> tuple[dict[str, Any], Points]:
     """Bring the asset's box over all ``times`` to the origin, longest side 1, by a parent empty.
 
     Args:
         boxes: [T, 2, 3], from ``bounding_boxes`` of the same times.
+        travel: [T, 3] asset units, taken out of each moment; the boxes are those before that.
 
     Returns:
-        the way back as JSON (asset = world × ``scale`` + ``offset``), and the outermost points
-        [N, 3] of all moments in the new world.
+        the way back as JSON (asset = world × ``scale`` + ``offset``, + ``travel`` of the moment
+        where it was taken out), and the outermost points [N, 3] of all moments in the new world.
 
     Raises:
         AssetFailure: not_normalisable.
     """
+    boxes = boxes if travel is None else boxes - travel[:, None]
     low, high = boxes[:, 0].min(axis=0), boxes[:, 1].max(axis=0)
     size, centre = float((high - low).max()), (low + high) / 2.0
-    _parent_all(Matrix.LocRotScale(-centre / size, None, (1.0 / size,) * 3))
+    empty = _parent_all(Matrix.LocRotScale(-centre / size, None, (1.0 / size,) * 3))
+    if travel is not None:
+        # Keys, because they hold at any moment that is gone to from now on.
+        for time, way in zip(times, travel, strict=True):
+            empty.location = -(centre + way) / size
+            empty.keyframe_insert("location", frame=time)
     after = [_box_at(time, rendered) for time in times]
     off = float(np.abs((boxes - centre) / size - np.stack([box for box, _ in after])).max())
     if not off < FOLLOW_TOLERANCE:
@@ -204,7 +218,14 @@ def normalise(
             f"after parenting, the box is {off:.3g} units away from where it should be",
         )
     points = np.concatenate([outer for _, outer in after])
-    return {"scale": size, "offset": centre.tolist()}, points
+    formula = "world * scale + offset" + ("" if travel is None else " + travel of the frame")
+    way_back = {
+        "scale": size,
+        "offset": centre.tolist(),
+        "meaning": f"asset = {formula}, in Blender's import units and axes "
+        "(+Z up; a glTF file's own axes are x, z, -y of these)",
+    }
+    return way_back, points
 
 
 def _box_at(time: float, rendered: set[str]) -> tuple[Points, Points]:
@@ -214,7 +235,7 @@ def _box_at(time: float, rendered: set[str]) -> tuple[Points, Points]:
     return np.stack([vertices.min(axis=0), vertices.max(axis=0)]), outermost(vertices)
 
 
-def _parent_all(transform: Matrix) -> None:
+def _parent_all(transform: Matrix) -> Any:
     # An empty survives frame_set where a moved root would be put back by its own animation.
     empty = bpy.data.objects.new("videopapr_normalisation", None)
     bpy.context.scene.collection.objects.link(empty)
@@ -224,3 +245,4 @@ def _parent_all(transform: Matrix) -> None:
             obj.matrix_parent_inverse = Matrix.Identity(4)
     empty.matrix_world = transform
     bpy.context.view_layer.update()
+    return empty

@@ -28,6 +28,7 @@ from blender_render.blender.geometry import (
     normalise,
     remove_cameras_and_lights,
     show_what_renders,
+    travel_of,
 )
 from blender_render.blender.scene_renderer import NoDevice, SceneRenderer
 from blender_render.blender.surface_tracks import write_surface_tracks
@@ -84,9 +85,13 @@ class AssetRun:
         boxes = bounding_boxes(times, rendered)
         importing.require_textures(rendered)
         self._require_motion(clip, rendered)
-        world_to_asset, points = normalise(times, rendered, boxes)
-        views = self._plan_views(boxes, points)
+        follow = self.config.normalise.follow == "root"
+        travel = travel_of(times, rendered) if follow else None
+        world_to_asset, points = normalise(times, rendered, boxes, travel)
+        views = self._plan_views(boxes if travel is None else boxes - travel[:, None], points)
         times = times[: self.config.frames.first or None]
+        if travel is not None:
+            world_to_asset["travel"] = travel[: len(times)].tolist()
         renderer = SceneRenderer(
             self.config.engine, self.config.light, self.job["threads"], self.work / ".shot"
         )
@@ -229,11 +234,7 @@ class AssetRun:
             "camera_distance": float(np.linalg.norm(views[0].camera.position)),
             "fov_deg": float(np.degrees(rig.fov_rad)),
             "world": "right-handed, +Z up, centred, longest side of the box over all frames is 1",
-            "world_to_asset": {
-                **world_to_asset,
-                "meaning": "asset = world * scale + offset, in Blender's import units and axes "
-                "(+Z up; a glTF file's own axes are x, z, -y of these)",
-            },
+            "world_to_asset": world_to_asset,
             "camera": "camera-to-world, OpenGL axes: +X right, +Y up, looks along -Z",
             "color_management": "sRGB, view transform Standard; 8-bit RGBA, straight alpha",
             "device": renderer.device,

@@ -31,6 +31,8 @@ MAX_MOTION_VIEWS = 8
 MIN_HULL_IOU = 0.5  # see hull_agreement
 # Mean difference in 8-bit counts under which two images count as the same.
 SAME_IMAGE = 0.02
+# An object should be this long in some image, as a share of the image's side.
+FILLS = 0.6
 MIN_DEPTH_AGREEMENT = 0.95
 OPENCV_AXES = np.diag([1.0, -1.0, -1.0, 1.0])
 
@@ -48,6 +50,47 @@ class FrameObservations:
         self.cameras.append(camera)
         self.images.append(image)
         self.names.append(name)
+
+
+class FilledShare:
+    """How large the object is in the images of a dataset, over all its frames."""
+
+    def __init__(self) -> None:
+        self._boxes: dict[str, list[npt.NDArray[np.float64]]] = {}
+
+    def add(self, names: Sequence[str], images: Sequence[npt.NDArray[np.uint8]]) -> None:
+        """Images [H, W, 4] of a moment; ``names`` are those of their views."""
+        for name, image in zip(names, images, strict=True):
+            solid = image[..., 3] >= 128
+            if not solid.any():
+                continue
+            spans = [np.flatnonzero(solid.any(axis)) for axis in (0, 1)]
+            ends = np.array([[span[0], span[-1] + 1] for span in spans], dtype=np.float64)
+            box = ends / np.array([[solid.shape[1]], [solid.shape[0]]])
+            self._boxes.setdefault(name, []).append(box)
+
+    def why_small(self, fitted: bool) -> str:
+        """One line where the object is short in every image, and why; else empty.
+
+        Args:
+            fitted: the renderer chose the distance of its cameras.
+        """
+        if not self._boxes:
+            return ""
+        longest = max(float((b[:, 1] - b[:, 0]).max()) for own in self._boxes.values() for b in own)
+        if longest >= FILLS:
+            return ""
+        ways = [np.stack(own) for own in self._boxes.values()]
+        way = max(float((b[:, :, 1].max(0) - b[:, :, 0].min(0)).max()) for b in ways)
+        if way >= FILLS:
+            why = (
+                f"it travels, over {way:.0%} in all; normalise.follow=root of the renderer follows"
+            )
+        elif fitted:
+            why = "it reaches farthest from the middle of its box where no camera looks across"
+        else:
+            why = "the cameras are far away; rig.distance=0 of the renderer fits them to the object"
+        return f"the object fills at most {longest:.0%} of a picture's side ({why})"
 
 
 def check_image(tree: Tree, rel: str, problems: list[str]) -> npt.NDArray[np.uint8] | None:

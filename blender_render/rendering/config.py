@@ -152,6 +152,18 @@ class EngineConfig:
 
 
 @dataclass
+class NormaliseConfig:
+    """How the asset comes into the unit box."""
+
+    follow: str = option(
+        "off",
+        "root: an object that travels is held where it is in the first frame, by the middle of its "
+        "surface, and so fills the pictures; dataset.json records its way, and exports go along it",
+        choices=("off", "root"),
+    )
+
+
+@dataclass
 class RenderConfig:
     """Assets in, one dataset per asset out."""
 
@@ -185,6 +197,7 @@ class RenderConfig:
         "none", "zip: one stored .zip per asset instead of a folder", choices=("none", "zip")
     )
     frames: FramesConfig = section(FramesConfig)
+    normalise: NormaliseConfig = section(NormaliseConfig)
     rig: RigConfig = section(RigConfig)
     light: LightConfig = section(LightConfig)
     engine: EngineConfig = section(EngineConfig)
@@ -213,8 +226,9 @@ def effective(config: RenderConfig) -> dict[str, Any]:
     """The part of a config that decides what the files of a dataset hold, as JSON."""
     content = {k: v for k, v in asdict(config).items() if k not in NOT_IN_HASH}
     content["engine"] = {k: v for k, v in content["engine"].items() if k != "threads"}
-    if (
-        not config.frames.first
-    ):  # as before there was such a key, so that old datasets stay complete
+    # As before there were such keys, so that old datasets stay complete.
+    if not config.frames.first:
         content["frames"] = {k: v for k, v in content["frames"].items() if k != "first"}
+    if config.normalise.follow == "off":
+        del content["normalise"]
     return {"recipe_version": RECIPE_VERSION, **content}

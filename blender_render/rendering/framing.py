@@ -51,6 +51,23 @@ def seen_points(parts: Sequence[Part]) -> Points:
     return np.concatenate(kept) if kept else np.empty((0, 3))
 
 
+def middle_of_surface(parts: Sequence[Part]) -> Points:
+    """Centre of mass [3] of all triangles, as if they were of one sheet; of the finite ones. The
+    middle of the corners where nothing has an area, and the origin where nothing is.
+    """
+    weighted, total = np.zeros(3), 0.0
+    for part in parts:
+        area = triangle_areas(part.positions, part.corners)
+        sound = np.isfinite(area)
+        centres = part.positions[part.corners[sound]].mean(axis=1)
+        weighted += area[sound] @ centres
+        total += float(area[sound].sum())
+    if total > 0.0:
+        return weighted / total
+    positions = np.concatenate([part.positions for part in parts] or [np.zeros((0, 3))])
+    return positions.mean(axis=0) if len(positions) else np.zeros(3)
+
+
 def triangle_areas(positions: Points, corners: Corners) -> npt.NDArray[np.float64]:
     """Areas [T] of triangles; 0 for those that are flat or whose corners differ by rounding alone,
     infinity for those that are not finite.

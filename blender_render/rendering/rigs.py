@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from blender_render.dataset.checks import FILLS
 from blender_render.dataset.format import INPUT_FOLDER, SPLITS, view_folder
 from blender_render.geometry.cameras import (
     SIXVIEW_RIGS,
@@ -20,9 +21,6 @@ from blender_render.geometry.cameras import (
 from blender_render.rendering.config import RenderConfig
 
 Points = npt.NDArray[np.float64]
-
-# An object should fill this share of a picture's side in some view.
-FILLS = 0.6
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,10 @@ def why_small(views: tuple[RigCamera, ...], points: Points, boxes: Points) -> st
         return ""
     why = "the camera is far away: rig.distance=0 fits it to the object"
     if alone < FILLS:
-        why = f"it travels: at one moment it is {alone:.0%} as long as its way and itself together"
+        why = (
+            f"it travels: at one moment it is {alone:.0%} as long as its way and itself together; "
+            "normalise.follow=root goes along with it"
+        )
     return f"the object fills at most {whole * alone:.0%} of a picture's side ({why})"
 
 

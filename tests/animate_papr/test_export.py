@@ -200,3 +200,27 @@ def test_meshes_for_tensorboard_when_asked(own_run: Path, sequence: SmallSequenc
     assert list((own_run / "export" / "tensorboard").glob("events.out.tfevents.*"))
     said = json.loads((own_run / "export" / "export.json").read_text())
     assert said["tensorboard"]["mesh"] is True
+
+
+def test_an_object_that_was_followed_travels_again(
+    own_run: Path, sequence: SmallSequence, tmp_path: Path
+) -> None:
+    travel = np.array([[0.0, 0, 0], [4.0, 0, 1], [8.0, 0, 2]])
+    sequence.dataset_info["world_to_asset"]["travel"] = travel.tolist()
+    assert main([f"run={own_run}"]) == 0
+    written = own_run / "export"
+    for index in range(3):
+        expected = 2.0 * butterfly(300, index / 3)[0] + [1.0, 2.0, 3.0] + travel[index]
+        ply = columns(written / f"frame_{index:03d}.ply")[0]
+        np.testing.assert_allclose(ply, expected, atol=1e-5)
+    with np.load(written / "trajectories.npz") as read:
+        np.testing.assert_array_equal(read["travel"], travel)
+        assert "travel" in str(read["convention"])
+    assert json.loads((written / "export.json").read_text())["travel"]["asset"] == travel.tolist()
+    points, mesh = (read_glb((written / f"{n}.glb").read_bytes()) for n in ("points", "mesh"))
+    fps = json.loads((written / "export.json").read_text())["points_glb"]["fps"]
+    for index in range(3):
+        expected = to_gltf_axes(columns(written / f"frame_{index:03d}.ply")[0])
+        np.testing.assert_allclose(points.at(index / fps), expected, atol=1e-5)
+        apart = np.linalg.norm(mesh.at(index / fps)[:, None] - expected[None], axis=-1)
+        assert apart.min(1).mean() < 0.3  # the object is 2 long, its way 8

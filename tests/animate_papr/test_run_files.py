@@ -9,7 +9,13 @@ import pytest
 from PIL import Image
 
 from animate_papr.camera_paths import PathConfig
-from animate_papr.run_files import completed_path, dataset_of, usual_view, world_to_asset
+from animate_papr.run_files import (
+    completed_path,
+    dataset_of,
+    travel_in_asset,
+    usual_view,
+    world_to_asset,
+)
 from training_core.config import ConfigError, InputError
 
 
@@ -80,3 +86,18 @@ def test_the_way_back_to_the_asset() -> None:
 def test_a_senseless_world_transform_is_refused(info: dict) -> None:
     with pytest.raises(InputError, match="world to asset"):
         world_to_asset(info)
+
+
+def test_the_travel_of_each_frame_is_found_by_its_number() -> None:
+    info = {"world_to_asset": {"travel": [[0, 0, 0], [1, 0, 0], [2, 0, 5]]}}
+    rows = travel_in_asset(info, ["frame_002", "frame_000"])
+    np.testing.assert_array_equal(rows, [[2, 0, 5], [0, 0, 0]])
+    np.testing.assert_array_equal(travel_in_asset({}, ["frame_000"]), [[0, 0, 0]])
+
+
+@pytest.mark.parametrize(
+    "travel", ["far", [[0, 0]], [[0, 0, 0]], [[0, 0, 0], [1, 0, float("nan")]]]
+)
+def test_a_senseless_travel_is_refused(travel: object) -> None:
+    with pytest.raises(InputError, match="travel"):
+        travel_in_asset({"world_to_asset": {"travel": travel}}, ["frame_000", "frame_001"])

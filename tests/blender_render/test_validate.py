@@ -23,6 +23,7 @@ from ball_scene import (
 )
 from PIL import Image
 
+from blender_render.geometry.cameras import multiview_cameras
 from blender_render.validate import main, validate
 
 
@@ -274,3 +275,29 @@ def test_faults_of_six_view_videos(
     dataset = write_sixview(tmp_path / "six")
     spoil(dataset)
     only(validate(dataset), *words)
+
+
+@pytest.mark.parametrize("far, why", [(0.0, "normalise.follow=root"), (6.0, "rig.distance=0")])
+def test_a_small_object_is_said_to_be_small_and_why(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, far: float, why: str
+) -> None:
+    """A ball that travels along the cameras' pictures, and one that cameras see from far away."""
+    way = (0.0, 0.0, 0.0) if far else (-0.6, 0.0, 0.6)
+    for time, x in enumerate(way[:3:2] if far else way):
+        cameras = multiview_cameras(16, 2.5 + far, 0.8, (64, 48), seed=3)
+        ball = ((x, 0.05 * time, 0.0), 0.15, (0.9, 0.2, 0.1))
+        write_frame(tmp_path / f"frame_{time:03d}", [ball], cameras)
+    with caplog.at_level("WARNING"):
+        assert main([str(tmp_path)]) in (0, 1)
+    said = [r.getMessage() for r in caplog.records if "of a picture's side" in r.getMessage()]
+    assert len(said) == 1 and why in said[0] and str(tmp_path) in said[0]
+
+
+def test_an_object_that_fills_its_pictures_is_not_called_small(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cameras = multiview_cameras(16, 2.5, 0.8, (64, 48), seed=3)
+    write_frame(tmp_path, [((0.0, 0.0, 0.0), 0.6, (0.9, 0.2, 0.1))], cameras)
+    with caplog.at_level("WARNING"):
+        main([str(tmp_path)])
+    assert not [r for r in caplog.records if "of a picture's side" in r.getMessage()]

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from blender_runs import info_of, make_assets, needs_blender, picture, render
 
+from blender_render.dataset.tracks import read_tracks
 from blender_render.rendering.asset_failures import read_failures
+from blender_render.validate import validate
 
 pytestmark = [*needs_blender, pytest.mark.slow]
 
@@ -226,3 +228,30 @@ def test_a_device_that_is_not_there_stops_the_start(assets: Path, tmp_path: Path
     if code == 0:
         pytest.skip("this machine has an OptiX device")
     assert code == 2 and "optix" in said.splitlines()[-1]
+
+
+def test_an_object_that_travels_can_be_followed(assets: Path, tmp_path: Path) -> None:
+    """The cube that slides by 3 keeps its length of 1 and its place; its way is written down."""
+    code, said = render(
+        f"assets=[{assets / 'stage.blend'}]",
+        f"output={tmp_path}",
+        "normalise.follow=root",
+        "frames.count=4",
+        "frames.first=3",
+        "rig.resolution=32",
+        *QUICK,
+        log=tmp_path / "log",
+    )
+    assert code == 0, said
+    way = info_of(tmp_path / "stage")["world_to_asset"]
+    assert way["scale"] == pytest.approx(1.0, abs=1e-3)
+    assert way["offset"] == pytest.approx([0.0, 0.0, 0.0], abs=1e-3)
+    x, y, z = np.array(way["travel"]).T
+    # However it eases in and out, the two moments between lie evenly about the middle.
+    assert x[0] == 0.0 < 0.5 < x[1] < x[2] and x[1] + x[2] == pytest.approx(3.0, abs=1e-3)
+    assert np.abs([y, z]).max() < 1e-3
+    first, last = (picture(tmp_path / f"stage/frame_00{i}/train/000.png") for i in (0, 2))
+    assert np.abs(first - last).max() <= 4  # it stands still, by rendering too
+    tracks = read_tracks(tmp_path / "stage")
+    assert tracks is not None and np.ptp(tracks, axis=0).max() < 1e-3
+    assert validate(tmp_path / "stage")[-1].endswith("its pictures are the frame's before it")

@@ -8,7 +8,12 @@ import pytest
 
 from blender_render import render
 from blender_render.rendering.actions import action_names, chosen_actions
-from blender_render.rendering.config import FramesConfig, RenderConfig, effective
+from blender_render.rendering.config import (
+    FramesConfig,
+    NormaliseConfig,
+    RenderConfig,
+    effective,
+)
 from blender_render.rendering.jobs import dataset_hash, own_config
 from training_core.config import ConfigError
 
@@ -62,5 +67,8 @@ def test_only_a_set_number_of_first_frames_changes_the_hash() -> None:
     plain, first = FramesConfig(count=8), FramesConfig(count=8, first=1)
     assert "first" not in effective(RenderConfig(frames=plain))["frames"]
     assert effective(RenderConfig(frames=first))["frames"]["first"] == 1
+    followed = effective(RenderConfig(frames=plain, normalise=NormaliseConfig(follow="root")))
+    assert "normalise" not in effective(RenderConfig(frames=plain))
+    assert followed["normalise"] == {"follow": "root"}
     with pytest.raises(ValueError, match="first"):
         FramesConfig(count=8, first=-1).validate()

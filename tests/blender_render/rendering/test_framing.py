@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from blender_render.rendering.framing import SPECK, Part, seen_points, triangle_areas
+from blender_render.rendering.framing import (
+    SPECK,
+    Part,
+    middle_of_surface,
+    seen_points,
+    triangle_areas,
+)
 
 FACE = np.array([[0, 1, 2]])
 
@@ -65,3 +71,13 @@ def test_positions_that_are_not_finite_are_left_to_be_found() -> None:
 def test_areas() -> None:
     assert triangle_areas(BODY.positions, FACE) == pytest.approx([0.5])
     assert triangle_areas(UNSEEN["flat"].positions, FACE) == pytest.approx([0.0])
+
+
+def test_the_middle_is_that_of_the_area() -> None:
+    """Two triangles of areas 1/2 and 2: the larger one counts four times, fine meshing does not."""
+    parts = [triangle(1.0), triangle(2.0, at=(10.0, 0.0, 0.0))]
+    expected = (np.array([1 / 3, 1 / 3, 0]) + 4 * np.array([10 + 2 / 3, 2 / 3, 0])) / 5
+    np.testing.assert_allclose(middle_of_surface(parts), expected)
+    np.testing.assert_allclose(middle_of_surface([*parts, UNSEEN["flat"]]), expected)
+    np.testing.assert_array_equal(middle_of_surface([UNSEEN["no faces"]]), [90.0, 90.0, 90.0])
+    np.testing.assert_array_equal(middle_of_surface([]), [0.0, 0.0, 0.0])
