@@ -4,7 +4,8 @@
 model.run=runs/mnvs/NAME``
 
 Writes ``OUTPUT/sixview``, a six-view dataset with the rig's cameras, ``OUTPUT/tiles.mp4`` and
-``OUTPUT/view_{0..5}.mp4``, and ``OUTPUT/generate.json`` with the options and the time taken.
+``OUTPUT/view_{0..5}.mp4``, and ``OUTPUT/generate.json`` with the options and the time taken. With
+``model.inflate=true`` also ``OUTPUT/multiview``: frame folders with further views of the body.
 """
 
 import dataclasses
@@ -33,7 +34,7 @@ from mnvs.inference.inflated_views import inflate_footage
 from mnvs.inference.matting import matte_from_grey
 from mnvs.inference.pipeline import DEFAULT_RIG, MNVSOutput, MNVSPipeline
 from mnvs.inference.resources import check_input, describe
-from mnvs.inference.result import DATASET, Generated, write_generated
+from mnvs.inference.result import DATASET, MULTIVIEW, Generated, write_generated
 from mnvs.lora.adapters import Lora
 from mnvs.training.devices import FORMATS
 from training_core.cli import run_command
@@ -276,9 +277,10 @@ def plan(config: GenerateConfig) -> str:
 def _refuse_existing(config: GenerateConfig) -> None:
     if not config.output:
         raise ConfigError("output is missing: which folder?")
-    folder = Path(config.output) / DATASET
-    if folder.exists():
-        raise InputError(f"{folder}: exists already; choose another output")
+    for name in (DATASET, MULTIVIEW):
+        folder = Path(config.output) / name
+        if folder.exists():
+            raise InputError(f"{folder}: exists already; choose another output")
 
 
 def _precision(name: str, device: torch.device) -> str:

@@ -40,6 +40,7 @@ from mnvs.footage.cut_out_footage import PICTURES, RECORD, prepare_footage
 from mnvs.footage.foreign_views import CAMERAS_FILE, read_foreign_views, write_foreign_views
 from mnvs.inference.config import GenerateConfig
 from mnvs.inference.resources import describe
+from mnvs.inference.result import MULTIVIEW
 from training_core.cli import run_command
 from training_core.config import ConfigError, InputError
 from training_core.files import atomic
@@ -109,7 +110,10 @@ class Pipeline:
     @property
     def dataset(self) -> Path:
         """What PAPR is trained on: a dataset of frame folders."""
-        return Path(self.source) if self.form == "frames" else self.at(DATASET, "frames")
+        if self.form == "frames":
+            return Path(self.source)
+        around = self.at(VIEWS, MULTIVIEW)
+        return around if around.exists() else self.at(DATASET, "frames")
 
     @property
     def animation(self) -> Path:
@@ -164,7 +168,8 @@ class Pipeline:
         asked = self.generating(self.at(PREPARE, PICTURES))
         fps = asked.clip.fps or read_json(self.at(PREPARE, RECORD))["fps"] or 0.0
         clip = dataclasses.replace(asked.clip, start=0, stride=1, fps=fps)
-        shutil.rmtree(self.sixview, ignore_errors=True)  # of a start that was killed after it
+        for of_killed_start in (SIXVIEW, MULTIVIEW):
+            shutil.rmtree(self.at(VIEWS, of_killed_start), ignore_errors=True)
         generate.run(dataclasses.replace(asked, clip=clip))
 
     def renders(self) -> list[RenderConfig]:
@@ -186,7 +191,7 @@ class Pipeline:
         """Frame folders, with what there is to judge by."""
         if self.form == "foreign":
             write_foreign_views(Path(self.source), self.dataset, self.config.foreign)
-        elif self.form != "frames":
+        elif self.dataset == self.at(DATASET, "frames"):
             held_out = self.at(VIEWS, HELD_OUT)
             write_frames(self.sixview, self.dataset, held_out if held_out.exists() else None)
         for problem in validate(self.dataset):
@@ -198,7 +203,8 @@ class Pipeline:
         asked = copy.deepcopy(config.animate)
         asked.data.path, asked.output_root = str(self.dataset), str(self.at(ANIMATE))
         asked.name, asked.device, asked.threads = config.name, config.device, config.threads
-        if asked.points.init == "network" and self.form in ("frames", "foreign"):
+        six_alone = self.form != "foreign" and self.dataset == self.at(DATASET, "frames")
+        if asked.points.init == "network" and not six_alone:
             asked.points.init = "hull"  # the depth network knows the six views of a rig alone
         return asked
 

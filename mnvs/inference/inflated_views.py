@@ -1,12 +1,20 @@
 """Six views of a picture or video by inflating its silhouette: no networks, nothing random."""
 
 import dataclasses
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from blender_render.geometry.cameras import SIXVIEW_RIGS, Camera, sixview_cameras
+from blender_render.geometry.cameras import (
+    SIXVIEW_RIGS,
+    Camera,
+    SixViewRig,
+    multiview_cameras,
+    sixview_cameras,
+)
+from mnvs.data.multiview_writer import SplitViews
 from mnvs.data.tiles import pack_tile
 from mnvs.encoders.vae_scaling import on_grey
 from mnvs.footage.image_transforms import resize, square_rgba
@@ -21,6 +29,8 @@ from training_core.metrics_log import progress_bar
 from training_core.stopping import StopSignals
 
 RIG, VIEW_SIZE = "v1.2", 128
+# Further views to be judged by, and the elevations of all of them.
+_HELD_OUT, _BAND_DEG = 6, (-50.0, 80.0)
 # Side of the volume, and the share of it that the object takes.
 _SIDE, _FILL = 128, 0.9
 _SAMPLES = 64
@@ -37,18 +47,23 @@ class InflateConfig:
     thickness: float = option(0.7, "factor on the roundness; 1 = as thick as wide")
     motion: str = option("walk", "how what one picture shows moves, in a loop", choices=MOTIONS)
     strength: float = option(1.0, "factor on that motion")
+    around: int = option(
+        13,
+        "further views of the body, evenly around it, written as a dataset of frame folders with "
+        "the six, the input view, and six held-out ones; 0 = no such dataset",
+    )
 
     def validate(self) -> None:
         """Raises ValueError on numbers out of range."""
         positive(size=self.size, thickness=self.thickness)
         in_unit_interval(size=self.size)
-        at_least(0, strength=self.strength)
+        at_least(0, strength=self.strength, around=self.around)
 
 
 def inflate_footage(
     images: Tensor, frames: int, view_size: int, config: InflateConfig, *, framed: bool
 ) -> Generated:
-    """Six views of each frame.
+    """Six views of each frame, and further ones.
 
     Args:
         images: [T, 4, H, W], straight-alpha RGBA in [0, 1]; one for a motion from the list.
@@ -60,14 +75,47 @@ def inflate_footage(
     """
     images = square_rgba(images, recentre=0.0 if framed else config.size)
     rig, size = SIXVIEW_RIGS[RIG], view_size or VIEW_SIZE
-    camera = rig.camera(0.0, 0.0, images.shape[-1])
+    count = frames if len(images) == 1 else len(images)
+    six, other = sixview_cameras(rig, size), _around(rig, size, config.around)
+    test = _around(rig, size, _HELD_OUT if other else 0, seed=1)
+    seen = _renders(images, count, (*six, *other, *test), rig, config)
+    shown = resize(images, size)
+    if other:
+        # What is known is better than what the body looks like: the input view is the first.
+        seen[: len(shown), 6] = shown
+    shown = shown.expand(count, -1, -1, -1) if len(images) == 1 else shown
+    known = len(six) + len(other)
+    around = {
+        "train": SplitViews(seen[:, :known], (*six, *other)),
+        "test": SplitViews(seen[:, known:], test),
+    }
+    views = seen[:, :6]
+    tiles = pack_tile(on_grey(views.movedim(2, -1)))
+    return Generated(shown, views, tiles, RIG, "of the body", around if other else {})
+
+
+def _around(rig: SixViewRig, size: int, count: int, seed: int = 0) -> tuple[Camera, ...]:
+    """The rig's input camera and ``count`` others (seed 0), or others alone; none for 0."""
+    if not count:
+        return ()
+    lens = math.radians(rig.fov_deg)
+    others = multiview_cameras(count, rig.distance, lens, (size, size), seed, band_deg=_BAND_DEG)
+    return others if seed else (rig.camera(0.0, 0.0, size), *others)
+
+
+def _renders(
+    images: Tensor, count: int, cameras: Sequence[Camera], rig: SixViewRig, config: InflateConfig
+) -> Tensor:
+    """RGBA [count, N, 4, H, W] of the bodies of square images [1 or count, 4, S, S]."""
     rgba = images.movedim(1, -1)
     square = object_square(rgba[..., 3], _FILL)
     bodies = cut_out(rgba, square, _SIDE)
-    frustum = Frustum.of(cut_camera(camera, square, _SIDE))
-    count = frames if len(images) == 1 else len(images)
+    frustum = Frustum.of(cut_camera(rig.camera(0.0, 0.0, images.shape[-1]), square, _SIDE))
     made = []
-    with StopSignals() as stop, progress_bar(6 * count, description="inflate") as bar:
+    with (
+        StopSignals() as stop,
+        progress_bar(len(cameras) * count, description="inflate") as bar,
+    ):
         for number in range(count):
             if number < len(bodies):
                 volume = inflate(bodies[number], frustum, config.thickness)
@@ -76,16 +124,12 @@ def inflate_footage(
                 body, phase = _body(bodies[0], frustum), number / count
                 source = source_of(config.motion, body, phase, config.strength)
             seen = []
-            for view in sixview_cameras(rig, size):
+            for view in cameras:
                 seen.append(_view(volume, frustum, view, source))
                 bar.update()
                 stop.raise_if_requested()
             made.append(torch.stack(seen))
-    shown = resize(images, size)
-    if len(images) == 1:
-        shown = shown.expand(count, -1, -1, -1)
-    views = torch.stack(made).movedim(-1, 2)
-    return Generated(shown, views, pack_tile(on_grey(views.movedim(2, -1))), RIG, "of the body")
+    return torch.stack(made).movedim(-1, 2)
 
 
 def _view(

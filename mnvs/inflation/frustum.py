@@ -136,13 +136,20 @@ def render(
 
 
 def look_up(volume: Volume, cells: Tensor) -> tuple[Tensor, Tensor]:
-    """Density [R, N] and colour [R, N, 3] at places [R, N, 3] of ``Frustum.cells``."""
+    """Density [R, N] and colour [R, N, 3] at places [R, N, 3] of ``Frustum.cells``; empty space is
+    black.
+    """
     density = F.grid_sample(volume.density[None, None], cells[None, None], align_corners=False)
+    # Most samples are of empty space, whose colour nobody sees.
+    filled = density[0, 0, 0] > 0.0
+    places = cells[filled]
     front, back = (
         F.grid_sample(
-            picture[None], cells[None, ..., :2], padding_mode="border", align_corners=False
-        )[0].movedim(0, -1)
+            picture[None], places[None, None, :, :2], padding_mode="border", align_corners=False
+        )[0, :, 0].T
         for picture in (volume.front, volume.back)
     )
-    share = (cells[..., 2:] * REACH / _SEAM + 0.5).clamp(0.0, 1.0)
-    return density[0, 0, 0], torch.lerp(front, back, share)
+    share = (places[:, 2:] * REACH / _SEAM + 0.5).clamp(0.0, 1.0)
+    colour = torch.zeros_like(cells)
+    colour[filled] = torch.lerp(front, back, share)
+    return density[0, 0, 0], colour

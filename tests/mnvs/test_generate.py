@@ -12,7 +12,7 @@ import torch
 from moving_dots import write_dots
 from PIL import Image
 
-from blender_render.dataset.readers import SixViewClip, read_sample_info, read_sixview
+from blender_render.dataset.readers import SixViewClip, read_sample_info, read_sixview, read_views
 from blender_render.geometry.cameras import SIXVIEW_RIGS, Camera, sixview_cameras
 from blender_render.validate import validate
 from mnvs.checkpoints.tiny_checkpoint import TinyCheckpoint, build_tiny
@@ -99,19 +99,28 @@ def test_written_result_is_a_sound_dataset(tiny: TinyCheckpoint, tmp_path: Path)
 
 def test_a_picture_a_video_and_a_dataset_are_inflated(dots: Path, tmp_path: Path) -> None:
     def made(given: Path, name: str, *more: str) -> SixViewClip:
-        options = ["model.inflate=true", "clip.view_size=24", "videos=false", "threads=1", *more]
+        options = ["model.inflate=true", "clip.view_size=24", "videos=false", "threads=1"]
         target = tmp_path / name
-        assert main([f"input={given}", f"output={target}", *options]) == 0
+        around = [] if any("around" in option for option in more) else ["inflate.around=0"]
+        assert main([f"input={given}", f"output={target}", *options, *around, *more]) == 0
         return read_sixview(target / "sixview")
 
     picture = dots / "input" / "000.png"
-    moving = made(picture, "moving", "clip.frames=4", "inflate.motion=sway")
+    moving = made(picture, "moving", "clip.frames=4", "inflate.motion=sway", "inflate.around=3")
     assert len(moving) == 4 and moving.info["alpha"] == "of the body"
     assert not torch.equal(moving.views[:, 0], moving.views[:, 1])
     assert validate(tmp_path / "moving" / "sixview") == []
     # The first frame is the picture's, whatever moves.
     other = made(picture, "other", "clip.frames=2", "inflate.motion=bounce")
     assert torch.equal(moving.views[:, 0], other.views[:, 0])
+    # Beside the six lie further views, the input view among them, and others to judge by.
+    around = tmp_path / "moving" / "multiview"
+    assert validate(around) == []
+    train, test = (read_views(around / "frame_000", split) for split in ("train", "test"))
+    assert len(train) == 6 + 1 + 3 and len(test) == 6
+    assert torch.equal((train.images[:6] * 255).round().byte(), moving.views[:, 0])
+    assert torch.equal((train.images[6] * 255).round().byte(), moving.input[0])
+    assert not (tmp_path / "other" / "multiview").exists()
     # Colours are the picture's own: the dot has one.
     shown = moving.views[0, 0].float()
     colour = shown[shown[..., 3] > 250][:, :3].mean(0)

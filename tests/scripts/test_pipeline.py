@@ -162,6 +162,7 @@ def test_one_picture_becomes_an_animation(tmp_path: Path) -> None:
         "generate.inflate.motion=bounce",
         "generate.clip.frames=2",
         "generate.clip.view_size=64",
+        "generate.inflate.around=2",
         "animate.next.align.steps=0",
     )
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -169,8 +170,12 @@ def test_one_picture_becomes_an_animation(tmp_path: Path) -> None:
     assert complete(whole) == STAGES
     record = json.loads((run_folder(whole) / "1_prepare" / "prepare.json").read_text())
     assert record["background"] == "removed, plain border method" and record["doubts"] == []
-    info = read_dataset_info(run_folder(whole) / "3_dataset" / "frames")
-    assert info["test"] == "train", "one picture says nothing about later frames"
+    info = read_dataset_info(run_folder(whole) / "2_views" / "multiview")
+    assert "nothing is known of the character" in info["test_views"]
+    settings = (
+        run_folder(whole) / "4_animate" / "animate_papr" / "tiny" / "config.yaml"
+    ).read_text()
+    assert "2_views/multiview" in settings and "init: hull" in settings
 
     command, folder = arguments(killed, "image", tmp_path / "fox.png", *more), run_folder(killed)
     moments = [
