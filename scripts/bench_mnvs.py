@@ -16,6 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import mnvs  # noqa: F401 (first, because it says in one line which packages are missing)
+
+# isort: split
 import torch
 from accelerate import Accelerator
 from diffusers import EulerAncestralDiscreteScheduler, UNetSpatioTemporalConditionModel

@@ -272,4 +272,7 @@ def _blender_version() -> str:
     try:
         return importlib.metadata.version("bpy")
     except importlib.metadata.PackageNotFoundError:
-        raise InputError("rendering needs Blender as a module: pip install bpy") from None
+        raise InputError(
+            "rendering needs Blender as a module: scripts/setup_env.sh .venv render "
+            "(or pip install bpy) installs it"
+        ) from None

@@ -32,7 +32,8 @@ def make_optimizer(
         from bitsandbytes.optim import AdamW8bit
     except ImportError as error:
         raise ConfigError(
-            "train.optimizer.kind=adamw8bit needs the package bitsandbytes"
+            "train.optimizer.kind=adamw8bit needs the package bitsandbytes: "
+            "pip install bitsandbytes"
         ) from error
     if not torch.cuda.is_available():
         raise ConfigError("train.optimizer.kind=adamw8bit needs a CUDA device")

@@ -132,7 +132,10 @@ def _classes() -> _Classes:
         from diffusers import AutoencoderKL, UNet2DConditionModel
         from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
     except ImportError as error:
-        raise ConfigError(f"Zero123 needs the extra 'mnvs': {error}") from error
+        raise ConfigError(
+            f"Zero123 needs the extra 'mnvs' ({error}): scripts/setup_env.sh .venv render,mnvs "
+            "installs it"
+        ) from error
     return _Classes(
         UNet2DConditionModel, AutoencoderKL, CLIPVisionModelWithProjection, CLIPVisionConfig
     )
