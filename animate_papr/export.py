@@ -181,6 +181,8 @@ def export(config: ExportConfig) -> None:
         dataset=dataset_of(run),
         dataset_frames=sequence.frames,
         tolerance=config.colours.tolerance,
+        split_seed=sequence.config.data.split_seed,
+        no_alpha=sequence.config.data.no_alpha,
     )
     ply_unit = "normalised" if config.normalised else unit
     for index, name in enumerate(content.names):

@@ -39,6 +39,7 @@ class Content:
             going along with it; in the asset's units. None where files stay in that world.
         fps: frames per second. loop: the motion ends where it began.
         dataset: the dataset, or None where it has gone. dataset_frames: its frame folders.
+        split_seed, no_alpha: how the run read the dataset, see ``DataConfig``.
         tolerance: by which a vertex may miss the surface seen and be coloured, world units.
     """
 
@@ -55,6 +56,8 @@ class Content:
     dataset: Path | None
     dataset_frames: list[str]
     tolerance: float
+    split_seed: int = 0
+    no_alpha: str = "refuse"
 
     def placed(self, index: int) -> np.ndarray:
         """Points [P, 3] of a frame in the files' units, +Z up."""
@@ -183,7 +186,9 @@ def write_dataset(output: Path, content: Content, mesh: MeshConfig) -> Written:
         positions = positions @ content.world_to_dataset[:3, :3].T + content.world_to_dataset[:3, 3]
         points = encode_ply(positions, content.colours(index))
         target = output / "nerfstudio" / name
-        pictures += write_nerfstudio(content.dataset, frame, target, points)
+        pictures += write_nerfstudio(
+            content.dataset, frame, target, points, content.split_seed, content.no_alpha
+        )
     return {"folder": "nerfstudio", "pictures": pictures, "units": "the dataset's world"}
 
 

@@ -1,5 +1,6 @@
 """The images of each frame, read, checked and carried into the run's world."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +9,13 @@ from animate_papr.config import AnimateConfig
 from blender_render.dataset.readers import Views
 from sjc_papr.data.input_checks import check_poses
 from sjc_papr.data.loading import load_training_views, load_views
-from sjc_papr.data.world import World, find_world, read_world
+from sjc_papr.data.world import World, find_world, read_world, why_left
 from sjc_papr.novel_view.from_options import check_novel
 from sjc_papr.training.config import PointsConfig
 from sjc_papr.training.point_init import initial_points
 from training_core.run_folder import RunFolder
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class FrameTask:
         train = training_views(config, folder)
         test = load_views(config.data, folder, "test")
         val = load_views(config.data, folder, "val") if config.log.validate_every else None
+        _say_if_left(folder, index, world.views(train))
         return FrameTask(
             index,
             name or "frame",
@@ -66,6 +70,12 @@ def training_views(config: AnimateConfig, folder: Path) -> Views:
     return views
 
 
+def _say_if_left(folder: Path, index: int, views: Views) -> None:
+    """Warn where a later frame's object lies outside the world that the first one decided."""
+    if index and (left := why_left(views)):
+        logger.warning("%s: %s", folder, left)
+
+
 def check_frames(config: AnimateConfig, names: Sequence[str]) -> tuple[tuple[int, int], World]:
     """Numbers of training and test images of all frames, and the world they would be trained in.
 
@@ -79,6 +89,7 @@ def check_frames(config: AnimateConfig, names: Sequence[str]) -> tuple[tuple[int
         train = training_views(config, folder)
         world = world or find_world(train, config.data)
         check_novel(config.novel.of_frame(index), world.views(train).cameras)
+        _say_if_left(folder, index, world.views(train))
         if index == 0:
             initial_points(world.views(train), config.points, 1, config.seed)
         elif config.next.align.steps and not config.next.freeze.positions:

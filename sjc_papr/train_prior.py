@@ -15,7 +15,16 @@ from torch import Tensor
 from blender_render.imaging.metrics import psnr
 from sjc_papr.networks.precision import autocast
 from sjc_papr.prior.config import TrainPriorConfig
-from sjc_papr.prior.dataset import FrameViews, PairSampler, PriorBatch, frame_folders, read_frames
+from sjc_papr.prior.dataset import (
+    FrameViews,
+    PairSampler,
+    PriorBatch,
+    frame_folders,
+    in_worlds,
+    keep_worlds,
+    read_frames,
+    worlds_of_run,
+)
 from sjc_papr.prior.network import PriorNetwork
 from sjc_papr.prior.score_model import read_network, save_prior
 from sjc_papr.score_models.base import NoiseLevels
@@ -139,8 +148,10 @@ def run(config: TrainPriorConfig) -> None:
     folder = config.open_run(PHASE)
     if source:
         log_differences(source, config)
-    trainer = PriorTrainer(config, train, folder.path)
-    validate = None if val is None else PriorValidation(trainer, val)
+    worlds = worlds_of_run(config.data, folder.path, source)
+    keep_worlds(folder.path, worlds)
+    trainer = PriorTrainer(config, in_worlds(train, worlds), folder.path)
+    validate = None if val is None else PriorValidation(trainer, in_worlds(val, worlds))
     with StopSignals() as stop:
         elapsed = TrainingLoop(
             trainer,
@@ -171,11 +182,14 @@ def plan(config: TrainPriorConfig) -> str:
     frames, _ = read_inputs(config)
     views = sum(len(frame.cameras) for frame in frames)
     parameters = count_parameters(PriorNetwork(config.network))
+    run_folder = Path(config.output_root) / PHASE / config.name
+    worlds = worlds_of_run(config.data, run_folder, source)
     return "\n".join(
         [
             f"{config.name}: {len(frames)} frames, {views} views at {config.network.size} px",
             f"{parameters / 1e6:.2f} M parameters, {config.optimize.steps} steps of "
             f"{config.optimize.batch} pairs on {pick_device(config.device)}",
+            *(f"{name}: {world.describe()}" for name, world in worlds.items()),
             *describe_extension(source),
             f"to {Path(config.output_root) / PHASE / config.name / 'prior'}",
         ]

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import errno
+import io
 import json
 import logging
 import os
@@ -40,6 +41,10 @@ _USER_FAULTS = {
     errno.EISDIR,
     errno.ENOTDIR,
     errno.ENAMETOOLONG,
+    errno.EEXIST,
+    errno.ENOTEMPTY,
+    errno.ELOOP,
+    errno.ENXIO,  # a socket or a pipe in place of a file
 }
 
 
@@ -127,7 +132,14 @@ def set_up_logging() -> None:
     """
     handler = _BarFriendlyHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
-    logging.basicConfig(level=os.environ.get("VIDEOPAPR_LOG", "INFO").upper(), handlers=[handler])
+    level = os.environ.get("VIDEOPAPR_LOG", "INFO").upper()
+    unknown = level not in logging.getLevelNamesMapping()
+    logging.basicConfig(level="INFO" if unknown else level, handlers=[handler])
+    if unknown:
+        logger.warning("VIDEOPAPR_LOG=%s is no level; INFO is taken", level)
+    # A path may hold bytes that are no UTF-8; a line that names it must not end in a fault.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 class _BarFriendlyHandler(logging.Handler):

@@ -280,6 +280,8 @@ def _validate(config: Any, prefix: str) -> None:
         for index, item in enumerate(items):
             if dataclasses.is_dataclass(item):
                 _validate(item, f"{key}[{index}]." if items is value else f"{key}.")
+            elif isinstance(item, str) and ("\0" in item or not _is_text(item)):
+                raise ConfigError(f"{key}: {item!r} holds a character that no file can be named by")
             elif choices and item is not None and item not in choices:
                 allowed = ", ".join(map(str, choices))
                 raise ConfigError(f"{key}: {_show(item)} is not one of: {allowed}")
@@ -291,6 +293,11 @@ def _validate(config: Any, prefix: str) -> None:
         except ValueError as error:
             place = f"{prefix.rstrip('.')}: " if prefix else ""
             raise ConfigError(f"{place}{error}") from error
+
+
+def _is_text(value: str) -> bool:
+    """Not what Python makes of a command line's bytes that are no UTF-8."""
+    return value.isprintable() or value == value.encode(errors="ignore").decode()
 
 
 def _fields(instance: Any, prefix: str) -> Iterator[tuple[str, dataclasses.Field[Any], Any, Any]]:

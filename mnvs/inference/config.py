@@ -179,5 +179,10 @@ class GenerateConfig:
         at_least(0, threads=self.threads)
         if not 0.0 <= self.matte_low < self.matte_high <= 1.0:
             raise ValueError("matte_low must be below matte_high, both in [0, 1]")
+        if self.model.inflate and self.clip.recentre:
+            raise ValueError(
+                "clip.recentre has no effect with model.inflate, which centres the object itself: "
+                "inflate.size says how large"
+            )
         if self.device == "cpu" and (self.offload != "none" or self.precision == "fp16"):
             raise ValueError("offload and precision=fp16 need a GPU")

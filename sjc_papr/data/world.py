@@ -7,6 +7,7 @@ moved and scaled for training; the run keeps how, so that evaluation, rendering 
 
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from blender_render.dataset.readers import Views, read_dataset_info
+from blender_render.geometry.cameras import Camera
 from blender_render.geometry.object_box import object_box, placed
 from sjc_papr.data.config import DataConfig
 from training_core.config import InputError
@@ -46,8 +48,28 @@ class World:
         if self.is_datasets_own:
             return views
         depth = None if views.depth is None else views.depth * self.scale
-        cameras = placed(views.cameras, self.centre, self.scale)
-        return replace(views, cameras=cameras, depth=depth)
+        return replace(views, cameras=self.cameras(views.cameras), depth=depth)
+
+    def cameras(self, cameras: Sequence[Camera]) -> tuple[Camera, ...]:
+        """Cameras of the dataset as cameras of this world."""
+        return tuple(placed(cameras, self.centre, self.scale))
+
+    def to_json(self) -> dict[str, Any]:
+        """The record that ``from_json`` reads."""
+        return {"centre": list(self.centre), "scale": self.scale}
+
+    @staticmethod
+    def from_json(content: Any, path: Path) -> "World":
+        """A world as it was recorded in ``path``. Raises InputError where the record is damaged."""
+        if not isinstance(content, dict):
+            content = {}
+        centre, scale = content.get("centre"), content.get("scale")
+        numbers: list[Any] = [*centre, scale] if isinstance(centre, list) else []
+        usable = all(isinstance(n, int | float) and math.isfinite(n) for n in numbers)
+        if len(numbers) != 4 or not usable or numbers[3] <= 0.0:
+            raise InputError(f"{path}: 'centre' [3] and a positive 'scale' are expected")
+        x, y, z, scale = map(float, numbers)
+        return World((x, y, z), scale)
 
     def to_dataset(self) -> np.ndarray:
         """[4, 4] from training positions to the dataset's."""
@@ -83,6 +105,26 @@ def find_world(views: Views, data: DataConfig) -> World:
     return World((x, y, z), 1.0 / length)
 
 
+def why_left(views: Views) -> str:
+    """Where the object of these views reaches farther out than a world is made for, how far; else
+    empty.
+
+    Args:
+        views: of the run's world, as ``World.views`` gives them.
+    """
+    box = object_box(views.images[..., 3], views.cameras)
+    if box is None:
+        return ""
+    reach = float(max(abs(box[0]).max(), abs(box[1]).max()))
+    if reach <= _FARTHEST:
+        return ""
+    return (
+        f"the object reaches {reach:.3g} units from the origin, where points are looked for within "
+        f"{_FARTHEST:g}: the first frame decides where the world lies, and the object has left it; "
+        "a dataset rendered with normalise.follow=root goes along with it"
+    )
+
+
 def world_of_run(run: Path, views: Views, data: DataConfig, extend: Path | None = None) -> World:
     """The world of a run folder: as it began, else that of the run ``extend`` from which its points
     come, else found now and recorded.
@@ -97,7 +139,7 @@ def world_of_run(run: Path, views: Views, data: DataConfig, extend: Path | None 
         return read_world(run)
     world = read_world(extend) if extend else find_world(views, data)
     if not world.is_datasets_own:
-        atomic.write_json(run / WORLD_FILE, {"centre": list(world.centre), "scale": world.scale})
+        atomic.write_json(run / WORLD_FILE, world.to_json())
         logger.info("%s", world.describe())
     return world
 
@@ -111,14 +153,7 @@ def read_world(run: Path) -> World:
     path = run / WORLD_FILE
     if not path.is_file():
         return World()
-    content = read_json(path)
-    centre, scale = content.get("centre"), content.get("scale")
-    numbers: list[Any] = [*centre, scale] if isinstance(centre, list) else []
-    usable = all(isinstance(n, int | float) and math.isfinite(n) for n in numbers)
-    if len(numbers) != 4 or not usable or numbers[3] <= 0.0:
-        raise InputError(f"{path}: 'centre' [3] and a positive 'scale' are expected")
-    x, y, z, scale = map(float, numbers)
-    return World((x, y, z), scale)
+    return World.from_json(read_json(path), path)
 
 
 def _is_ours(frame: Path) -> bool:

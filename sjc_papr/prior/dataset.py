@@ -1,6 +1,7 @@
 """Pairs of views for the prior: a pure function of seed and step, so resuming needs no state."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -9,15 +10,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from blender_render.dataset.format import frame_number
 from blender_render.dataset.paths import dataset_paths
 from blender_render.dataset.readers import Views, list_frames, read_views
 from blender_render.geometry.cameras import Camera
+from sjc_papr.data.config import DataConfig
+from sjc_papr.data.world import World, find_world
 from sjc_papr.prior.config import PriorDataConfig
 from sjc_papr.prior.network import PriorNetworkConfig
 from sjc_papr.prior.score_model import prior_rays
 from sjc_papr.score_models.framing import square_view
 from training_core.config import ConfigError
+from training_core.files.atomic import write_json
+from training_core.files.json_files import read_json
 from training_core.step.seeds import Stream, step_generator
+
+logger = logging.getLogger(__name__)
+
+WORLDS_FILE = "worlds.json"
 
 
 class PriorBatch(NamedTuple):
@@ -72,6 +82,52 @@ def frame_folders(config: PriorDataConfig) -> list[Path]:
     if not kept:
         raise ConfigError("data.paths names no frames to train on")
     return kept
+
+
+def worlds_of_run(
+    config: PriorDataConfig, run: Path, source: Path | None = None
+) -> dict[str, World]:
+    """The world of each dataset that is not trained in its own, by the dataset's folder.
+
+    As ``sjc_papr.train`` finds it, from the training views of a dataset's first frame. The run
+    keeps them; one that began before there was such a record goes on without, and so does one that
+    extends it (``source``).
+    """
+    path = (source or run) / WORLDS_FILE
+    started = source is not None or any((run / "checkpoints").glob("*"))
+    if started or path.is_file():
+        record = read_json(path) if path.is_file() else {}
+        return {name: World.from_json(entry, path) for name, entry in record.items()}
+    found: dict[str, World] = {}
+    for folder in frame_folders(config):
+        name = _dataset_of(folder)
+        if name not in found:
+            views = read_views(folder, "train", with_depth=False)
+            found[name] = find_world(views, DataConfig(path=str(folder)))
+    return {name: world for name, world in found.items() if not world.is_datasets_own}
+
+
+def keep_worlds(run: Path, worlds: Mapping[str, World]) -> None:
+    """Record them in the run's folder, and say what they are."""
+    if worlds and not (run / WORLDS_FILE).is_file():
+        write_json(run / WORLDS_FILE, {name: world.to_json() for name, world in worlds.items()})
+    for name, world in worlds.items():
+        logger.info("%s: %s", name, world.describe())
+
+
+def in_worlds(frames: Sequence[FrameViews], worlds: Mapping[str, World]) -> list[FrameViews]:
+    """The frames with their cameras in the worlds they are trained in."""
+    carried = []
+    for frame in frames:
+        world = worlds.get(_dataset_of(Path(frame.name)))
+        cameras = frame.cameras if world is None else world.cameras(frame.cameras)
+        carried.append(replace(frame, cameras=cameras))
+    return carried
+
+
+def _dataset_of(folder: Path) -> str:
+    """The dataset of a frame folder; a folder that belongs to none is one itself."""
+    return str(folder.parent if frame_number(folder.name) is not None else folder)
 
 
 def _number(folder: Path) -> int | None:

@@ -80,3 +80,24 @@ def test_all_frames_move_by_what_the_first_frame_says(dataset: Path, tmp_path: P
     assert unit == "asset"
     there = (np.array(world.centre) + np.array((0.5, 0.0, 0.0)) / world.scale) * 2.0 + (0, 0, 1)
     np.testing.assert_allclose((matrix @ (0.5, 0.0, 0.0, 1.0))[:3], there)
+
+
+def test_an_object_that_leaves_the_first_frames_world_is_said(
+    dataset: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = AnimateConfig(
+        data=DataConfig(path=str(dataset)), points=PointsConfig(hull_resolution=24)
+    )
+    check_frames(config, FRAMES)
+    assert "has left it" not in caplog.text
+
+    def away(pose: np.ndarray) -> np.ndarray:
+        pose[:3, 3] += (3.0, 0.0, 0.0)
+        return pose
+
+    change_poses(dataset / FRAMES[2], away)
+    with caplog.at_level("WARNING"):
+        check_frames(config, FRAMES)
+    said = [r.getMessage() for r in caplog.records if "has left it" in r.getMessage()]
+    assert len(said) == 1 and said[0].startswith(str(dataset / FRAMES[2]))
+    assert "reaches 3." in said[0] and "normalise.follow=root" in said[0]

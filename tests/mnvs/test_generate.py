@@ -288,6 +288,10 @@ REFUSED = {
     "no source": ({"model.zero123plus": "''"}, "give one of"),
     "no checkpoint": ({"model.zero123plus": "/nowhere"}, "no such folder"),
     "recentring": ({"clip.recentre": 1.5}, r"in \[0, 1\]"),
+    "recentring what is centred": (
+        {"model.inflate": True, "model.zero123plus": "''", "clip.recentre": 0.8},
+        "inflate.size",
+    ),
     "offload": ({"offload": "model"}, "need a GPU"),
     "matte": ({"matte_low": 0.5}, "below matte_high"),
     "unknown": ({"sampling.step": 3}, "unknown key"),

@@ -199,3 +199,41 @@ def test_a_command_names_the_keys_of_its_own(
 
     code = cli.run_command(Config, run=run, plan=str, description="", argv=["name=x"])
     assert code == cli.EXIT_USAGE and "turn one of these: seed" in capsys.readouterr().err
+
+
+def test_a_level_of_logging_that_there_is_not_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("VIDEOPAPR_LOG", "loud")
+    with caplog.at_level("WARNING"):
+        assert cli.exit_code_of(lambda: None) == 0
+    assert "VIDEOPAPR_LOG=LOUD is no level" in caplog.text
+
+
+@pytest.mark.parametrize("fault", ["a loop of links", "a folder that is full"])
+def test_faults_of_places_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: str
+) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(link)
+
+    def work() -> None:
+        if fault == "a loop of links":
+            link.read_bytes()
+        tmp_path.rmdir()
+
+    assert cli.exit_code_of(work) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {tmp_path}") and said.count("\n") == 1
+
+
+def test_names_that_are_no_text_can_be_printed() -> None:
+    code = "import sys; from training_core import cli; sys.exit(cli.exit_code_of({}))"
+    code = code.format("lambda: print('\\udcff')")
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, "\\udcff\n"), done.stderr

@@ -208,3 +208,14 @@ def test_deep_nesting_is_one_line(tmp_path: Path) -> None:
         load_config(Schema, write(tmp_path / "c.yaml", f"names: {deep}"), [])
     with pytest.raises(ConfigError, match=r"^names: nested too deeply$"):
         load_config(Schema, None, [f"names={deep}"])
+
+
+@pytest.mark.parametrize("value", ["a\0b", "bytes \udcff that are no text"])
+def test_text_that_no_file_can_be_named_by_is_refused(value: str) -> None:
+    values = {"data": "somewhere", "root": "runs", "names": [value]}
+    with pytest.raises(ConfigError, match=r"^names: '.*\\.*' holds a character") as refused:
+        config_from_mapping(Schema, values)
+    assert "\n" not in str(refused.value)
+    with pytest.raises(ConfigError, match=r"^data: "):
+        config_from_mapping(Schema, {"data": value})
+    assert config_from_mapping(Schema, {"data": "ж ü\n 図"}).data == "ж ü\n 図"

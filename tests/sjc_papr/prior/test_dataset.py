@@ -1,5 +1,7 @@
 """What the small prior learns from: pairs of views of one frame, a function of the step alone."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +14,20 @@ from blender_render.dataset.readers import read_views
 from blender_render.geometry.cameras import Camera
 from sjc_papr.networks.rays import PixelWindow, camera_rays
 from sjc_papr.prior.config import PriorDataConfig
-from sjc_papr.prior.dataset import FrameViews, PairSampler, frame_folders, read_frames, zoomed
+from sjc_papr.prior.dataset import (
+    WORLDS_FILE,
+    FrameViews,
+    PairSampler,
+    frame_folders,
+    in_worlds,
+    keep_worlds,
+    read_frames,
+    worlds_of_run,
+    zoomed,
+)
 from sjc_papr.prior.score_model import prior_rays
 from sjc_papr.score_models.framing import square_view
-from training_core.config import ConfigError
+from training_core.config import ConfigError, InputError
 
 
 def dotted(view: Camera, point: np.ndarray) -> torch.Tensor:
@@ -139,3 +151,43 @@ def test_pictures_that_are_not_square_are_framed_as_at_inference(dataset: Path) 
         expected, seen_from = square_view(rgb.permute(2, 0, 1), wide, 16)
         assert torch.equal(image, expected)
         assert square.fl_x == seen_from.fl_x and square.fl_y == pytest.approx(square.fl_x)
+
+
+def enlarge(dataset: Path, factor: float, shift: float) -> None:
+    for file in dataset.rglob("transforms_*.json"):
+        content = json.loads(file.read_text())
+        for entry in content["frames"]:
+            pose = np.array(entry["transform_matrix"])
+            pose[:3, 3] = factor * pose[:3, 3] + shift
+            entry["transform_matrix"] = pose.tolist()
+        file.write_text(json.dumps(content))
+
+
+def test_datasets_of_another_unit_and_place_are_carried_into_ours(
+    dataset: Path, tmp_path: Path
+) -> None:
+    """Beside one of ours, which stays as it is; all frames move by what the first one says."""
+    other = Path(shutil.copytree(dataset, tmp_path / "millimetres"))
+    enlarge(other, 1000.0, 5e3)
+    config = PriorDataConfig([str(dataset), str(other)])
+    worlds = worlds_of_run(config, tmp_path)
+    assert list(worlds) == [str(other)]
+    assert worlds[str(other)].scale == pytest.approx(1 / 800.0, rel=0.12)
+    frames = in_worlds(read_frames(config, 16, "train"), worlds)
+    assert [len(frame.cameras) for frame in frames] == [10] * 4
+    for ours, theirs in zip(frames[:2], frames[2:], strict=True):
+        assert torch.equal(ours.images, theirs.images)
+        here = np.stack([c.position for c in ours.cameras])
+        there = np.stack([c.position for c in theirs.cameras])
+        size = worlds[str(other)].scale * 1000.0
+        np.testing.assert_allclose(there, here * size, atol=0.1)
+
+    (tmp_path / "checkpoints").mkdir()
+    keep_worlds(tmp_path, worlds)
+    (tmp_path / "checkpoints" / "100").mkdir()
+    assert worlds_of_run(config, tmp_path) == worlds, "a run goes on in the worlds it began in"
+    (tmp_path / WORLDS_FILE).write_text('{"a": {"centre": [0, 0], "scale": 1}}')
+    with pytest.raises(InputError, match=r"worlds\.json: 'centre'"):
+        worlds_of_run(config, tmp_path)
+    (tmp_path / WORLDS_FILE).unlink()
+    assert worlds_of_run(config, tmp_path) == {}, "as runs did before worlds were recorded"
