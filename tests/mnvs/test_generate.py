@@ -11,6 +11,7 @@ import pytest
 import torch
 from moving_dots import write_dots
 from PIL import Image
+from refusals import assert_refused
 
 from blender_render.dataset.readers import SixViewClip, read_sample_info, read_sixview, read_views
 from blender_render.geometry.cameras import SIXVIEW_RIGS, Camera, sixview_cameras
@@ -288,10 +289,6 @@ REFUSED = {
     "no source": ({"model.zero123plus": "''"}, "give one of"),
     "no checkpoint": ({"model.zero123plus": "/nowhere"}, "no such folder"),
     "recentring": ({"clip.recentre": 1.5}, r"in \[0, 1\]"),
-    "recentring what is centred": (
-        {"model.inflate": True, "model.zero123plus": "''", "clip.recentre": 0.8},
-        "inflate.size",
-    ),
     "offload": ({"offload": "model"}, "need a GPU"),
     "matte": ({"matte_low": 0.5}, "below matte_high"),
     "unknown": ({"sampling.step": 3}, "unknown key"),
@@ -357,3 +354,10 @@ def test_what_a_run_was_told_can_be_said_otherwise(tiny: TinyCheckpoint, tmp_pat
             told(**ignored)
     fresh = find_source(GenerateConfig(model=ModelSourceConfig(zero123plus="z")))
     assert (fresh.motion_bucket, fresh.noise_augmentation) == (127, 0.02)
+
+
+def test_what_inflation_centres_itself_is_not_recentred(
+    dots: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = [f"input={dots}", f"output={tmp_path / 'out'}", "model.inflate=true"]
+    assert_refused(main, [*asked, "clip.recentre=0.8"], capsys, "clip.recentre", "inflate.size")
