@@ -14,7 +14,6 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 
 from blender_render.dataset.paths import dataset_paths
 from mnvs.config import TrainConfig
@@ -26,7 +25,6 @@ from mnvs.training.conditioner import Conditioner
 from mnvs.training.devices import (
     AcceleratorProcesses,
     frozen_dtype,
-    lost_processes_explained,
     make_accelerator,
 )
 from mnvs.training.optimizers import make_optimizer
@@ -42,7 +40,8 @@ from training_core.extension import describe_extension, extended_run, log_differ
 from training_core.loop import TrainingLoop, Validation
 from training_core.metrics_log import write_final
 from training_core.run_folder import RunFolder
-from training_core.stopping import StopSignals
+from training_core.step.processes import done_by_main
+from training_core.stopping import StopSignals, lost_processes_explained
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +132,7 @@ def run(config: TrainConfig) -> None:
         log_differences(source, config)
     trainer = make_trainer(config, accelerator, pipeline, folder.path)
     validation = make_validation(config, pipeline, trainer)
-    with StopSignals() as stop, lost_processes_explained(accelerator):
+    with StopSignals() as stop, lost_processes_explained(accelerator.num_processes):
         elapsed = TrainingLoop(
             trainer,
             folder,
@@ -175,17 +174,7 @@ def open_run(config: TrainConfig, accelerator: Accelerator) -> RunFolder:
     Raises:
         ConfigError: see ``RunFolder.open``; in every process alike.
     """
-    answer: list[object] = [None]
-    if accelerator.is_main_process:
-        try:
-            answer[0] = config.open_run(PHASE)
-        except ConfigError as error:
-            answer[0] = error
-    broadcast_object_list(answer)
-    if isinstance(answer[0], ConfigError):
-        raise answer[0]
-    assert isinstance(answer[0], RunFolder)
-    return answer[0]
+    return done_by_main(AcceleratorProcesses(accelerator), lambda: config.open_run(PHASE))
 
 
 def _extended(config: TrainConfig) -> Path | None:

@@ -41,7 +41,13 @@ from training_core.devices import peak_memory_bytes, pick_device, prepare_cpu
 from training_core.extension import describe_extension, extended_run, log_differences
 from training_core.loop import TrainingLoop, Validation
 from training_core.metrics_log import write_final
-from training_core.stopping import StopSignals
+from training_core.step.processes import (
+    DistributedProcesses,
+    OneProcess,
+    done_by_main,
+    join_processes,
+)
+from training_core.stopping import StopSignals, lost_processes_explained
 
 logger = logging.getLogger(__name__)
 
@@ -56,14 +62,24 @@ def make_model(config: TrainConfig, views: Views) -> Papr:
 
 
 def make_trainer(
-    config: TrainConfig, model: Papr, views: Views, folder: Path, novel: NovelViews | None
+    config: TrainConfig,
+    model: Papr,
+    views: Views,
+    folder: Path,
+    novel: NovelViews | None,
+    processes: OneProcess | DistributedProcesses | None = None,
 ) -> Trainer:
     """Everything a step needs, all groups training."""
-    optimize = config.optimize
+    optimize, group = config.optimize, processes or OneProcess()
     return Trainer(
         model,
         PatchSampler(
-            views, config.data.grey, optimize.patches, config.seed, model.points.positions.device
+            views,
+            config.data.grey,
+            optimize.patches,
+            config.seed,
+            model.points.positions.device,
+            (group.rank, group.count),
         ),
         optimize,
         single_stage(optimize.rates, optimize.steps),
@@ -74,6 +90,7 @@ def make_trainer(
         auxiliary=novel,
         divergence=make_watch(config.novel, optimize.steps),
         inside_hull=hull_test(config.novel, views) if optimize.density.hull_events else None,
+        processes=group,
     )
 
 
@@ -100,10 +117,11 @@ def run(config: TrainConfig) -> None:
     source = _extended(config)
     device = pick_device(config.device, config.deterministic)
     train, test, val = read_inputs(config)
-    folder = config.open_run(PHASE)
-    if source:
+    processes = join_processes(device)
+    folder = done_by_main(processes, lambda: config.open_run(PHASE))
+    if source and processes.is_main:
         log_differences(source, config)
-    world = world_of_run(folder.path, train, config.data, source)
+    world = done_by_main(processes, lambda: world_of_run(folder.path, train, config.data, source))
     train, test, val = world.views(train), world.views(test), val and world.views(val)
     model = make_model(config, train).to(device)
     novel = make_novel(
@@ -116,9 +134,9 @@ def run(config: TrainConfig) -> None:
         steps=config.optimize.steps,
         seed=config.seed,
     )
-    trainer = make_trainer(config, model, train, folder.path, novel)
+    trainer = make_trainer(config, model, train, folder.path, novel, processes)
     validate = ViewValidation.of(model, val, config.data.grey, config.precision)
-    with StopSignals() as stop:
+    with StopSignals() as stop, lost_processes_explained(processes.count):
         elapsed = TrainingLoop(
             trainer,
             folder,
@@ -129,7 +147,10 @@ def run(config: TrainConfig) -> None:
             log_images=NovelViewImages(trainer, novel) if novel else None,
             recover=trainer.start_over if trainer.divergence else None,
             extend=source,
+            processes=processes,
         ).fit()
+    if not processes.is_main:
+        return
     metrics = evaluate_views(
         model,
         test,

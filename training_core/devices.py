@@ -32,7 +32,8 @@ def prepare_cpu(threads: int = 0) -> None:
 
 def pick_device(name: str, deterministic: bool = False) -> torch.device:
     """``auto`` is the first CUDA device where there is one, else the CPU. Of a run in several
-    processes, each takes the device that ``LOCAL_RANK`` names.
+    processes, each takes the device that ``LOCAL_RANK`` names. On CUDA products of every format are
+    summed in float32, and those of float32 are no TF32.
 
     Args:
         deterministic: on CUDA, use kernels that repeat bit for bit, where PyTorch has them (it
@@ -50,6 +51,10 @@ def pick_device(name: str, deterministic: bool = False) -> torch.device:
     index = int(os.environ.get("LOCAL_RANK", "0")) if count > 1 else 0
     if index >= count:
         raise ConfigError(f"process {index} of this machine has no GPU: there are {count}")
+    # As on a CPU: sums of products in float32, and float32 where that is asked for.
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
+    torch.backends.cudnn.allow_tf32 = False
     if deterministic:
         # Read when the first product is computed.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

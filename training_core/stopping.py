@@ -1,12 +1,17 @@
 """Stopping cleanly when the scheduler or the user asks for it."""
 
+import contextlib
 import logging
+import re
 import signal
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
 logger = logging.getLogger(__name__)
 
+# How gloo and NCCL say that the other end of a connection is gone.
+LOST_PEER = re.compile(r"connection (closed|reset)|broken pipe|gloo|nccl|remote process", re.I)
 STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGUSR1})
 
 
@@ -61,3 +66,22 @@ class StopSignals:
         if repeated:  # a job script says it again until the process ends
             return
         logger.info("%s received: finishing this step, then saving", self._received.name)
+
+
+@contextlib.contextmanager
+def lost_processes_explained(count: int) -> Iterator[None]:
+    """Say in one line that another of ``count`` processes has died, where torch tells of a
+    connection.
+
+    Raises:
+        Stopped: in that case. The step that could not be finished is lost, the checkpoint is not.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if count > 1 and LOST_PEER.search(str(error)):
+            lost = (
+                "another process of this run has died; everything up to the last checkpoint is kept"
+            )
+            raise Stopped(lost) from error
+        raise

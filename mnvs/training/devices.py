@@ -1,21 +1,14 @@
 """Devices, processes and number formats of a run, by way of accelerate."""
 
-import contextlib
-import re
-from collections.abc import Iterator
-
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, is_initialized
+from accelerate.utils import broadcast_object_list
 
 from training_core.config import ConfigError
 from training_core.devices import pick_device
-from training_core.stopping import Stopped
 
 FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-# How gloo and NCCL say that the other end of a connection is gone.
-LOST_PEER = re.compile(r"connection (closed|reset)|broken pipe|gloo|nccl|remote process", re.I)
 
 
 def make_accelerator(
@@ -60,6 +53,10 @@ class AcceleratorProcesses:
     def is_main(self) -> bool:
         return self.accelerator.is_main_process
 
+    @property
+    def count(self) -> int:
+        return self.accelerator.num_processes
+
     def wait(self) -> None:
         self.accelerator.wait_for_everyone()
 
@@ -68,23 +65,10 @@ class AcceleratorProcesses:
             self.accelerator.set_trigger()
         return self.accelerator.check_trigger()
 
-
-@contextlib.contextmanager
-def lost_processes_explained(accelerator: Accelerator) -> Iterator[None]:
-    """Say in one line that another process has died, where torch tells of a connection.
-
-    Raises:
-        Stopped: in that case. The step that could not be finished is lost, the checkpoint is not.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        if accelerator.num_processes > 1 and LOST_PEER.search(str(error)):
-            lost = (
-                "another process of this run has died; everything up to the last checkpoint is kept"
-            )
-            raise Stopped(lost) from error
-        raise
+    def share(self, value: object) -> object:
+        values = [value]
+        broadcast_object_list(values)
+        return values[0]
 
 
 def frozen_dtype(accelerator: Accelerator) -> torch.dtype:

@@ -124,6 +124,12 @@ class OptimizeConfig:
         "learns to cover for its neighbours",
     )
     clip_gradient: float = option(0.0, "largest gradient norm, all groups together; 0 = no limit")
+    compile: str = option(
+        "off",
+        "on = PyTorch compiles attention and UNet, graphs = and replays them as CUDA graphs (one "
+        "shape, so no density events); the first steps take minutes, and the last bits change",
+        choices=("off", "on", "graphs"),
+    )
     dead_patience: int = option(
         100, "stop after this many steps in a row in which no point got any attention"
     )

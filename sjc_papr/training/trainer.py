@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from sjc_papr.networks.compiling import begin_step, check_compiling, compile_networks
 from sjc_papr.networks.model import Papr
 from sjc_papr.networks.rays import RayBundle
 from sjc_papr.networks.renderer import render
@@ -17,6 +17,12 @@ from sjc_papr.training.checkpoints import model_tensors
 from sjc_papr.training.config import OptimizeConfig
 from sjc_papr.training.densification import change_density, changes_density
 from sjc_papr.training.divergence import DivergenceDetector
+from sjc_papr.training.gradients import (
+    average_gradients,
+    clip_gradients,
+    gradient_norms,
+    refuse_difference,
+)
 from sjc_papr.training.losses import Losses
 from sjc_papr.training.lr_schedule import LRSchedule
 from sjc_papr.training.patch_sampler import PatchSampler
@@ -31,6 +37,7 @@ from training_core.checkpoint import (
 from training_core.config import ConfigError
 from training_core.devices import send
 from training_core.step.guards import Diverged
+from training_core.step.processes import DistributedProcesses, OneProcess
 from training_core.step.seeds import Stream, step_generator
 
 logger = logging.getLogger(__name__)
@@ -58,6 +65,8 @@ class Trainer:
         auxiliary: a further loss that renders for itself.
         divergence: detects divergence; the training loop then calls ``start_over``.
         inside_hull: which of some places [N, 3] may hold matter; for ``density.hull_events``.
+        processes: that train together, each with its share of the patches; all start as the main
+            one does.
 
     Attributes:
         images: the latest of each image that the auxiliary loss rendered, by name.
@@ -78,7 +87,12 @@ class Trainer:
         auxiliary: AuxiliaryLoss | None = None,
         divergence: DivergenceDetector | None = None,
         inside_hull: Callable[[Tensor], Tensor] | None = None,
+        processes: OneProcess | DistributedProcesses | None = None,
     ) -> None:
+        self.processes = processes or OneProcess()
+        if self.processes.count > 1 and auxiliary:
+            raise ConfigError("losses on novel views (novel) train in one process; start one only")
+        self.processes.copy_from_main(model.parameters())
         if config.density.hull_events and inside_hull is None:
             raise ConfigError("optimize.density.hull_events: this training knows of no hull")
         self.inside_hull = inside_hull
@@ -89,6 +103,10 @@ class Trainer:
         self.model, self.sampler, self.config, self.rates = model, sampler, config, rates
         self.background, self.precision, self.seed = background, precision, seed
         self.device = model.points.positions.device
+        density = config.density
+        changes = density.prune_events or density.hull_events or density.grow_events
+        check_compiling(config.compile, self.device, bool(changes))
+        compile_networks(model, config.compile)
         self.losses = Losses(config.losses).to(str(self.device))
         trained = {name: group for name, group in model.groups().items() if rates.ever(name)}
         for name, group in model.groups().items():
@@ -117,6 +135,7 @@ class Trainer:
             Diverged: loss or gradients explode; nothing was changed by this step.
             TrainingFault: a loss is not finite, or attention is dead.
         """
+        begin_step(self.config.compile)
         self._set_rates(step)
         self.optimizer.zero_grad(set_to_none=True)
         among, colour = self._points_of(step), self._background_of(step)
@@ -127,11 +146,14 @@ class Trainer:
             ),
             strict=True,
         )
-        self.checks.see_attention(step, torch.stack(shown), torch.stack(attended))
         logged = {name: torch.stack([b[name] for b in losses]).mean() for name in losses[0]}
+        seen = torch.stack([torch.stack(shown), torch.stack(attended)])
+        if self.processes.count > 1:
+            logged, seen = self._share(logged, seen)
+        self.checks.see_attention(step, seen[0], seen[1])
         if self.auxiliary:
             logged |= self._auxiliary(self.auxiliary, step, measure, logged, losses)
-        logged |= self._clip()
+        logged |= clip_gradients(self.optimizer, self.config.clip_gradient)
         if self.divergence:
             self.divergence.check(step, float(logged["loss/total"]), float(logged["gradient_norm"]))
         # Before the step, so that no bad value reaches a weight.
@@ -142,6 +164,15 @@ class Trainer:
             self.checks.look()
         self._change_density(step + 1)
         return logged
+
+    def _share(self, logged: dict[str, Tensor], seen: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Gradients, losses and what was seen of the patches of all processes."""
+        shown = seen[0].any()
+        seen = torch.stack([shown, (seen[0] & seen[1]).any()])
+        numbers = torch.stack([*logged.values(), *seen.float()])
+        *values, shown, attended = average_gradients(self.optimizer, numbers, self.processes)
+        together = torch.stack([shown > 0.0, attended > 0.0]).unsqueeze(1)
+        return dict(zip(logged, values, strict=True)), together
 
     def _auxiliary(
         self,
@@ -158,7 +189,7 @@ class Trainer:
         more = {name: norm}
         if auxiliary.due(step):
             if measure:
-                more |= self._norms("parameter_gradient/photometric")
+                more |= gradient_norms(self.optimizer, "parameter_gradient/photometric")
             result = auxiliary.backward(step, measure=measure, photometric_norm=float(norm))
             more |= result.logged
             self.images |= result.images
@@ -179,7 +210,8 @@ class Trainer:
             self.seed,
             self.inside_hull,
         )
-        if change:
+        refuse_difference(self.model.points, done, self.processes)
+        if change and self.processes.is_main:
             logger.info("step %d: %s points, now %d", done, change, len(self.model.points))
 
     def _points_of(self, step: int) -> Tensor | None:
@@ -234,25 +266,6 @@ class Trainer:
             for parameter in group["params"]:
                 # Without a gradient Adam leaves the parameter and its moments alone.
                 parameter.requires_grad_(self.rates.trains(group["name"], step))
-
-    def _clip(self) -> dict[str, Tensor]:
-        """Clip all gradients together; returns their norm before that, whole and by group."""
-        norms = self._norms("gradient_norm")
-        total = torch.stack(list(norms.values())).norm()
-        if self.config.clip_gradient:
-            everything = [p for group in self.optimizer.param_groups for p in group["params"]]
-            clip_grads_with_norm_(everything, self.config.clip_gradient, total)
-        return {"gradient_norm": total} | norms
-
-    def _norms(self, prefix: str) -> dict[str, Tensor]:
-        """Norm of the gradient that has come together so far, by group."""
-        gradients = {
-            group["name"]: [p.grad for p in group["params"] if p.grad is not None]
-            for group in self.optimizer.param_groups
-        }
-        return {
-            f"{prefix}/{name}": get_total_norm(some) for name, some in gradients.items() if some
-        }
 
     def tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything a checkpoint holds.

@@ -72,4 +72,6 @@ def test_deterministic_kernels_on_cuda_alone(monkeypatch: pytest.MonkeyPatch) ->
     assert asked == []
     gpus(monkeypatch, 1)
     devices.pick_device("auto", deterministic=True)
+    assert not torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction
+    assert not torch.backends.cudnn.allow_tf32
     assert asked == [True] and devices.os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"

@@ -1,62 +1,19 @@
 """Two processes at the same global batch do what one does."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from moving_dots import write_dots
+from processes import finish, start
 from two_processes import VARIANTS, train
 
 from mnvs.checkpoints.tiny_checkpoint import build_tiny
 
 HELPERS = Path(__file__).parents[1] / "helpers"
-ROOT = HELPERS.parents[2]
 # Sums of float32 numbers in another order, over three steps of Adam; losses are about 1.
 RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-4, 2e-5
-
-
-def start(count: int, arguments: list[str]) -> list[subprocess.Popen[str]]:
-    """So many processes, as accelerate's launcher or Slurm would start them."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    started = []
-    for rank in range(count):
-        variables = {
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
-            "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
-            "WORLD_SIZE": str(count),
-            "LOCAL_WORLD_SIZE": str(count),
-            "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": str(ROOT),
-        }
-        started.append(
-            subprocess.Popen(
-                [sys.executable, *arguments],
-                cwd=ROOT,
-                env=os.environ | variables,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
-    return started
-
-
-def finish(processes: list[subprocess.Popen[str]]) -> list[str]:
-    try:
-        errors = [process.communicate(timeout=300)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0] * len(processes), errors
-    return errors
 
 
 @pytest.mark.slow

@@ -65,18 +65,19 @@ def make_trainer(
     *,
     seed: int = 0,
     background: float = 1.0,
+    device: torch.device | None = None,
     **optimize: Any,
 ) -> Trainer:
     """A trainer of a new model; ``config`` None = without the novel section."""
     torch.manual_seed(seed)
-    model = small_model(60)
+    model = small_model(60).to(device)
     values = {"steps": STEPS, "patches": PatchConfig(size=10), **optimize}
     settings = OptimizeConfig(**values)
     novel = make_novel(model, config, views, background) if config and config.on else None
     watched = config is not None and config.watch.restarts > 0
     return Trainer(
         model,
-        PatchSampler(views, background, settings.patches, seed=0),
+        PatchSampler(views, background, settings.patches, 0, device),
         settings,
         single_stage(rates or RateConfig(), settings.steps),
         background=background,
