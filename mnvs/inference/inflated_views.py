@@ -2,7 +2,8 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,9 +21,17 @@ from mnvs.encoders.vae_scaling import on_grey
 from mnvs.footage.image_transforms import resize, square_rgba
 from mnvs.inference.result import Generated
 from mnvs.inflation.crop import cut_camera, cut_out, object_square
-from mnvs.inflation.frustum import Frustum, Volume, camera_rays, render
+from mnvs.inflation.frustum import Frustum, Part, Volume, bounded, camera_rays, render
 from mnvs.inflation.inflate import inflate
-from mnvs.inflation.motion import MOTIONS, Body, source_of
+from mnvs.inflation.limbs import find_limbs
+from mnvs.inflation.motion import (
+    MOTIONS,
+    Body,
+    Joint,
+    limb_sources,
+    source_of,
+    walks_on,
+)
 from training_core.checks import at_least, in_unit_interval, positive
 from training_core.config import option
 from training_core.metrics_log import progress_bar
@@ -111,44 +120,87 @@ def _renders(
     square = object_square(rgba[..., 3], _FILL)
     bodies = cut_out(rgba, square, _SIDE)
     frustum = Frustum.of(cut_camera(rig.camera(0.0, 0.0, images.shape[-1]), square, _SIDE))
+    figure = _figure(inflate(bodies[0], frustum, config.thickness), bodies[0], frustum, config)
     made = []
     with (
         StopSignals() as stop,
         progress_bar(len(cameras) * count, description="inflate") as bar,
     ):
         for number in range(count):
-            if number < len(bodies):
+            if len(bodies) > 1 or not number:
                 volume = inflate(bodies[number], frustum, config.thickness)
-            source = None
-            if number and len(bodies) == 1:
-                body, phase = _body(bodies[0], frustum), number / count
-                source = source_of(config.motion, body, phase, config.strength)
+                parts = [Part(volume)]
+            else:
+                parts = _moved(figure, number / count, config)
+            parts = [bounded(part, frustum) for part in parts]
             seen = []
             for view in cameras:
-                seen.append(_view(volume, frustum, view, source))
+                seen.append(_view(parts, frustum, view))
                 bar.update()
                 stop.raise_if_requested()
             made.append(torch.stack(seen))
     return torch.stack(made).movedim(-1, 2)
 
 
-def _view(
-    volume: Volume, frustum: Frustum, view: Camera, source: Callable[[Tensor], Tensor] | None
-) -> Tensor:
+def _view(parts: Sequence[Part], frustum: Frustum, view: Camera) -> Tensor:
     """RGBA [H, W, 4], straight alpha, of one camera at one moment."""
-    parts = []
+    seen = []
     for places in torch.arange(view.width * view.height).split(_RAYS_AT_ONCE):
-        colour, alpha = render(volume, frustum, camera_rays(view, places), _SAMPLES, source)
+        colour, alpha = render(parts, frustum, camera_rays(view, places), _SAMPLES)
         colour = colour / alpha.clamp_min(1e-3)[:, None]
-        parts.append(torch.cat([colour.clamp(0.0, 1.0), alpha[:, None]], -1))
-    return torch.cat(parts).unflatten(0, (view.height, view.width))
+        seen.append(torch.cat([colour.clamp(0.0, 1.0), alpha[:, None]], -1))
+    return torch.cat(seen).unflatten(0, (view.height, view.width))
 
 
-def _body(picture: Tensor, frustum: Frustum) -> Body:
-    """Where the picture's object stands in the world."""
-    shown = (picture[3] >= 0.5).nonzero()
-    size = picture.shape[-1]
-    pixel = frustum.pixel(size)
+class _Figure(NamedTuple):
+    """A body at rest: in one piece, or as a trunk and limbs with a volume for each."""
+
+    body: Body
+    whole: Volume
+    trunk: Volume
+    limbs: list[Volume]
+    joints: list[Joint]
+
+
+def _figure(whole: Volume, picture: Tensor, frustum: Frustum, config: InflateConfig) -> _Figure:
+    """What moves of a picture [4, S, S] and its volume."""
+    inside = picture[3] >= 0.5
+    body = _body(inside, frustum)
+    limbs = find_limbs(inside) if config.motion == "walk" else []
+    joints = [
+        Joint(_world(limb.joint, frustum, len(inside)), limb.leg, limb.side, limb.raised)
+        for limb in limbs
+    ]
+    if not walks_on(joints):
+        return _Figure(body, whole, whole, [], [])
+    volumes = []
+    for limb in limbs:
+        # At its joint a limb is round and as thick as itself, so that it hides in the trunk.
+        alone = inflate(picture * limb.part, frustum, config.thickness).density
+        volumes.append(whole._replace(density=torch.where(limb.own, whole.density, alone)))
+        volumes[-1] = volumes[-1]._replace(density=volumes[-1].density * limb.part)
+    rest = ~torch.stack([limb.own for limb in limbs]).any(0)
+    return _Figure(body, whole, whole._replace(density=whole.density * rest), volumes, joints)
+
+
+def _moved(figure: _Figure, phase: float, config: InflateConfig) -> list[Part]:
+    """Where the parts are at a phase of the motion."""
+    if not figure.limbs:
+        return [Part(figure.whole, source_of(config.motion, figure.body, phase, config.strength))]
+    trunk, sources = limb_sources(figure.joints, figure.body, phase, config.strength)
+    return [Part(figure.trunk, trunk), *map(Part, figure.limbs, sources)]
+
+
+def _world(place: Tensor, frustum: Frustum, size: int) -> tuple[float, float, float]:
+    """Where (x, y) in pixels of a picture of ``size`` lies on the plane through the origin."""
+    x, y = ((place / size - frustum.centre) * size * frustum.pixel(size)).tolist()
+    return (x, 0.0, -y)
+
+
+def _body(inside: Tensor, frustum: Frustum) -> Body:
+    """Where the object of a silhouette, bool [S, S], stands in the world."""
+    shown = inside.nonzero()
     (top, left), (bottom, right) = shown.amin(0).tolist(), (shown.amax(0) + 1).tolist()
-    middle = float(frustum.centre[1]) * size
-    return Body((middle - bottom) * pixel, (middle - top) * pixel, (right - left) * pixel / 2)
+    corners = torch.tensor([[left, bottom], [right, top]]).float()
+    (low_x, _, low_z), (high_x, _, high_z) = (_world(c, frustum, len(inside)) for c in corners)
+    return Body(low_z, high_z, (high_x - low_x) / 2)

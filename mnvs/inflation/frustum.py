@@ -7,7 +7,8 @@ between cells.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -19,6 +20,9 @@ from blender_render.geometry.cameras import Camera
 # Depths of the cells, and reach of the rays, before and behind the origin, where the object is:
 # half the diagonal of a cube of side 1 would be 0.87, which no character fills.
 REACH = 0.75
+# Half the edge of the cube in which boxes of parts are sought, which holds all that a volume can,
+# and the cells of its grid along an edge.
+_EXTENT, _COARSE = 1.0, 40
 # Depth over which the front's colours become the back's, world units.
 _SEAM = 0.05
 
@@ -77,6 +81,24 @@ class Volume(NamedTuple):
     back: Tensor
 
 
+Box = tuple[Tensor, Tensor]
+
+
+class Part(NamedTuple):
+    """Of a body that moves.
+
+    Attributes:
+        volume: where it is at rest.
+        source: places in the world [..., 3] → where at rest what is there now comes from; None = it
+            rests.
+        box: corners [3] in the world, outside which there is nothing of it; see ``bounded``.
+    """
+
+    volume: Volume
+    source: Callable[[Tensor], Tensor] | None = None
+    box: Box | None = None
+
+
 class Rays(NamedTuple):
     """R rays.
 
@@ -108,17 +130,12 @@ def camera_rays(camera: Camera, places: Tensor | None = None) -> Rays:
 
 
 def render(
-    volume: Volume,
-    frustum: Frustum,
-    rays: Rays,
-    samples: int,
-    source: Callable[[Tensor], Tensor] | None = None,
+    parts: Sequence[Part], frustum: Frustum, rays: Rays, samples: int
 ) -> tuple[Tensor, Tensor]:
-    """See the volume along rays.
+    """See a body along rays; where parts overlap, the densest is seen.
 
     Args:
         samples: N, evenly spaced over the reach of a ray.
-        source: world points [R, N, 3] → where in the volume's world to look instead; None = there.
 
     Returns:
         Colour times opacity [R, 3], opacity [R].
@@ -127,29 +144,96 @@ def render(
     steps = torch.arange(samples, device=rays.middle.device)
     along = rays.middle[:, None] - REACH + (steps + 0.5) * spacing
     points = rays.origin[:, None] + along[..., None] * rays.direction[:, None]
-    cells = frustum.cells(points if source is None else source(points))
-    density, colour = look_up(volume, cells)
+    filled = _within(points, _around([part.box for part in parts]))
+    density, colour = along.new_zeros(along.shape), torch.zeros_like(points)
+    density[filled], colour[filled] = _densest(parts, frustum, points[filled])
     passed = torch.cumsum(density * spacing, dim=-1)
     before = F.pad(passed[:, :-1], (1, 0))
     weight = (-before).exp() - (-passed).exp()
     return (weight[..., None] * colour).sum(-2), weight.sum(-1)
 
 
-def look_up(volume: Volume, cells: Tensor) -> tuple[Tensor, Tensor]:
-    """Density [R, N] and colour [R, N, 3] at places [R, N, 3] of ``Frustum.cells``; empty space is
-    black.
+def _densest(parts: Sequence[Part], frustum: Frustum, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Density [M] and colour [M, 3] of the densest part at places [M, 3] in the world."""
+    density, colour = points.new_zeros(len(points)), torch.zeros_like(points)
+    for part in parts:
+        near = _within(points, part.box)
+        places = points[near]
+        cells = frustum.cells(places if part.source is None else part.source(places))
+        denser = torch.zeros_like(density)
+        denser[near] = look_up_density(part.volume, cells)
+        wins = denser > density
+        density = torch.where(wins, denser, density)
+        colour[wins] = look_up_colour(part.volume, cells[wins[near]])
+    return density, colour
+
+
+def _within(points: Tensor, box: Box | None) -> Tensor:
+    """Bool: which of the places [..., 3] are in a box; None = everywhere."""
+    if box is None:
+        return torch.ones(points.shape[:-1], dtype=torch.bool, device=points.device)
+    # One axis after the other: a comparison of all three needs thrice the memory.
+    made = (points[..., 0] > box[0][0]) & (points[..., 0] < box[1][0])
+    for axis in (1, 2):
+        made &= (points[..., axis] > box[0][axis]) & (points[..., axis] < box[1][axis])
+    return made
+
+
+def _around(boxes: Sequence[Box | None]) -> Box | None:
+    """The box around boxes; None where one of them is unknown."""
+    known = [box for box in boxes if box is not None]
+    if len(known) < len(boxes):
+        return None
+    low, high = (torch.stack(corners) for corners in zip(*known, strict=True))
+    return low.amin(0), high.amax(0)
+
+
+def bounded(part: Part, frustum: Frustum) -> Part:
+    """The part with its box, so that ``render`` leaves empty space out, which is most of it.
+
+    Found on a coarse grid, with a margin of its spacing on both sides: right for
+    motions that stretch nothing to twice its length.
     """
-    density = F.grid_sample(volume.density[None, None], cells[None, None], align_corners=False)
-    # Most samples are of empty space, whose colour nobody sees.
-    filled = density[0, 0, 0] > 0.0
-    places = cells[filled]
+    spacing = 2.0 * _EXTENT / _COARSE
+    steps = (torch.arange(_COARSE) + 0.5) * spacing - _EXTENT
+    points = torch.cartesian_prod(steps, steps, steps)
+    cells = frustum.cells(points if part.source is None else part.source(points))
+    low, high = _filled_cells(part.volume.density)
+    # A cell's unit is half the picture's width, or the reach.
+    across = 2.0 * frustum.focal / (frustum.distance - REACH)
+    margin = 2.0 * spacing * torch.cat([across, torch.tensor([1.0 / REACH])])
+    found = points[((cells > low - margin) & (cells < high + margin)).all(-1)]
+    if not len(found):
+        return part._replace(box=(torch.zeros(3), torch.zeros(3)))
+    return part._replace(box=(found.amin(0) - spacing, found.amax(0) + spacing))
+
+
+def _filled_cells(density: Tensor) -> tuple[Tensor, Tensor]:
+    """Corners [3], as of ``Frustum.cells``, of what is filled of [D, H, W]; none: infinities."""
+    corners = []
+    for axis in (2, 1, 0):
+        others = [a for a in range(3) if a != axis]
+        filled = (density.amax(others) > 0.0).nonzero()[:, 0]
+        size = density.shape[axis]
+        # Cells are interpolated, so each reaches to the middle of its neighbours.
+        ends = (int(filled[0]) - 0.5, int(filled[-1]) + 1.5) if len(filled) else (math.inf,) * 2
+        corners.append([2.0 * end / size - 1.0 for end in ends])
+    low, high = torch.tensor(corners).unbind(-1)
+    return low, high
+
+
+def look_up_density(volume: Volume, cells: Tensor) -> Tensor:
+    """[M] at places [M, 3] of ``Frustum.cells``."""
+    places = cells[None, None, None]
+    return F.grid_sample(volume.density[None, None], places, align_corners=False)[0, 0, 0, 0]
+
+
+def look_up_colour(volume: Volume, cells: Tensor) -> Tensor:
+    """[M, 3] at places [M, 3] of ``Frustum.cells``."""
+    places = cells[None, None, :, :2]
     front, back = (
-        F.grid_sample(
-            picture[None], places[None, None, :, :2], padding_mode="border", align_corners=False
-        )[0, :, 0].T
+        F.grid_sample(picture[None], places, padding_mode="border", align_corners=False)[0, :, 0].T
         for picture in (volume.front, volume.back)
     )
-    share = (places[:, 2:] * REACH / _SEAM + 0.5).clamp(0.0, 1.0)
-    colour = torch.zeros_like(cells)
-    colour[filled] = torch.lerp(front, back, share)
-    return density[0, 0, 0], colour
+    share = (cells[:, 2:] * REACH / _SEAM + 0.5).clamp(0.0, 1.0)
+    return torch.lerp(front, back, share)

@@ -1,19 +1,39 @@
 """Motions that any body can make: where a point of the moved body comes from.
 
-They are not learned and know no limbs: legs are what is low and beside the middle, arms what is
-beside the trunk. Each is a chain of shears, turns and scalings, undone exactly in reverse order.
+They are not learned. Where arms and legs were found, walking swings them about their joints;
+otherwise legs are what is low and beside the middle, arms what is beside the trunk. Each motion is
+a chain of shears, turns and scalings, undone exactly in reverse order.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 MOTIONS = ("walk", "sway", "bounce", "swim", "none")
+# How far limbs swing while walking; arms that are raised wave.
+_LEG_DEG, _ARM_DEG, _WAVE_DEG = 26.0, 20.0, 14.0
+
+Source = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Where a limb hangs.
+
+    Attributes:
+        place: [3], world units. leg: whether it is a leg's, or an arm's.
+        side: -1 at negative x, 1 at positive. raised: the limb points up.
+    """
+
+    place: tuple[float, float, float]
+    leg: bool
+    side: int
+    raised: bool
 
 
 @dataclass(frozen=True)
@@ -38,7 +58,38 @@ class Body:
         return (z - self.bottom) / max(self.height, 1e-6)
 
 
-def source_of(motion: str, body: Body, phase: float, strength: float) -> Callable[[Tensor], Tensor]:
+def walks_on(joints: Sequence[Joint]) -> bool:
+    """Whether there is a leg on both sides."""
+    return {joint.side for joint in joints if joint.leg} == {-1, 1}
+
+
+def limb_sources(
+    joints: Sequence[Joint], body: Body, phase: float, strength: float
+) -> tuple[Source, list[Source]]:
+    """Walking on limbs: of the trunk, and of every limb, what ``source_of`` is of a whole body.
+
+    Legs swing forward and back about the x axis, one against the other, arms against the legs; a
+    raised arm waves about the depth axis.
+    """
+    turn = 2.0 * math.pi * phase
+    lift = 0.02 * body.height * strength * (1.0 - math.cos(2.0 * turn)) / 2.0
+
+    def trunk(points: Tensor) -> Tensor:
+        return _unlifted(points, lift)
+
+    def limb(joint: Joint) -> Source:
+        if joint.leg:
+            axis, angle = 0, math.radians(_LEG_DEG) * math.sin(turn) * joint.side
+        elif joint.raised:
+            axis, angle = 1, math.radians(_WAVE_DEG) * math.sin(2.0 * turn)
+        else:
+            axis, angle = 0, -math.radians(_ARM_DEG) * math.sin(turn) * joint.side
+        return lambda points: _unrotated(trunk(points), joint.place, axis, strength * angle)
+
+    return trunk, [limb(joint) for joint in joints]
+
+
+def source_of(motion: str, body: Body, phase: float, strength: float) -> Source:
     """Points [..., 3] of the moved body → points of the body at rest.
 
     Args:
@@ -72,6 +123,19 @@ def source_of(motion: str, body: Body, phase: float, strength: float) -> Callabl
 
 def _unlifted(points: Tensor, height: float) -> Tensor:
     return points - points.new_tensor([0.0, 0.0, height])
+
+
+def _unrotated(
+    points: Tensor, about: tuple[float, float, float], axis: int, angle: float
+) -> Tensor:
+    """A rotation by ``angle`` about a line along x (axis 0) or y (axis 1) undone."""
+    first, second = ((1, 2), (2, 0))[axis]
+    moved = points - points.new_tensor(about)
+    a, b = moved[..., first], moved[..., second]
+    cos, sin = math.cos(angle), math.sin(angle)
+    parts = list(moved.unbind(-1))
+    parts[first], parts[second] = cos * a + sin * b, cos * b - sin * a
+    return torch.stack(parts, dim=-1) + points.new_tensor(about)
 
 
 def _unswung(points: Tensor, body: Body, swing: float) -> Tensor:

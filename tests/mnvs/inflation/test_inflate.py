@@ -8,7 +8,7 @@ import torch
 
 from blender_render.geometry.cameras import SIXVIEW_RIGS
 from mnvs.inflation.crop import Square, cut_camera, cut_out, object_square
-from mnvs.inflation.frustum import REACH, Frustum, camera_rays, render
+from mnvs.inflation.frustum import REACH, Frustum, Part, camera_rays, render
 from mnvs.inflation.inflate import blurred, half_thickness, inflate, own_colours
 from mnvs.inflation.motion import MOTIONS, Body, source_of
 from training_core.config import InputError
@@ -87,7 +87,9 @@ def test_an_inflated_disc_looks_like_a_disc_from_the_side() -> None:
     volume = inflate(picture, frustum, thickness=1.0)
     areas = []
     for azimuth in (0.0, 90.0, 200.0):
-        colour, alpha = render(volume, frustum, camera_rays(RIG.camera(azimuth, 0.0, 64)), 96)
+        colour, alpha = render(
+            [Part(volume)], frustum, camera_rays(RIG.camera(azimuth, 0.0, 64)), 96
+        )
         areas.append(float(alpha.sum()))
         shown = alpha > 0.5
         assert (colour[shown] / alpha[shown, None] - 0.3).abs().max() < 0.01
@@ -113,7 +115,7 @@ def test_what_is_thin_is_not_lost() -> None:
     picture[:, 4:28, 16] = 1.0  # one pixel wide
     frustum = Frustum.of(RIG.camera(0.0, 0.0, 32))
     _, alpha = render(
-        inflate(picture, frustum, 0.7), frustum, camera_rays(RIG.camera(0.0, 0.0, 32)), 64
+        [Part(inflate(picture, frustum, 0.7))], frustum, camera_rays(RIG.camera(0.0, 0.0, 32)), 64
     )
     assert alpha.view(32, 32)[6:26, 16].min() > 0.4
 
