@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from animate_papr.following.config import AlignConfig, MotionConfig
+from animate_papr.following.config import AlignConfig, MotionConfig, PlateauConfig
 from sjc_papr.config import RunConfig
 from sjc_papr.novel_view.config import NovelConfig
 from sjc_papr.training.config import (
@@ -46,6 +46,7 @@ class NextFrameConfig:
     freeze: FreezeConfig = section(FreezeConfig, "what keeps the first frame's values")
     align: AlignConfig = section(AlignConfig, "following large motions before training")
     motion: MotionConfig = section(MotionConfig, "how neighbours move together")
+    plateau: PlateauConfig = section(PlateauConfig, "ending before all steps are made")
     patches: PatchConfig = section(PatchConfig, "which pixels a step sees")
     losses: LossConfig = section(LossConfig, "loss weights")
     density: DensityConfig = section(

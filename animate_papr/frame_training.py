@@ -8,6 +8,7 @@ from animate_papr.config import AnimateConfig, NextFrameConfig
 from animate_papr.finished_frames import last_checkpoint
 from animate_papr.following.hull_alignment import align_to_hull
 from animate_papr.following.motion_losses import motion_terms
+from animate_papr.following.plateau import Plateau, PlateauTrainer, trained_quality
 from animate_papr.frame_data import FrameTask
 from animate_papr.novel_terms import NovelTerms
 from sjc_papr.evaluation.validation import ViewValidation
@@ -67,23 +68,29 @@ def make_trainer(
         )
         rates = next_frame_rates(following)
         terms = motion_terms(following.motion, model.points.positions)
-    novel = config.novel.of_frame(task.index)
-    return Trainer(
+    novel, plateau = config.novel.of_frame(task.index), config.next.plateau
+    seen: dict[str, Any] = {"background": config.data.grey, "precision": config.precision}
+    arguments = (
         model,
         PatchSampler(
             task.train, config.data.grey, optimize.patches, seed, model.points.positions.device
         ),
         optimize,
         rates,
-        background=config.data.grey,
-        precision=config.precision,
-        seed=seed,
-        fault_folder=task.run.path,
-        model_terms=terms,
-        auxiliary=novel_terms.of_frame(task, model, optimize.steps, seed),
-        divergence=make_watch(novel, optimize.steps),
-        inside_hull=hull_test(novel, task.train) if optimize.density.hull_events else None,
     )
+    options: dict[str, Any] = {
+        **seen,
+        "seed": seed,
+        "fault_folder": task.run.path,
+        "model_terms": terms,
+        "auxiliary": novel_terms.of_frame(task, model, optimize.steps, seed),
+        "divergence": make_watch(novel, optimize.steps),
+        "inside_hull": hull_test(novel, task.train) if optimize.density.hull_events else None,
+    }
+    if task.index == 0 or not plateau.every:
+        return Trainer(*arguments, **options)
+    quality = trained_quality(model, task.train, plateau, **seen)
+    return PlateauTrainer(*arguments, plateau=Plateau(plateau, rates), quality=quality, **options)
 
 
 def start_model(config: AnimateConfig, task: FrameTask, before: Path | None) -> Papr:
@@ -143,7 +150,7 @@ def train_frame(
         "frame": task.name,
         **mean_view_metrics(metrics),
         "num_points": len(model.points),
-        "steps": trainer.config.steps,
+        "steps": trainer.steps,
         **elapsed._asdict(),
         "peak_memory_bytes": peak_memory_bytes(device),
     }

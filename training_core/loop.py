@@ -45,7 +45,9 @@ class Trainer(Protocol):
 
     @property
     def steps(self) -> int:
-        """Optimizer steps of the whole run."""
+        """Optimizer steps of the whole run; fewer than before where a trainer decides on its way to
+        end sooner.
+        """
         ...
 
     def step(self, step: int, *, measure: bool = False) -> Mapping[str, Tensor]:
@@ -151,7 +153,7 @@ class TrainingLoop:
             Stopped: a signal came to some process; everything is saved.
             TrainingFault: see the trainer's ``step``.
         """
-        total, (step, self._earlier) = self.trainer.steps, self._resume()
+        step, self._earlier = self._resume()
         # The main process writes from here on; the others must have read by then.
         self.processes.wait()
         self._begin = TrainingTime.now()
@@ -167,9 +169,9 @@ class TrainingLoop:
                 self._validate(metrics, 0)
             if self.processes.is_main:
                 # A bar prints a line when it is made, so only one process may make one.
-                made = progress_bar(total, initial=step, description=self.description)
+                made = progress_bar(self.trainer.steps, initial=step, description=self.description)
                 bar = opened.enter_context(made)
-            while step < total:
+            while step < self.trainer.steps:
                 try:
                     loss = self._step(step, metrics)
                 except Diverged as fault:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from training_core.checks import at_least, positive
+from training_core.checks import at_least, in_unit_interval, positive
 from training_core.config import option
 
 
@@ -36,3 +36,24 @@ class AlignConfig:
         at_least(0, steps=self.steps)
         at_least(1, neighbours=self.neighbours, surface_points=self.surface_points)
         positive(rate=self.rate, stiff=self.stiff, loose=self.loose)
+
+
+@dataclass
+class PlateauConfig:
+    """Ending a frame where it has stopped getting better (``plateau``)."""
+
+    every: int = option(
+        0, "steps between measurements, once everything trains; 0 = all steps are made"
+    )
+    gain: float = option(0.1, "dB that the latest measurements must add to those before them")
+    patience: int = option(2, "how many are the latest")
+    finish: float = option(0.2, "share of all steps in which rates fall in the end")
+    views: int = option(4, "training views that are measured")
+    side: int = option(64, "longer side at which they are, pixels")
+
+    def validate(self) -> None:
+        """Raises ValueError on counts and shares that make no measurement."""
+        at_least(0, every=self.every, gain=self.gain)
+        at_least(1, patience=self.patience, views=self.views)
+        at_least(8, side=self.side)
+        in_unit_interval(finish=self.finish)
