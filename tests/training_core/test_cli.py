@@ -23,7 +23,6 @@ from pathlib import Path
 from training_core.files import atomic
 from training_core import cli
 from training_core.config import InputError, option
-from training_core.step.guards import check_finite
 from training_core.stopping import StopSignals
 
 @dataclass(frozen=True)
@@ -36,6 +35,8 @@ def run(config):
     if config.act == "input":
         raise InputError("picture.png: truncated")
     if config.act == "nan":
+        from training_core.step.guards import check_finite  # imports PyTorch
+
         check_finite(3, {"loss": float("nan")}, Path("."), dict)
     if config.act == "full":
         with atomic.naming(config.out), open("/dev/full", "w") as file:

@@ -12,6 +12,8 @@ from PIL import Image
 
 SPLITS = ("train", "val", "test")
 Content = dict[str, Any]
+# What is done to the folder of a scene.
+Change = Callable[[Path], object]
 
 
 def each_file(folder: Path, change: Callable[[Content], object]) -> None:
@@ -104,3 +106,8 @@ def exif_turned(folder: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     each_picture(folder, lambda image: image, ".png", exif=exif)
+
+
+def half_size(folder: Path) -> None:
+    each_picture(folder, lambda image: image.resize((32, 24), Image.Resampling.BOX))
+    each_frame(folder, lambda frame: frame.pop("depth_path", None))

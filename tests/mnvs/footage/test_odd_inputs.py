@@ -1,13 +1,10 @@
 """Pictures and videos as people have them: each read rightly, or refused by name."""
 
-import subprocess
-import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
@@ -257,87 +254,9 @@ def test_a_picture_without_alpha_is_told_from_one_with() -> None:
     assert not Footage(image, None).opaque
 
 
-def write_clip(path: Path, frames: int, width: int, height: int, fps: int = 30) -> Path:
-    """Frame i has the grey level i, all over."""
-    writer = imageio_ffmpeg.write_frames(
-        str(path), (width, height), fps=fps, macro_block_size=1,
-        output_params=["-crf", "10", "-preset", "ultrafast", "-g", "12"],
-    )  # fmt: skip
-    writer.send(None)
-    for number in range(frames):
-        writer.send(np.full((height, width, 3), number % 256, np.uint8).tobytes())
-    writer.close()
-    return path
-
-
-def levels(footage: Footage) -> list[int]:
-    return [round(float(image[0].mean()) * 255) for image in footage.images]
-
-
-@pytest.mark.parametrize(
-    ("choice", "wanted"),
-    [
-        (FrameChoice(), list(range(30))),
-        (FrameChoice(2), [0, 1]),
-        (FrameChoice(3, start=5, stride=7), [5, 12, 19]),
-        (FrameChoice(0, start=25, stride=2), [25, 27, 29]),
-    ],
-    ids=["all", "first", "every seventh", "the rest"],
-)
-def test_chosen_frames_of_a_video(tmp_path: Path, choice: FrameChoice, wanted: list[int]) -> None:
-    path = write_clip(tmp_path / "a.mp4", 30, 32, 16)
-    found = read_footage(path, choice)
-    assert [abs(a - b) <= 2 for a, b in zip(levels(found), wanted, strict=True)] == [True] * len(
-        wanted
-    )
-    assert found.fps == pytest.approx(30 / choice.stride)
-
-
-def test_too_few_frames_of_a_video_are_counted(tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "a.mp4", 10, 32, 16)
-    with pytest.raises(InputError, match="has 10 frames: too few for 4 from number 8"):
-        read_footage(path, FrameChoice(4, start=8))
-    one = write_clip(tmp_path / "one.mp4", 1, 32, 16)
-    assert len(read_footage(one, FrameChoice(8, stride=3, one_is_enough=True)).images) == 1
-
-
-def test_large_frames_are_reduced_and_long_videos_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = write_clip(tmp_path / "a.mp4", 3, 64, 32)
-    monkeypatch.setattr(video_frames, "LARGEST_SIDE", 16)
-    assert read_footage(path).images.shape == (3, 4, 8, 16)
-    monkeypatch.setattr(video_frames, "LARGEST_FOOTAGE", 2 * 16 * 8)
-    with pytest.raises(InputError, match=r"a\.mp4: 3 frames of 16x8 are more than .* take fewer"):
-        read_footage(path)
-    assert len(read_footage(path, FrameChoice(2)).images) == 2
-
-
 def test_a_long_animation_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, GREEN, BLUE)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     monkeypatch.setattr(video_frames, "LARGEST_FOOTAGE", 2 * 64)
     with pytest.raises(InputError, match=r"a\.gif: 3 frames of 8x8 are more than"):
         read_footage(tmp_path / "a.gif")
-
-
-MEASURED = """
-import resource, sys, time
-from mnvs.footage.input_reader import read_footage
-from mnvs.footage.image_transforms import square_rgba
-from mnvs.footage.video_frames import FrameChoice
-begin, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-square = square_rgba(read_footage(sys.argv[1], FrameChoice(2)).images)
-assert square.shape == (2, 4, 1024, 1024)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time() - begin)
-"""
-
-
-@pytest.mark.slow
-def test_two_frames_of_eight_seconds_of_720p_take_little(tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "a.mp4", 240, 1280, 720)
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURED, str(path)], capture_output=True, text=True, check=True
-    )
-    kilobytes, seconds = done.stdout.split()
-    assert float(kilobytes) < 1.5e6 and float(seconds) < 10.0

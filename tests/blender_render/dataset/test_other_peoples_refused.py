@@ -1,0 +1,168 @@
+"""Datasets that cannot be read rightly: refused by name, by training and validate alike."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ball_scene import edit_json, write_dataset
+from PIL import Image
+from variants import (
+    Change,
+    as_matrix,
+    each_file,
+    each_frame,
+    each_picture,
+    exif_turned,
+    half_size,
+    merge_files,
+    on,
+    rounded,
+    without_lens,
+    write_masks,
+)
+
+from blender_render.dataset.readers import list_frames, read_views
+from blender_render.validate import validate
+from training_core.config import InputError
+
+WHITE = (255, 255, 255)
+
+
+def edit_one(change: Callable[[dict[str, Any]], object]) -> Change:
+    return lambda f: edit_json(f / "transforms_train.json", lambda c: change(c["frames"][2]))
+
+
+def shared(**keys: Any) -> Change:
+    return lambda f: each_file(f, lambda c: c.update(keys))
+
+
+def full_size_lens(folder: Path) -> None:
+    """Smaller files, the lens of the full size, and nothing that says so."""
+    half_size(folder)
+    each_file(folder, lambda c: without_lens(c, "fl_x", "fl_y", "cx", "cy"))
+
+
+def full_size_focal(folder: Path) -> None:
+    half_size(folder)
+    each_file(folder, lambda c: without_lens(c, "fl_x", "camera_angle_x"))
+
+
+def lfs_pointer(folder: Path) -> None:
+    (folder / "train/002.png").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+    )
+
+
+def animated(folder: Path) -> None:
+    image = Image.open(folder / "train/002.png")
+    image.load()
+    image.save(folder / "train/002.webp", save_all=True, append_images=[image.rotate(90)])
+    (folder / "train/002.png").unlink()
+
+
+REFUSED: dict[str, tuple[Change, tuple[str, ...]]] = {
+    **{
+        f"distortion {key}": (shared(**{key: 0.05}), ("transforms_", repr(key), "undistort"))
+        for key in ("k1", "k2", "k3", "k4", "p1", "p2")
+    },
+    "distortion of one picture": (edit_one(lambda e: e.update(k1=-0.01)), ("frame 2", "'k1'")),
+    "distortion as a list": (
+        shared(distortion_params=[0.0, 0.1, 0.0, 0.0]),
+        ("'distortion_params'", "undistort"),
+    ),
+    "distortion that is a word": (shared(k1="none"), ("'k1'", "finite number")),
+    "fisheye model": (shared(camera_model="OPENCV_FISHEYE"), ("OPENCV_FISHEYE", "pinhole")),
+    "is_fisheye": (shared(is_fisheye=True), ("'is_fisheye'", "pinhole")),
+    "rolling shutter": (shared(rolling_shutter=[0.1, 0.0, 0.0]), ("'rolling_shutter'",)),
+    "lens of the full size without w and h": (
+        full_size_lens,
+        ("frame 0", "principal point", "w and h"),
+    ),
+    "fl_x of the full size without w and h": (
+        full_size_focal,
+        ("fl_x", "camera_angle_x", "contradict", "w and h"),
+    ),
+    "fl_x and camera_angle_x contradict": (
+        shared(camera_angle_x=1.4),
+        ("fl_x", "camera_angle_x", "contradict"),
+    ),
+    "skew": (
+        lambda f: (
+            each_file(f, as_matrix),
+            each_frame(f, lambda e: e.update(intrinsic_matrix=[[9, 1, 3], [0, 9, 3], [0, 0, 1]])),
+        ),
+        ("'intrinsic_matrix'", "skew"),
+    ),
+    "intrinsic_matrix of words": (
+        lambda f: each_frame(f, lambda e: e.update(intrinsic_matrix="K")),
+        ("'intrinsic_matrix'", "3x3"),
+    ),
+    "time of each picture": (
+        lambda f: each_file(f, lambda c: [e.update(time=i / 9) for i, e in enumerate(c["frames"])]),
+        ("transforms_train.json", "'time'", "D-NeRF", "frame_000"),
+    ),
+    "EXIF orientation": (exif_turned, ("train/000.png", "EXIF orientation 6")),
+    "opaque RGBA": (
+        lambda f: each_picture(f, lambda i: on(i, WHITE).convert("RGBA")),
+        ("train/000.png", "opaque everywhere", "data.background"),
+    ),
+    "Git LFS pointer": (lfs_pointer, ("train/002.png", "Git LFS pointer", "git lfs pull")),
+    "animated picture": (animated, ("train/002.webp", "2 frames")),
+    "a mask of another size": (
+        lambda f: (
+            write_masks(f, lambda p: p.with_name(f"{p.stem}_mask.png")),
+            Image.new("L", (9, 9)).save(f / "train/001_mask.png"),
+        ),
+        ("train/001.png", "mask is 9x9"),
+    ),
+    "a path that leads out": (
+        edit_one(lambda e: e.update(file_path="../../elsewhere/x.png")),
+        ("my scene", "leads out of the dataset"),
+    ),
+    "an absolute path elsewhere": (
+        edit_one(lambda e: e.update(file_path="/home/somebody/x.png")),
+        ("/home/somebody/x.png", "leads out of the dataset"),
+    ),
+    "poses rounded to one digit": (
+        lambda f: each_frame(f, lambda e: rounded(e, 1)),
+        ("frame 0", "not orthonormal"),
+    ),
+    "brackets without end": (
+        lambda f: (f / "transforms_train.json").write_text("[" * 200_000),
+        ("transforms_train.json",),
+    ),
+    "an HTML page for a picture": (
+        lambda f: (f / "train/002.png").write_text("<!DOCTYPE html><html>404</html>"),
+        ("train/002.png", "no known kind"),
+    ),
+}
+
+
+@pytest.mark.parametrize("change, words", REFUSED.values(), ids=REFUSED)
+def test_refused_by_name(scene: Path, change: Change, words: tuple[str, ...]) -> None:
+    change(scene)
+    with pytest.raises(InputError) as caught:
+        read_views(scene, "train")
+    said = str(caught.value)
+    for word in words:
+        assert word in said, said
+    assert "\n" not in said and "object at 0x" not in said
+    assert said in validate(scene), "validate says the same"
+
+
+def test_a_folder_too_high_names_the_folders_below(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "balls")
+    with pytest.raises(InputError, match=r"did you mean .*balls/frame_000\?"):
+        read_views(folder, "train")
+    with pytest.raises(InputError, match=r"did you mean .*balls\?"):
+        list_frames(tmp_path)
+
+
+def test_too_few_pictures_to_split(scene: Path) -> None:
+    merge_files(scene)
+    edit_json(scene / "transforms.json", lambda c: c.update(frames=c["frames"][:3]))
+    with pytest.raises(InputError, match=r"transforms\.json: no test split, and 3 pictures"):
+        read_views(scene, "train")
+    assert json.loads((scene / "transforms.json").read_text())["frames"]
