@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from synthetic_run import butterfly
 
+from animate_papr.config import AnimateConfig
 from animate_papr.run_files import dataset_of, read_json_or_none
 from sjc_papr.data.world import World
 from sjc_papr.networks.config import AttentionConfig, ModelConfig
@@ -23,6 +24,7 @@ class SmallSequence:
         self.frames = [f"frame_{k:03d}" for k in range(len(counts))]
         self.dataset_info = info
         self.background = 1.0
+        self.config = AnimateConfig()
         self.world = World()
         self.counts = counts
         self.asked: list[float] = []
