@@ -120,8 +120,7 @@ def _renders(
     square = object_square(rgba[..., 3], _FILL)
     bodies = cut_out(rgba, square, _SIDE)
     frustum = Frustum.of(cut_camera(rig.camera(0.0, 0.0, images.shape[-1]), square, _SIDE))
-    figure = _figure(inflate(bodies[0], frustum, config.thickness), bodies[0], frustum, config)
-    made = []
+    made, figure = [], None
     with (
         StopSignals() as stop,
         progress_bar(len(cameras) * count, description="inflate") as bar,
@@ -131,6 +130,7 @@ def _renders(
                 volume = inflate(bodies[number], frustum, config.thickness)
                 parts = [Part(volume)]
             else:
+                figure = figure or _figure(volume, bodies[0], frustum, config)
                 parts = _moved(figure, number / count, config)
             parts = [bounded(part, frustum) for part in parts]
             seen = []
