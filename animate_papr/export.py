@@ -150,23 +150,7 @@ def export(config: ExportConfig) -> None:
         PointRows(*(t.cpu().clone() for t in sequence.model(i).points.rows()))
         for i in range(len(sequence.frames))
     ]
-    cameras = export_cameras(config, run)
-    same_count = len({len(f.positions) for f in frames}) == 1
-    coloured = range(len(frames)) if config.colours.every_frame or not same_count else range(1)
-    rgb: list[Tensor] = []
-    unseen: list[int] = []
-    first: Around | None = None
-    with progress_bar(len(coloured), description="colours", unit="frame") as bar:
-        for index in coloured:
-            around = images_around(sequence, index, cameras, config)
-            first = first or around
-            colours, count = cloud_colours(
-                frames[index], around, sequence.background, config.colours.tolerance
-            )
-            rgb.append(colours)
-            unseen.append(count)
-            bar.update()
-    assert first is not None
+    rgb, unseen, first = _coloured(config, sequence, run, frames)
     content = Content(
         names=[name or "frame" for name in sequence.frames],
         frames=frames,
@@ -206,6 +190,32 @@ def export(config: ExportConfig) -> None:
         said["travel"] = {"asset": travel.tolist(), "meaning": meaning}
     write_json(output / "export.json", said | written)
     logger.info("wrote %d point clouds to %s", len(frames), output)
+
+
+def _coloured(
+    config: ExportConfig, sequence: Sequence, run: Path, frames: list[PointRows]
+) -> tuple[list[Tensor], list[int], Around]:
+    """Colours of the first frame's points, or of every frame's, how many of them no camera sees,
+    and the pictures that the first frame's were taken from.
+    """
+    cameras = export_cameras(config, run)
+    same_count = len({len(f.positions) for f in frames}) == 1
+    coloured = range(len(frames)) if config.colours.every_frame or not same_count else range(1)
+    rgb: list[Tensor] = []
+    unseen: list[int] = []
+    first: Around | None = None
+    with progress_bar(len(coloured), description="colours", unit="frame") as bar:
+        for index in coloured:
+            around = images_around(sequence, index, cameras, config)
+            first = first or around
+            colours, count = cloud_colours(
+                frames[index], around, sequence.background, config.colours.tolerance
+            )
+            rgb.append(colours)
+            unseen.append(count)
+            bar.update()
+    assert first is not None
+    return rgb, unseen, first
 
 
 def describe(

@@ -8,11 +8,12 @@ number of steps, and writes a table of PSNR on held-out views to runs/ablations/
 .json). A second start continues, and skips what is done.
 """
 
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from variants import parse, slug
 
 from animate_papr.run_files import read_json_or_none
 from sjc_papr import train
@@ -44,19 +45,6 @@ class AblationConfig:
             raise ValueError("data has an empty entry")
         if len({slug(label(entry)) for entry in self.data}) < len(self.data):
             raise ValueError("the last two folders of each entry of data must tell it from others")
-
-
-def parse(variant: str) -> tuple[str, list[str]]:
-    """Name and overrides of one line."""
-    name, colon, overrides = variant.partition(":")
-    if not colon or not name.strip():
-        raise ValueError(f"variant {variant!r} is not of the form NAME: key=value ...")
-    return name.strip(), overrides.split()
-
-
-def slug(name: str) -> str:
-    """A name as part of a path."""
-    return re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")
 
 
 def configs(config: AblationConfig) -> dict[tuple[str, str], TrainConfig]:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from variants import parse, slug
+
 from animate_papr.config import AnimateConfig
 from animate_papr.following.tracking import tracking_figures
 from animate_papr.frame_data import FrameTask, training_views
@@ -54,19 +56,6 @@ class CompareConfig(AnimateConfig):
         wrong = [k for _, keys in rows for k in keys if not re.match(r"(novel\.)?next\.", k)]
         if wrong:
             raise ValueError(f"variants: {wrong[0]!r} is no key of next or novel.next")
-
-
-def parse(variant: str) -> tuple[str, list[str]]:
-    """Name and overrides of one line."""
-    name, colon, overrides = variant.partition(":")
-    if not colon or not name.strip():
-        raise ValueError(f"variant {variant!r} is not of the form NAME: key=value ...")
-    return name.strip(), overrides.split()
-
-
-def slug(name: str) -> str:
-    """A name as part of a path."""
-    return re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")
 
 
 def changed(config: CompareConfig, overrides: list[str], folder: Path) -> AnimateConfig:
