@@ -14,6 +14,7 @@ from training_core.config import (
     describe_options,
     load_config,
     option,
+    read_yaml_values,
     section,
     to_plain,
     to_yaml,
@@ -219,3 +220,12 @@ def test_text_that_no_file_can_be_named_by_is_refused(value: str) -> None:
     with pytest.raises(ConfigError, match=r"^data: "):
         config_from_mapping(Schema, {"data": value})
     assert config_from_mapping(Schema, {"data": "ж ü\n 図"}).data == "ж ü\n 図"
+
+
+def test_values_read_twice_are_two_and_a_changed_file_is_read_anew(tmp_path: Path) -> None:
+    file = write(tmp_path / "c.yaml", "names: [a]\nrate: 3e-5\n")
+    first = read_yaml_values(file)
+    first["names"].append("b")
+    assert read_yaml_values(file) == {"names": ["a"], "rate": 3e-5}
+    write(file, "names: [c]\n")
+    assert read_yaml_values(file) == {"names": ["c"]}
