@@ -42,11 +42,14 @@ def test_versions_out_of_range_fail_and_other_versions_are_noted(
 
     monkeypatch.setattr(importlib.metadata, "version", version)
     states = {name: (state, text) for state, name, text in doctor.check_packages()}
-    assert states["torch"] == ("FAIL", "1.13.0 is outside >=2.6")
+    assert states["torch"] == ("FAIL", "1.13.0 is outside >=2.6; fix: pip install 'torch>=2.6'")
     assert states["numpy"][0] == "note" and "tested with" in states["numpy"][1]
-    assert states["numpy [render]"] == ("note", "2.4.2 is outside <2,>=1.26")
+    assert states["numpy [render]"] == (
+        "note",
+        "2.4.2 is outside <2,>=1.26; fix: pip install 'numpy<2,>=1.26'",
+    )
     assert states["pillow"] == ("ok", "13.0.0")
-    assert states["omegaconf"] == ("FAIL", "not installed")
+    assert states["omegaconf"] == ("FAIL", "not installed; fix: pip install 'omegaconf>=2.3'")
     assert states["lpips [metrics]"] == ("note", "not installed")
 
 

@@ -4,14 +4,13 @@ import json
 import os
 import re
 import signal
-import sys
 from pathlib import Path
 
 import pytest
 import tiny_animation as tiny
-from job_place import Place
+from job_place import Place, real_environment
 from moving_dots import write_dots
-from slurm_cluster import Cluster
+from slurm_cluster import Cluster, processes
 from small_command import SIZES, command
 
 from animate_papr import train
@@ -25,10 +24,7 @@ RELATIVE_TOLERANCE = 1e-4
 @pytest.fixture
 def place(cluster: Cluster, tmp_path: Path) -> Place:
     """With the interpreter that runs the tests as the jobs' environment."""
-    activate = tmp_path / "venv/bin/activate"
-    activate.parent.mkdir(parents=True)
-    activate.write_text(f'export PATH="{Path(sys.executable).parent}:$PATH"\n')
-    return Place(cluster, tmp_path, tmp_path / "venv")
+    return Place(cluster, tmp_path, real_environment(tmp_path))
 
 
 def same_animation(ours: Path, theirs: Path, first: int, following: int) -> None:
@@ -105,7 +101,7 @@ def test_a_killed_process_of_two_leaves_a_run_that_one_process_continues(
         *("--ntasks-per-node=2", "--cpus-per-task=1", "--", "pair", *words), file="train_mnvs"
     )
     cluster.wait_until(tiny.beyond(run, 12), "12 steps are logged", 120)
-    (second,) = (pid for pid in _processes("mnvs.train") if _variable(pid, "RANK") == "1")
+    (second,) = (pid for pid in processes("mnvs.train") if _variable(pid, "RANK") == "1")
     os.kill(second, signal.SIGKILL)
     cluster.wait_ended(job, seconds=60)
     log = cluster.log(job)
@@ -122,19 +118,6 @@ def test_a_killed_process_of_two_leaves_a_run_that_one_process_continues(
     ours, theirs = losses(run), losses(place.runs / "mnvs/alone")
     assert len(ours) == len(theirs) == 24
     assert ours == pytest.approx(theirs, rel=RELATIVE_TOLERANCE)
-
-
-def _processes(module: str) -> list[int]:
-    """Ids of the processes that run ``python -m module``."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (folder / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if words[0].endswith(b"python") and module.encode() in words:
-            found.append(int(folder.name))
-    return found
 
 
 def _variable(pid: int, name: str) -> str:

@@ -1,15 +1,24 @@
 """A scratch folder from which the job files are submitted to a test's cluster."""
 
+import sys
 from pathlib import Path
 
 from slurm_cluster import ROOT, Cluster
+
+
+def real_environment(folder: Path) -> Path:
+    """An environment for jobs with the interpreter that runs the tests; what VENV is set to."""
+    activate = folder / "venv/bin/activate"
+    activate.parent.mkdir(parents=True)
+    activate.write_text(f'export PATH="{Path(sys.executable).parent}:$PATH"\n')
+    return folder / "venv"
 
 
 class Place:
     """Submits with ``variables`` in the environment; logs are ``JOB.out`` or ``JOB_TASK.out``."""
 
     def __init__(self, cluster: Cluster, folder: Path, venv: Path) -> None:
-        self.cluster, self.folder = cluster, folder
+        self.cluster, self.folder, self.root = cluster, folder, ROOT
         self.runs = folder / "scratch/videopapr/runs"
         self.variables = {
             "SCRATCH": str(folder / "scratch"),

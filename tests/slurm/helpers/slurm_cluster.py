@@ -24,12 +24,13 @@ class Cluster:
 
     Args:
         user: number of the user to whom it belongs, where that is not who runs the tests.
+        prefix: words in front of every command of Slurm, its daemons included.
     """
 
-    def __init__(self, user: int | None = None) -> None:
+    def __init__(self, user: int | None = None, prefix: tuple[str, ...] = ()) -> None:
         # Sockets have short names, and pytest's folders long ones.
         self.folder = Path(tempfile.mkdtemp(prefix="slurm-"))
-        self.prefix: list[str] = []
+        self.prefix = list(prefix)
         if user is not None:
             os.chown(self.folder, user, user)
             self.prefix = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
@@ -122,3 +123,17 @@ class Cluster:
 def kill(pid_file: Path, number: signal.Signals = signal.SIGKILL) -> None:
     """Signal the process whose id a file holds."""
     os.kill(int(pid_file.read_text()), number)
+
+
+def processes(module: str, *words: str) -> list[int]:
+    """Ids of the processes that run ``python -m module`` with these words."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        wanted = (module, *words)
+        if line[0].endswith(b"python") and all(word.encode() in line for word in wanted):
+            found.append(int(folder.name))
+    return found

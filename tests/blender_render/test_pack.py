@@ -1,0 +1,113 @@
+"""Packing datasets and unpacking them: the same bytes, nothing by halves, the rest refused."""
+
+import logging
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from ball_scene import write_dataset
+
+from blender_render import pack, unpack
+from blender_render.dataset.readers import read_views
+from training_core.files import atomic
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+@pytest.fixture
+def datasets(tmp_path: Path) -> Path:
+    """A folder of two datasets, and something else."""
+    for name in ("one", "two"):
+        write_dataset(tmp_path / "data" / name)
+    (tmp_path / "data/notes.txt").write_text("not a dataset")
+    return tmp_path / "data"
+
+
+def test_a_folder_of_datasets_becomes_one_file_each_and_comes_back(
+    datasets: Path, tmp_path: Path
+) -> None:
+    before = {name: files_of(datasets / name) for name in ("one", "two")}
+    seen = read_views(datasets / "one/frame_000", "train")
+    assert pack.main([str(datasets), "--remove"]) == 0
+    assert sorted(p.name for p in datasets.iterdir()) == ["notes.txt", "one.zip", "two.zip"]
+    in_place = read_views(datasets / "one.zip/frame_000", "train")
+    assert torch.equal(seen.images, in_place.images)
+    back = tmp_path / "back"
+    assert unpack.main([str(datasets), "--into", str(back)]) == 0
+    assert {name: files_of(back / name) for name in ("one", "two")} == before
+    assert sorted(p.name for p in back.iterdir()) == ["one", "two"]
+
+
+def test_a_second_call_writes_nothing(datasets: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    assert pack.main([str(datasets / "one")]) == 0
+    made = (datasets / "one.zip").stat()
+    assert pack.main([str(datasets / "one")]) == 0
+    assert (datasets / "one.zip").stat() == made and "was packed" in caplog.text
+    assert unpack.main([str(datasets / "one.zip")]) == 0 and "was unpacked" in caplog.text
+
+
+def test_nothing_is_lost_where_packing_fails(
+    datasets: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = files_of(datasets / "one")
+
+    def full(source: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device", str(target))
+
+    monkeypatch.setattr(atomic.os, "replace", full)
+    assert pack.main([str(datasets / "one"), "--remove"]) == 2
+    assert "No space left" in capsys.readouterr().err and files_of(datasets / "one") == before
+    assert not list(datasets.glob("*.zip")) and not list(datasets.glob(".*"))
+
+
+def test_what_differs_is_refused_and_kept(
+    datasets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert pack.main([str(datasets / "one")]) == 0
+    changed = next((datasets / "one").rglob("train/*.png"))
+    changed.write_bytes(changed.read_bytes() + b"x")
+    for command in (pack.main([str(datasets / "one"), "--remove"]), unpack.main([str(datasets)])):
+        assert command == 2
+    assert capsys.readouterr().err.count(f"{changed.name} differs") == 2
+    assert changed.is_file()
+
+
+def test_what_is_no_dataset_is_refused(
+    datasets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (datasets / ".one.partial").mkdir()
+    (datasets / "two/link").symlink_to("dataset.json")
+    for path, reason in (
+        (tmp_path / "empty", "nothing in it"),
+        (datasets / ".one.partial", "unfinished rendering"),
+        (datasets / "two", "a link"),
+        (tmp_path / "absent", "no folder"),
+    ):
+        assert pack.main([str(path)]) == 2 and reason in capsys.readouterr().err
+    assert (
+        unpack.main([str(tmp_path / "absent.zip")]) == 2
+        and "does not exist" in capsys.readouterr().err
+    )
+    (tmp_path / "odd.zip").write_bytes(b"no archive")
+    assert (
+        unpack.main([str(tmp_path / "odd.zip")]) == 2
+        and "cannot be read" in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize("name", ["../out.txt", "/out.txt", "a/../../out.txt", "..\\out.txt"])
+def test_an_archive_writes_nowhere_else(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with zipfile.ZipFile(tmp_path / "bad.zip", "w") as archive:
+        archive.writestr("good.txt", "x")
+        archive.writestr(name, "x")
+    assert unpack.main([str(tmp_path / "bad.zip")]) == 2
+    assert "leads out of the archive" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["bad.zip"]
