@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from variants import parse, slug
+from config_variants import parse, slug
 
 from animate_papr.run_files import read_json_or_none
 from sjc_papr import train

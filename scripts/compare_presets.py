@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from variants import parse, slug
+from config_variants import parse, slug
 
 from animate_papr.config import AnimateConfig
 from animate_papr.following.tracking import tracking_figures

@@ -6,6 +6,8 @@ declares the order of a package's rooms, and this test reads the imports of ever
 
 import ast
 import re
+import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -114,6 +116,15 @@ def test_blender_is_imported_in_one_room_only():
         if name.split(".")[0] in drivers and path.parent != ROOT / "blender_render/blender"
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_modules_found_by_bare_name_are_found_once():
+    """Scripts and the tests' helpers share one search path: the first of two equal names wins."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    folders = settings["tool"]["pytest"]["ini_options"]["pythonpath"]
+    names = Counter(path.name for folder in folders for path in (ROOT / folder).glob("*.py"))
+    assert names
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_files_named_in_the_document_exist():
