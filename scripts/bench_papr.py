@@ -223,9 +223,12 @@ def run(config: BenchConfig) -> None:
     output, results = Path(config.output), []
     output.parent.mkdir(parents=True, exist_ok=True)
     todo = cases(config)
+    # Processes are forked from one that has imported what is slow to import, and nothing else.
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["sjc_papr.networks.renderer", "sjc_papr.training.flops"])
     with progress_bar(len(todo), description="bench", unit="case") as bar:
         for case in todo:
-            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as alone:
+            with ProcessPoolExecutor(1, server) as alone:
                 results.append(alone.submit(measure, case, config).result())
             document = {"config": asdict(config), "environment": describe_environment()}
             atomic.write_json(output.with_suffix(".json"), document | {"results": results})

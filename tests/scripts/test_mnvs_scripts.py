@@ -20,13 +20,8 @@ def study(load_script: Callable[[str], ModuleType]) -> ModuleType:
     return load_script("study_mnvs")
 
 
-@pytest.mark.slow
-def test_a_study_tries_every_combination_once_and_goes_on_where_it_stopped(
-    study: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    sizes = {"unet_channels": [32, 32], "heads": [2, 2], "width": 32, "view_size": 16}
-    tiny = build_tiny(tmp_path / "tiny", **sizes)
-    base, other = (write_dots(tmp_path / n, frames=3, dataset=i) for i, n in enumerate("ab"))
+def study_of(folder: Path, modes: str, *more: str) -> list[str]:
+    """Two objectives and two optimizers, two steps each."""
     shared = [
         "device=cpu",
         "precision=fp32",
@@ -38,21 +33,20 @@ def test_a_study_tries_every_combination_once_and_goes_on_where_it_stopped(
         "validation.steps=1",
         "log.every=1",
     ]
-    starts = [f"model.zero123plus={tiny.zero123plus}", f"model.temporal_source={tiny.svd}"]
-    overrides = [
-        f"output_root={tmp_path}",
+    return [
+        f"output_root={folder}",
         f"config={ROOT / 'configs' / 'mnvs' / 'tiny.yaml'}",
-        "modes=[kq,temporal]",
+        f"modes={modes}",
         "objectives=[v,x0]",
         "seeds=2",
-        f"base.data=[{base}]",
-        f"base.options=[{','.join([*shared, *starts])}]",
-        f"finetune.data={other}",
+        f"base.options=[{','.join([*shared, *more])}]",
         f"finetune.options=[{','.join([*shared, 'train.ema=0', 'train.lora.rank=2'])}]",
     ]
-    config = load_config(study.StudyConfig, None, overrides)
-    names = [c.name for c in study.combinations(config)]
-    assert names == [
+
+
+def test_every_combination_comes_once(study: ModuleType, tmp_path: Path) -> None:
+    config = load_config(study.StudyConfig, None, study_of(tmp_path, "[kq,temporal]"))
+    assert [c.name for c in study.combinations(config)] == [
         "kq-v-adamw",
         "kq-x0-adamw",
         "temporal-v-adamw",
@@ -62,6 +56,21 @@ def test_a_study_tries_every_combination_once_and_goes_on_where_it_stopped(
         "kq-v-adamw-seed1",
     ]
     assert "7 runs of 2 steps" in study.plan(config)
+
+
+@pytest.mark.slow
+def test_a_study_tries_every_combination_once_and_goes_on_where_it_stopped(
+    study: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = {"unet_channels": [32, 32], "heads": [2, 2], "width": 32, "view_size": 16}
+    tiny = build_tiny(tmp_path / "tiny", **sizes)
+    base, other = (write_dots(tmp_path / n, frames=3, dataset=i) for i, n in enumerate("ab"))
+    starts = [f"model.zero123plus={tiny.zero123plus}", f"model.temporal_source={tiny.svd}"]
+    overrides = study_of(tmp_path, "[kq]", *starts)
+    data = [f"base.data=[{base}]", f"finetune.data={other}"]
+    config = load_config(study.StudyConfig, None, [*overrides, *data])
+    names = [c.name for c in study.combinations(config)]
+    assert names == ["kq-v-adamw", "kq-x0-adamw", "kq-v-adam", "kq-v-adamw-seed1"]
     study.run(config)
     folder = tmp_path / "study_mnvs" / "study"
     results = json.loads((folder / "study.json").read_text())["results"]

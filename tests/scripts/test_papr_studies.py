@@ -3,13 +3,12 @@
 import contextlib
 import io
 import json
-import os
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from kill_runs import import_server
 from tiny_scene import TINY_MODEL, write_frame
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,15 +32,15 @@ def script(name: str, *arguments: str) -> tuple[int, str, str]:
 def test_bench_compares_with_the_plain_path(tmp_path: Path) -> None:
     output = tmp_path / "bench"
     grid = ["patches=[8]", "points=[60]", "neighbours=[4]", "networks=[small]", "steps=1"]
-    command = [sys.executable, "scripts/bench_papr.py", *grid, "picture=12", f"output={output}"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
+    import_server()  # which the script then finds running
+    status, said, error = script("bench_papr.py", *grid, "picture=12", f"output={output}")
+    assert status == 0, error
     results = json.loads(output.with_suffix(".json").read_text())["results"]
     assert [r["precision"] for r in results] == ["plain", "float32", "bfloat16"]
     assert all(r["step"]["cpu_s"] > 0.0 and r["gflop"] > 0.0 for r in results)
     assert results[1]["search_share"] > 0.0 and "search_share" not in results[0]
-    assert len(output.with_suffix(".md").read_text().splitlines()) == 2 + 3
+    table = output.with_suffix(".md").read_text()
+    assert said == table and len(table.splitlines()) == 2 + 3
 
 
 def test_bench_leaves_out_what_cannot_fit(tmp_path: Path) -> None:

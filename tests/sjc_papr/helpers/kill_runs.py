@@ -8,6 +8,8 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,20 @@ from safetensors.numpy import load_file
 
 PATIENCE_SECONDS = 120.0
 # What a server imports once, whose forks are the processes; the last two come with a first step.
-PRELOADED = ("animate_papr.train", "torch._dynamo", "torch.utils.tensorboard")
+PRELOADED = ("animate_papr.train", "mnvs.train", "torch._dynamo", "torch.utils.tensorboard")
+
+
+def import_server(preload: Sequence[str] = PRELOADED) -> ForkServerContext:
+    """Where processes are forked that have ``preload`` imported: seconds less for each of them.
+
+    There is one server for all tests of a process, which imports what the first of them asks for.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(preload))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))  # for the server
+        forkserver.ensure_running()
+    return context
 
 
 def _run(module: str, arguments: list[str]) -> None:
@@ -31,15 +46,9 @@ def end_when(
 ) -> int:
     """Do what ``python -m module arguments`` does in a process of its own, and send it the signal
     once ``ready``; its exit status, of a process that the signal killed minus its number.
-
-    The server that the processes fork from imports ``preload`` when the first of them starts.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(preload))
-    process = context.Process(target=_run, args=(module, arguments))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))  # for the server
-        process.start()
+    process = import_server(preload).Process(target=_run, args=(module, arguments))
+    process.start()
     deadline = time.monotonic() + PATIENCE_SECONDS
     try:
         while not ready():
