@@ -8,13 +8,15 @@ Writes ``OUTPUT/sixview``, a six-view dataset with the rig's cameras, ``OUTPUT/t
 ``model.inflate=true`` also ``OUTPUT/multiview``: frame folders with further views of the body.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import json
 import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -32,11 +34,8 @@ from mnvs.inference.config import (
 )
 from mnvs.inference.inflated_views import inflate_footage
 from mnvs.inference.matting import matte_from_grey
-from mnvs.inference.pipeline import DEFAULT_RIG, MNVSOutput, MNVSPipeline
-from mnvs.inference.resources import check_input, describe
+from mnvs.inference.plan import check_input, describe
 from mnvs.inference.result import DATASET, MULTIVIEW, Generated, write_generated
-from mnvs.lora.adapters import Lora
-from mnvs.training.devices import FORMATS
 from training_core.cli import run_command
 from training_core.config import ConfigError, InputError, to_plain
 from training_core.devices import pick_device, prepare_cpu
@@ -44,6 +43,9 @@ from training_core.files import atomic
 from training_core.metrics_log import progress_bar
 from training_core.run_folder import load_run_config
 from training_core.stopping import StopSignals
+
+if TYPE_CHECKING:
+    from mnvs.inference.pipeline import MNVSOutput, MNVSPipeline
 
 logger = logging.getLogger(__name__)
 
@@ -120,6 +122,11 @@ def load_pipeline(source: ModelSource, config: GenerateConfig) -> MNVSPipeline:
     Raises:
         InputError: a folder is missing or does not fit. ConfigError: no such device.
     """
+    # Imported here: help, dry runs and inflation need none of the seconds that this takes.
+    from mnvs.inference.pipeline import DEFAULT_RIG, MNVSPipeline
+    from mnvs.lora.adapters import Lora
+    from mnvs.training.devices import FORMATS
+
     device = pick_device(config.device)
     dtype = FORMATS[_precision(config.precision, device)]
     variant = source.variant or None

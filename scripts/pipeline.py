@@ -39,7 +39,7 @@ from mnvs import generate
 from mnvs.footage.cut_out_footage import PICTURES, RECORD, prepare_footage
 from mnvs.footage.foreign_views import CAMERAS_FILE, read_foreign_views, write_foreign_views
 from mnvs.inference.config import GenerateConfig
-from mnvs.inference.resources import describe
+from mnvs.inference.plan import describe
 from mnvs.inference.result import MULTIVIEW
 from training_core.cli import run_command
 from training_core.config import ConfigError, InputError

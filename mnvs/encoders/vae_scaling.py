@@ -10,13 +10,17 @@ The 0.8 keeps images away from the ends of the VAE's range; the shift and factor
 objects on grey to about zero mean.
 """
 
-from typing import cast
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
 
 import torch
-from diffusers import AutoencoderKL
 from torch import Tensor
 
 from blender_render.dataset.readers import composite
+
+if TYPE_CHECKING:  # diffusers takes seconds to import, and commands without networks come here
+    from diffusers import AutoencoderKL
 
 GREY = 0.5  # background behind the object, in [0, 1]
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from blender_render.imaging.resize import resize_rgba
+from blender_render.imaging.resize import area_resize, resize_rgba
 from mnvs.encoders.vae_scaling import GREY, on_grey
 from mnvs.footage.still_images import rgba_of
 from training_core.config import InputError
@@ -72,15 +72,28 @@ def square_rgba(rgba: Tensor, *, recentre: float = 0.0, max_side: int = 1024) ->
     return torch.cat([resize(_pad_to(image, side, side), max_side) for image in rgba.split(1)])
 
 
-def refuse_invisible(square: Tensor, side: int) -> None:
-    """Refuse squares [T, 4, S, S] of which the networks, at ``side`` pixels, would see nothing.
+def refuse_invisible(rgba: Tensor, side: int, *, recentre: float = 0.0) -> None:
+    """Refuse images [T, 4, H, W] of which the networks would see nothing in squares of ``side``.
+
+    The opacity alone is squared and reduced, and only until something is to be seen: the squares
+    themselves would take seconds and are made later.
+
+    Args:
+        recentre: see ``square_rgba``.
 
     Raises:
         InputError: they are transparent everywhere, or the object vanishes when they are reduced.
     """
-    if float(square[:, 3].amax()) <= _FAINT:
+    alpha = rgba[:, 3:]
+    if recentre:
+        alpha = _cut_around_object(alpha, recentre)
+    if float(alpha.amax()) <= _FAINT:
         raise InputError("the input is transparent everywhere: there is no object in it")
-    if square.shape[-1] > side and float(resize(square, side)[:, 3].amax()) <= _VISIBLE:
+    longest = max(alpha.shape[-2:])
+    if longest > side and not any(
+        float(area_resize(_pad_to(a, longest, longest)[..., None], side, side).amax()) > _VISIBLE
+        for a in alpha[:, 0]
+    ):
         raise InputError(
             f"nothing of the object is left when the input is reduced to {side} pixels; crop it, "
             "or give clip.recentre"
@@ -93,8 +106,12 @@ def resize(rgba: Tensor, side: int) -> Tensor:
 
 
 def _cut_around_object(rgba: Tensor, share: float) -> Tensor:
-    """A square around the box of all frames, such that its longer side fills ``share``."""
-    alpha = rgba[:, 3]
+    """A square around the box of all frames, such that its longer side fills ``share``.
+
+    Args:
+        rgba: [T, C, H, W], opacity last.
+    """
+    alpha = rgba[:, -1]
     if float(alpha.min()) > 1.0 - _FAINT:
         raise InputError("recentring needs images with a transparent background")
     covered = (alpha > _FAINT).any(0)

@@ -1,6 +1,5 @@
 """Sizes and memory of a generation, and whether it is possible, from settings alone."""
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,17 +8,13 @@ from mnvs.checkpoints.unet_loading import saved_unet_on_meta, unet_of_sources
 from mnvs.checkpoints.weights import checkpoint_folder, read_config
 from mnvs.data.tiles import COLUMNS, ROWS
 from mnvs.encoders.preprocessing import Preprocessing
-from mnvs.footage.image_transforms import refuse_invisible, square_rgba
 from mnvs.footage.input_reader import Footage
 from mnvs.inference.config import GenerateConfig, ModelSource
-from mnvs.inference.inflated_views import VIEW_SIZE
 from mnvs.lora.adapters import WEIGHTS_FILE
 from mnvs.networks.activation_memory import TILE_LATENTS, activations_gib
 from mnvs.networks.denoiser import VideoUNet
 from mnvs.networks.motion_unet import MNVSMotionUNet
 from training_core.config import ConfigError, InputError
-
-logger = logging.getLogger(__name__)
 
 _GIB = 2.0**30
 # The published encoders of Zero123++ v1.2, and the first width of its UNet.
@@ -68,29 +63,6 @@ def make_plan(config: GenerateConfig, source: ModelSource, footage: Footage) -> 
     return Plan(frames, view_size, config.sampling.steps * branches, gib)
 
 
-def check_input(config: GenerateConfig, source: ModelSource, footage: Footage) -> None:
-    """Refuse an input of which the networks would see nothing; warn about one without alpha.
-
-    Raises:
-        InputError, ConfigError: see ``make_plan``, ``refuse_invisible`` and ``square_rgba``.
-    """
-    square = square_rgba(footage.images, recentre=config.clip.recentre)
-    if source.inflate:
-        side = config.clip.view_size or VIEW_SIZE
-    else:
-        side = make_plan(config, source, footage).view_size
-    try:
-        refuse_invisible(square, side)
-    except InputError as error:
-        raise InputError(f"{config.input}: {error}") from None
-    if footage.opaque:
-        logger.warning(
-            "%s has no transparent background, so all of it is taken for the object; "
-            "scripts/pipeline.py --image cuts the object out first",
-            config.input,
-        )
-
-
 def _network(source: ModelSource) -> VideoUNet:
     if source.pipeline:
         return saved_unet_on_meta(source.pipeline)
@@ -134,10 +106,10 @@ def memory_gib(
     return working + (0.0 if config.offload == "sequential" else weights)
 
 
-def describe(config: GenerateConfig, source: ModelSource, footage: Footage, fps: float) -> str:
-    """The plan as text."""
-    if source.inflate:
-        return _describe_inflation(config, source, footage, fps)
+def describe_networks(
+    config: GenerateConfig, source: ModelSource, footage: Footage, fps: float
+) -> str:
+    """The plan of a generation by networks, as text. Raises as ``make_plan`` does."""
     plan = make_plan(config, source, footage)
     height, width = footage.images.shape[-2:]
     tile = f"{COLUMNS * plan.view_size}x{ROWS * plan.view_size}"
@@ -151,23 +123,6 @@ def describe(config: GenerateConfig, source: ModelSource, footage: Footage, fps:
             f"{plan.frames} frames, tiles {tile}, {fps:g} per second",
             f"{config.sampling.steps} steps, {plan.evaluations} network evaluations",
             f"memory: {memory}",
-            f"to {Path(config.output)}",
-        ]
-    )
-
-
-def _describe_inflation(
-    config: GenerateConfig, source: ModelSource, footage: Footage, fps: float
-) -> str:
-    """The plan without networks, which needs no estimates."""
-    height, width = footage.images.shape[-2:]
-    count = len(footage.images)
-    frames = (config.clip.frames or source.frames) if count == 1 else count
-    return "\n".join(
-        [
-            f"input: {count} image(s) of {width}x{height}",
-            f"networks: {source.describe()}",
-            f"{frames} frames, views of {config.clip.view_size or VIEW_SIZE}, {fps:g} per second",
             f"to {Path(config.output)}",
         ]
     )

@@ -237,6 +237,18 @@ def test_a_long_strip_keeps_its_shape_and_is_not_blown_up(tmp_path: Path) -> Non
     assert square.shape == (1, 4, 1024, 1024)
     with pytest.raises(InputError, match=r"nothing of the object is left .* 32 pixels; crop it"):
         refuse_invisible(square, 32)
+    with pytest.raises(InputError, match="crop it"):
+        refuse_invisible(image[None].mT, 32)  # as long, but upright
+    refuse_invisible(image[None], 1024)
+
+
+def test_what_is_reduced_far_is_seen_in_any_of_the_frames() -> None:
+    images = torch.zeros(2, 4, 48, 96)
+    images[1, 3, 20:30, 60:70] = 1.0
+    with pytest.raises(InputError, match="left"):
+        refuse_invisible(images, 2)  # a pixel of 48 x 48, of which 100 are covered
+    refuse_invisible(images, 8)
+    refuse_invisible(images, 2, recentre=0.9)
 
 
 def test_a_transparent_picture_is_refused() -> None:
