@@ -46,6 +46,8 @@ class Cluster:
             pytest.skip(
                 f"no Slurm here ({started.stderr.strip()}): apt-get install slurm-wlm munge"
             )
+        if started.returncode != 0:
+            self.close()  # some of its daemons may run
         assert started.returncode == 0, started.stderr
         self.environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         self.environment["SLURM_CONF"] = str(self.folder / "slurm.conf")
