@@ -30,6 +30,7 @@ from blender_render.blender.geometry import (
     show_what_renders,
     travel_of,
 )
+from blender_render.blender.instances import separate_instanced_collections
 from blender_render.blender.scene_renderer import NoDevice, SceneRenderer
 from blender_render.blender.surface_tracks import write_surface_tracks
 from blender_render.dataset import format as fmt
@@ -79,6 +80,7 @@ class AssetRun:
         importing.load(self.job["asset"])
         scene = bpy.context.scene
         self.source_fps = scene.render.fps / scene.render.fps_base
+        separate_instanced_collections()
         remove_cameras_and_lights()
         rendered = show_what_renders()
         clip, times, loop = self._plan_frames(rendered)

@@ -45,6 +45,7 @@ def rendered(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("rendered")
     good = ["stage.blend", "instanced.blend", "two_clips.glb", "box.fbx"]
     good += ["mirrored.glb", "morph.glb", "scenes.blend"]
+    good += ["instanced_too.blend", "instanced_apart.blend"]
     bad = [next((p.name for p in assets.glob(f"{n}.*")), f"{n}.glb") for n in FAILING]
     bad = [name.replace(".bin", ".gltf") for name in bad]
     listed = ",".join(str(assets / name) for name in good + bad)
@@ -68,6 +69,21 @@ def test_instances_count(rendered: Path) -> None:
     info = info_of(rendered / "instanced")
     assert info["world_to_asset"]["scale"] == pytest.approx(7.0, abs=1e-4)
     assert info["world_to_asset"]["offset"] == pytest.approx([3.0, 0.0, 0.0], abs=1e-4)
+
+
+def test_instances_of_what_is_in_the_scene_too(rendered: Path) -> None:
+    """What moves the scene into the unit box must not move instances twice: as many pixels as where
+    the source is nowhere else, since its own cube hides in the first instance's; and with a cube
+    more on top, in a collection of a collection.
+    """
+    way = info_of(rendered / "instanced_apart")["world_to_asset"]
+    assert way == info_of(rendered / "instanced")["world_to_asset"]
+    for path in ("frame_000/train/000.png", "frame_003/train/001.png"):
+        there, expected = (picture(rendered / n / path) for n in ("instanced_apart", "instanced"))
+        np.testing.assert_allclose(there, expected, atol=3.0)
+    way = info_of(rendered / "instanced_too")["world_to_asset"]
+    assert way["scale"] == pytest.approx(7.0, abs=1e-4)
+    assert way["offset"] == pytest.approx([3.0, 0.0, 1.0], abs=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,20 @@ def instanced(folder: Path) -> None:
         instance.location = (x, 0.0, 0.0)
         bpy.context.scene.collection.objects.link(instance)
     save_blend(folder / "instanced.blend")
+    # The source in the scene as well: in a part that is left out, then for all to see, and with a
+    # cube of an inner collection 2 above it.
+    bpy.context.scene.collection.children.link(collection)
+    bpy.context.view_layer.layer_collection.children["part"].exclude = True
+    save_blend(folder / "instanced_apart.blend")
+    bpy.context.view_layer.layer_collection.children["part"].exclude = False
+    inner = bpy.data.collections.new("inner")
+    inner.objects.link(cube("above"))
+    bpy.context.scene.collection.objects.unlink(inner.objects[0])
+    holder = bpy.data.objects.new("holder", None)
+    holder.instance_type, holder.instance_collection = "COLLECTION", inner
+    holder.parent, holder.location = mover, (0.0, 0.0, 2.0)
+    collection.objects.link(holder)
+    save_blend(folder / "instanced_too.blend")
 
 
 def oddities(folder: Path) -> None:
