@@ -12,9 +12,9 @@ def separate_instanced_collections() -> None:
     """Let every collection instance show copies that are in no scene.
 
     Blender places an instance's content by the content's own world matrices. Where the same objects
-    are in the scene too, or in a part of it that is not shown, what moves the scene as a whole would
-    move them, and the instance once more. The copies share meshes, materials and actions; what
-    among them refers to each other refers to the copies.
+    are in the scene too, or in a part of it that is not shown, what moves the scene as a whole
+    would move them, and the instance once more. The copies share meshes, materials and actions;
+    what among them refers to each other refers to the copies.
     """
     inside = set(bpy.context.scene.objects)
     copies: dict[Any, Any] = {}
