@@ -24,9 +24,14 @@ from published_source import (
     write_source,
 )
 
+from blender_render import convert_videopapr
 from blender_render.convert_videopapr import convert, main
 from blender_render.dataset import format as dataset_format
+from blender_render.dataset import videopapr_source
+from blender_render.dataset.archive import open_tree
 from blender_render.dataset.readers import list_frames, read_dataset_info, read_views
+from blender_render.dataset.videopapr_source import SourceFrame
+from blender_render.geometry.visual_hull import carve
 from blender_render.validate import validate
 
 
@@ -40,6 +45,28 @@ def converted(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("converted") / "balls"
     convert(made, target)
     return target
+
+
+@pytest.fixture
+def measured_before(
+    made: Path, measured: tuple[SourceFrame, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For tests of what is written: frame 0 of ``made`` is measured once, its quality coarsely."""
+    frame, to_world = measured
+
+    def coarse(masks: Any, cameras: Any, count: int, box: Any, **more: Any) -> Any:
+        return carve(masks, cameras, min(count, 32), box, **more)
+
+    monkeypatch.setattr(convert_videopapr, "carve", coarse)
+    monkeypatch.setattr(videopapr_source, "read_frame", lambda tree, name: frame)
+    monkeypatch.setattr(videopapr_source, "normalisation", lambda frames: to_world)
+
+
+@pytest.fixture(scope="session")
+def measured(made: Path) -> tuple[SourceFrame, np.ndarray]:
+    with open_tree(made) as tree:
+        frame = videopapr_source.read_frame(tree, "frame_000")
+    return frame, videopapr_source.normalisation([frame])
 
 
 @pytest.fixture
@@ -234,9 +261,9 @@ def test_wrong_targets_and_arguments(
 )
 def test_a_full_or_locked_disk_leaves_no_dataset(
     made: Path,
+    measured_before: None,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
     code: int,
     words: str,
 ) -> None:
@@ -249,19 +276,21 @@ def test_a_full_or_locked_disk_leaves_no_dataset(
         with path.open("wb") as file:
             return file.write(data)
 
-    monkeypatch.setattr(Path, "write_bytes", fail_later)
     target = tmp_path / "out"
     arguments = [str(made), str(target), "--resolution", "24x16", "--frames", "0"]
-    line = refusal(arguments, capsys)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "write_bytes", fail_later)
+        line = refusal(arguments, capsys)
     assert words in line
     assert str(tmp_path) in line
     assert list(tmp_path.iterdir()) == [], "neither a dataset nor a half one"
-    monkeypatch.undo()
     assert main(arguments) == 0
     assert dataset_format.is_complete(target)
 
 
-def test_what_a_killed_start_left_is_replaced(made: Path, tmp_path: Path) -> None:
+def test_what_a_killed_start_left_is_replaced(
+    made: Path, measured_before: None, tmp_path: Path
+) -> None:
     left = tmp_path / ".out.partial"
     left.mkdir()
     (left / "frame_000").write_text("half")
@@ -269,6 +298,7 @@ def test_what_a_killed_start_left_is_replaced(made: Path, tmp_path: Path) -> Non
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.slow
 def test_the_published_butterfly(shared_data: Path, tmp_path: Path) -> None:
     source = shared_data / "data" / "videopapr_butterfly"
     target = tmp_path / "butterfly"
