@@ -20,7 +20,7 @@ trap 'warned=1' USR1
 trap 'cancelled=1' TERM INT
 
 stop_is_due() {
-    if ((cancelled == 1)); then
+    if was_cancelled; then
         stop_reason="the job is cancelled"
         return 0
     fi
@@ -32,6 +32,15 @@ stop_is_due() {
         short_limit
     fi
     ((EPOCHSECONDS >= stop_at))
+}
+
+# TERM also comes at the limit itself, where a site gives no warning, or it was not enough. Then the job
+# stops at once, but it may come back.
+was_cancelled() {
+    ((cancelled == 1)) || return 1
+    [[ $(field Reason "$(scontrol show job -o "${SLURM_JOB_ID:-0}" 2>/dev/null)") == TimeLimit ]] || return 0
+    cancelled=0 warned=1 judged=1 stop_at=0
+    return 1
 }
 
 # Where the limit is hardly longer than the warning, Slurm warns in the job's first seconds; such a job
@@ -188,7 +197,7 @@ continue_later() {
         say "work remains; the next task of the chain continues"
     elif [[ ${RESUBMIT:-0} != 1 ]]; then
         say "work remains; submit the same command again to continue (RESUBMIT=1 does so by itself)"
-    elif [[ $cancelled -eq 1 ]]; then
+    elif was_cancelled; then
         say "work remains, but the job was cancelled: not submitted again"
     elif [[ -z $(find "$folder" -newer "$started" -regextype posix-extended -regex ".*/($name)" -print -quit 2>/dev/null) ]]; then
         say "work remains, but this job saved nothing new in $folder: not submitted again"

@@ -94,6 +94,25 @@ def test_a_preempted_job_saves_and_comes_back(cluster: Cluster, place: Place) ->
     cluster.wait_ended(job)
 
 
+@pytest.mark.parametrize("tasks", [1, 2])
+def test_a_limit_without_a_warning_saves_and_comes_back(
+    cluster: Cluster, place: Place, tasks: int
+) -> None:
+    array = ("--array=1-2%1",) if tasks == 2 else ()
+    job = place.start("--signal=B:CONT@1", *array, RESUBMIT="1", RESUBMIT_OPTIONS="--hold")
+    before, first = cluster.jobs(), f"{job}_1" if array else job
+    cluster.call("scontrol", "update", f"JobId={first}", "EndTime=now+1")
+    assert cluster.wait_ended(first, seconds=90) == ["TIMEOUT"], cluster.log(first)
+    assert place.text("signal") in ("SIGTERM", "SIGUSR1")
+    came_back = [new for new in cluster.jobs() if new not in before]
+    if array:  # the task that waits goes on
+        assert not came_back and cluster.state(f"{job}_2") in ("PENDING", "RUNNING")
+        assert "the next task of the chain continues" in cluster.log(first)
+    assert len(came_back) == (0 if array else 1), cluster.log(first)
+    cluster.call("scancel", job, *came_back)
+    cluster.wait_until(lambda: not cluster.call("squeue", "-h", "-j", job), "all has ended")
+
+
 @pytest.mark.parametrize(("code", "tasks"), [("0", 1), ("2", 1), ("3", 1), ("75", 3)])
 def test_a_chain_stops_when_there_is_nothing_to_continue(
     cluster: Cluster, place: Place, code: str, tasks: int
