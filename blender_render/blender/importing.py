@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import bpy
 
 from blender_render.blender import compat, demo_character
 from blender_render.rendering.asset_failures import AssetFailure
+from blender_render.rendering.gltf_files import UNPACK, readable_gltf
 from blender_render.rendering.jobs import BUILTIN
 
 logger = logging.getLogger(__name__)
@@ -40,6 +42,8 @@ def load(asset: str) -> None:
         raise AssetFailure("unsupported_extension", f"{path.suffix or 'no suffix'}; known: {known}")
     try:
         result = importer(path)
+    except AssetFailure:
+        raise
     except Exception as error:  # importers are scripts: whatever they raise is this asset's fault
         logger.exception("importing %s failed", path)
         raise _import_failure(str(error)) from error
@@ -54,16 +58,16 @@ def _import_failure(message: str) -> AssetFailure:
     detail = (said or ["no message"])[-1].removeprefix("Error: ")
     extension = "xtension" in detail and "not available" in detail
     if "draco" in detail.lower():  # the decoder's library is left out of the 4.2 wheels
-        extension, detail = True, f"KHR_draco_mesh_compression: no decoder ({detail})"
-    if "meshopt" in detail.lower() or "draco" in detail.lower():
-        detail += "; this decompresses it: npx @gltf-transform/cli cp IN.glb OUT.glb"
+        extension, detail = True, f"KHR_draco_mesh_compression: no decoder ({detail}); {UNPACK}"
     return AssetFailure("unsupported_extension" if extension else "import_error", detail)
 
 
 def _import_gltf(path: Path) -> set[str]:
     # The default heuristic shortens bones by the armature's scale but not the offsets of the
     # meshes parented to them, which tears such characters apart (seen in 4.2 and 5.0).
-    return bpy.ops.import_scene.gltf(filepath=str(path), bone_heuristic="TEMPERANCE")
+    with tempfile.TemporaryDirectory() as work:
+        readable = readable_gltf(path, Path(work))
+        return bpy.ops.import_scene.gltf(filepath=str(readable), bone_heuristic="TEMPERANCE")
 
 
 def _open_blend(path: Path) -> set[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from blender_runs import info_of, make_assets, needs_blender, picture, render
+from packed_glb import pack_glb
 
 from blender_render.dataset.tracks import read_tracks
 from blender_render.rendering.asset_failures import read_failures
@@ -35,6 +36,7 @@ FAILING = {
 def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("assets")
     make_assets(folder)
+    pack_glb(folder / "two_clips.glb", folder / "packed.glb")
     (folder / "empty.glb").write_bytes(b"")
     return folder
 
@@ -46,6 +48,7 @@ def rendered(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     good = ["stage.blend", "instanced.blend", "two_clips.glb", "box.fbx"]
     good += ["mirrored.glb", "morph.glb", "scenes.blend"]
     good += ["instanced_too.blend", "instanced_apart.blend"]
+    good += ["packed.glb", "webp.glb"]
     bad = [next((p.name for p in assets.glob(f"{n}.*")), f"{n}.glb") for n in FAILING]
     bad = [name.replace(".bin", ".gltf") for name in bad]
     listed = ",".join(str(assets / name) for name in good + bad)
@@ -135,6 +138,19 @@ def test_default_action_is_the_one_with_most_motion_and_drives_all_its_objects(
     assert info["world_to_asset"]["scale"] == pytest.approx(5.0, abs=1e-3)
 
 
+def test_an_asset_that_meshopt_compressed_is_the_same(rendered: Path) -> None:
+    for path in ("frame_000/train/000.png", "frame_002/test/000.png"):
+        there, expected = (picture(rendered / name / path) for name in ("packed", "two_clips"))
+        np.testing.assert_allclose(there, expected, atol=3.0)
+
+
+def test_webp_textures_are_seen(rendered: Path) -> None:
+    """A cube that is green by its texture alone, grey without."""
+    rgba = picture(rendered / "webp" / "frame_000" / "train" / "000.png")
+    red, green, blue = rgba[rgba[..., 3] == 255][:, :3].mean(0)
+    assert green > 2 * red and green > 2 * blue
+
+
 def test_loop_does_not_repeat_its_first_frame(rendered: Path) -> None:
     info = info_of(rendered / "two_clips")
     assert info["loop"] is True
@@ -195,7 +211,8 @@ def test_still_obj_is_one_frame_when_motion_is_not_required(assets: Path, tmp_pa
 
 def test_the_failure_of_a_compressed_asset_names_the_command(rendered: Path) -> None:
     details = {f["asset"]: f["detail"] for f in read_failures(rendered)}
-    assert "EXT_meshopt_compression" in details["meshopt"]
+    assert "meshopt_compression: the data is of version 1" in details["meshopt"]
+    assert "KHR_texture_basisu" in details["ktx2"] and "ktxdecompress IN.glb" in details["ktx2"]
     assert "npx @gltf-transform/cli cp IN.glb OUT.glb" in details["meshopt"]
     assert "gltf-transform" not in details["future"]
 

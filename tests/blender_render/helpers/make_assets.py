@@ -5,6 +5,7 @@ What each of them is for stands beside its function. Positions are those the tes
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import os
@@ -244,14 +245,20 @@ def ghost(folder: Path) -> None:
     save_blend(folder / "ghost.blend")
 
 
-def bad_gltf(folder: Path) -> None:
-    """A texture that is gone, and a required extension nobody has."""
+def webp(folder: Path) -> None:
+    """A moving cube whose only colour is a green picture, stored as WebP."""
     fresh()
-    box = cube("painted")
+    box = cube("green")
     keys(box, "location", {1: (0, 0, 0), 5: (1, 0, 0)})
-    image = bpy.data.images.new("paint", 8, 8)
-    image.filepath_raw, image.file_format = str(folder / "paint.png"), "PNG"
-    image.save()
+    image = bpy.data.images.new("green", 8, 8)
+    image.pixels.foreach_set([0.02, 0.6, 0.02, 1.0] * 64)
+    image.pack()
+    paint(box, image)
+    save_glb(folder / "webp.glb", export_image_format="WEBP")
+
+
+def paint(box: bpy.types.Object, image: bpy.types.Image) -> None:
+    """A material whose colour is a picture."""
     material = bpy.data.materials.new("painted")
     material.use_nodes = True
     nodes = material.node_tree.nodes
@@ -260,6 +267,17 @@ def bad_gltf(folder: Path) -> None:
     surface = nodes["Principled BSDF"].inputs["Base Color"]
     material.node_tree.links.new(texture.outputs["Color"], surface)
     box.data.materials.append(material)
+
+
+def bad_gltf(folder: Path) -> None:
+    """A texture that is gone, and a required extension nobody has."""
+    fresh()
+    box = cube("painted")
+    keys(box, "location", {1: (0, 0, 0), 5: (1, 0, 0)})
+    image = bpy.data.images.new("paint", 8, 8)
+    image.filepath_raw, image.file_format = str(folder / "paint.png"), "PNG"
+    image.save()
+    paint(box, image)
     save_blend(folder / "untextured.blend")
     target = folder / "textureless.gltf"
     save_glb(target, export_format="GLTF_SEPARATE", export_image_format="AUTO")
@@ -270,9 +288,18 @@ def bad_gltf(folder: Path) -> None:
     content["extensionsUsed"] = [*content.get("extensionsUsed", []), "VIDEOPAPR_from_the_future"]
     content.pop("images", None), content.pop("textures", None), content.pop("materials", None)
     (folder / "future.gltf").write_text(json.dumps(content))
-    content["extensionsRequired"] = content["extensionsUsed"] = ["EXT_meshopt_compression"]
+    name = "EXT_meshopt_compression"
+    newer = base64.b64encode(bytes([0xA1]) + bytes(60)).decode()
+    content["extensionsRequired"] = content["extensionsUsed"] = [name]
+    content["buffers"].append(
+        {"byteLength": 61, "uri": f"data:application/octet-stream;base64,{newer}"}
+    )
+    content["bufferViews"][0]["extensions"] = {
+        name: {"buffer": 1, "byteLength": 61, "byteStride": 12, "count": 8, "mode": "ATTRIBUTES"}
+    }
     (folder / "meshopt.gltf").write_text(json.dumps(content))
     content["extensionsRequired"] = content["extensionsUsed"] = ["KHR_texture_basisu"]
+    content["textures"] = [{"extensions": {"KHR_texture_basisu": {"source": 0}}}]
     (folder / "ktx2.gltf").write_text(json.dumps(content))
 
 
@@ -288,6 +315,7 @@ if __name__ == "__main__":
         no_mesh,
         point,
         ghost,
+        webp,
         bad_gltf,
     ):
         write(target_folder)
