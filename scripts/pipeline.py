@@ -21,7 +21,18 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
-from pipeline_config import FLAGS, PipelineConfig, with_default_config
+from pipeline_config import (
+    ANIMATE,
+    DATASET,
+    FLAGS,
+    PREPARE,
+    RESULTS,
+    SETTINGS,
+    VIEWS,
+    PipelineConfig,
+    form_of_views,
+    with_default_config,
+)
 
 from animate_papr import export, render, train
 from animate_papr.config import AnimateConfig
@@ -29,7 +40,6 @@ from animate_papr.report.__main__ import ReportConfig, write_report
 from animate_papr.view.__main__ import ViewConfig, view
 from blender_render import render as assets
 from blender_render.dataset import format as fmt
-from blender_render.dataset.archive import open_tree
 from blender_render.dataset.frames_of_sixview import write_frames
 from blender_render.rendering.asset_failures import read_failures
 from blender_render.rendering.asset_views import HELD_OUT, SIXVIEW
@@ -37,7 +47,7 @@ from blender_render.rendering.config import RenderConfig
 from blender_render.validate import validate
 from mnvs import generate
 from mnvs.footage.cut_out_footage import PICTURES, RECORD, prepare_footage
-from mnvs.footage.foreign_views import CAMERAS_FILE, read_foreign_views, write_foreign_views
+from mnvs.footage.foreign_views import read_foreign_views, write_foreign_views
 from mnvs.inference.config import GenerateConfig
 from mnvs.inference.plan import describe
 from mnvs.inference.result import MULTIVIEW
@@ -50,17 +60,6 @@ from training_core.run_folder import RunFolder
 from training_core.stages import Stage, Step, has_begun, is_complete, read_seconds, run_stages
 
 logger = logging.getLogger(__name__)
-
-PREPARE, VIEWS, DATASET = "1_prepare", "2_views", "3_dataset"
-ANIMATE, RESULTS = "4_animate", "5_results"
-# Which settings a stage reads: they may change as long as it has not begun.
-SETTINGS = {
-    PREPARE: ("prepare",),
-    VIEWS: ("generate", "render"),
-    DATASET: ("foreign",),
-    ANIMATE: ("animate",),
-    RESULTS: ("results",),
-}
 
 
 class Pipeline:
@@ -82,21 +81,9 @@ class Pipeline:
         self.folder = Path(config.output_root).absolute() / "pipeline" / config.name
         if not builtin and not Path(self.source).exists():
             raise InputError(f"{self.source}: does not exist")
-        self.form = self._form_of_views() if config.kind == "views" else ""
+        self.form = form_of_views(self.source) if config.kind == "views" else ""
         if config.kind in ("image", "video"):
             config.generate.model.announce()
-
-    def _form_of_views(self) -> str:
-        """sixview, frames (a dataset of frame folders) or foreign (videos with cameras)."""
-        with open_tree(self.source) as tree:
-            if tree.exists(fmt.SAMPLE_FILE):
-                return "sixview"
-            if tree.exists(CAMERAS_FILE):
-                return "foreign"
-            if any(fmt.frame_number(name) is not None for name in tree.list()):
-                return "frames"
-        known = f"{fmt.SAMPLE_FILE}, frame_000 nor {CAMERAS_FILE}"
-        raise InputError(f"{self.source}: has neither {known} in it")
 
     def at(self, stage: str, *parts: str) -> Path:
         """A path in the folder of a stage."""

@@ -5,11 +5,13 @@ from pathlib import Path
 
 from animate_papr.config import AnimateConfig
 from animate_papr.showcase import ShowcaseConfig
+from blender_render.dataset import format as fmt
+from blender_render.dataset.archive import open_tree
 from blender_render.rendering.asset_views import AssetViewsConfig
 from mnvs.footage.cut_out_footage import CutOutConfig
-from mnvs.footage.foreign_views import ViewsConfig
+from mnvs.footage.foreign_views import CAMERAS_FILE, ViewsConfig
 from mnvs.inference.published import PublishedGenerateConfig
-from training_core.config import option, section
+from training_core.config import InputError, option, section
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "pipeline"
 DEFAULT = "small"
@@ -18,6 +20,16 @@ FLAGS = {
     "video": "a video, GIF or folder of pictures from a camera that stands still",
     "asset": ".glb .gltf .fbx .obj .blend or builtin:demo; its renders stand for generated views",
     "views": "six-view dataset, dataset of frame folders, or folder with cameras.json",
+}
+PREPARE, VIEWS, DATASET = "1_prepare", "2_views", "3_dataset"
+ANIMATE, RESULTS = "4_animate", "5_results"
+# Which settings a stage reads: they may change as long as it has not begun.
+SETTINGS = {
+    PREPARE: ("prepare",),
+    VIEWS: ("generate", "render"),
+    DATASET: ("foreign",),
+    ANIMATE: ("animate",),
+    RESULTS: ("results",),
 }
 # Keys of the commands that say where a stage reads and writes; `device` and `threads` are given
 # once for all of them.
@@ -83,3 +95,20 @@ def with_default_config(arguments: list[str]) -> list[str]:
 def _named(config: str) -> str:
     known = CONFIGS / f"{config}.yaml"
     return str(known) if known.is_file() and not Path(config).exists() else config
+
+
+def form_of_views(source: str) -> str:
+    """sixview, frames (a dataset of frame folders) or foreign (videos with cameras).
+
+    Raises:
+        InputError: it is none of them.
+    """
+    with open_tree(source) as tree:
+        if tree.exists(fmt.SAMPLE_FILE):
+            return "sixview"
+        if tree.exists(CAMERAS_FILE):
+            return "foreign"
+        if any(fmt.frame_number(name) is not None for name in tree.list()):
+            return "frames"
+    known = f"{fmt.SAMPLE_FILE}, frame_000 nor {CAMERAS_FILE}"
+    raise InputError(f"{source}: has neither {known} in it")

@@ -1,8 +1,15 @@
 """The interface of losses that a trainer adds to the photometric one without knowing them."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
+
+from sjc_papr.training.gradients import gradient_norms
+
+# What is logged of the photometric loss's gradient at the rendered images: its norm.
+PHOTOMETRIC = "picture_gradient/photometric"
 
 
 class AuxiliaryResult(NamedTuple):
@@ -54,3 +61,28 @@ class AuxiliaryLoss(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``."""
         ...
+
+
+def add_auxiliary(
+    auxiliary: AuxiliaryLoss,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    measure: bool,
+    batches: Sequence[Mapping[str, Tensor]],
+) -> AuxiliaryResult:
+    """Add the auxiliary loss's gradients where step number ``step`` has it.
+
+    Args:
+        optimizer: holds the gradients of the photometric loss.
+        measure: also measure what is only of use in the log.
+        batches: the photometric losses of every batch of the step, PHOTOMETRIC among them.
+    """
+    # The norm over all patches of the step, however many batches they came in.
+    norm = torch.stack([batch[PHOTOMETRIC] for batch in batches]).norm()
+    logged = {PHOTOMETRIC: norm}
+    if not auxiliary.due(step):
+        return AuxiliaryResult(logged, {})
+    if measure:
+        logged |= gradient_norms(optimizer, "parameter_gradient/photometric")
+    result = auxiliary.backward(step, measure=measure, photometric_norm=float(norm))
+    return AuxiliaryResult(logged | result.logged, result.images)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import torch
+
 from sjc_papr.training.config import RateConfig
 from training_core.step.schedules import warmup_cosine
 
@@ -47,6 +49,14 @@ class LRSchedule:
                 return stage.peaks.get(group, 0.0) > 0.0
             step -= stage.steps
         return False
+
+    def apply(self, optimizer: torch.optim.Optimizer, step: int) -> None:
+        """Set the rate of every named group; those that rest in this step get no gradient."""
+        for group in optimizer.param_groups:
+            group["lr"] = self(group["name"], step)
+            for parameter in group["params"]:
+                # Without a gradient Adam leaves the parameter and its moments alone.
+                parameter.requires_grad_(self.trains(group["name"], step))
 
     def ever(self, group: str) -> bool:
         """Whether the group trains at all."""

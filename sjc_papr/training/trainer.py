@@ -1,7 +1,7 @@
 """One optimisation step of PAPR. Phases 2 and 3 share it."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from sjc_papr.networks.compiling import begin_step, check_compiling, compile_net
 from sjc_papr.networks.model import Papr
 from sjc_papr.networks.rays import RayBundle
 from sjc_papr.networks.renderer import render
-from sjc_papr.training.auxiliary import AuxiliaryLoss
+from sjc_papr.training.auxiliary import PHOTOMETRIC, AuxiliaryLoss, add_auxiliary
 from sjc_papr.training.checkpoints import model_tensors
 from sjc_papr.training.config import OptimizeConfig
 from sjc_papr.training.densification import change_density, changes_density
@@ -20,7 +20,6 @@ from sjc_papr.training.divergence import DivergenceDetector
 from sjc_papr.training.gradients import (
     average_gradients,
     clip_gradients,
-    gradient_norms,
     refuse_difference,
 )
 from sjc_papr.training.losses import Losses
@@ -136,7 +135,7 @@ class Trainer:
             TrainingFault: a loss is not finite, or attention is dead.
         """
         begin_step(self.config.compile)
-        self._set_rates(step)
+        self.rates.apply(self.optimizer, step)
         self.optimizer.zero_grad(set_to_none=True)
         among, colour = self._points_of(step), self._background_of(step)
         losses, shown, attended = zip(
@@ -152,7 +151,9 @@ class Trainer:
             logged, seen = self._share(logged, seen)
         self.checks.see_attention(step, seen[0], seen[1])
         if self.auxiliary:
-            logged |= self._auxiliary(self.auxiliary, step, measure, logged, losses)
+            more, images = add_auxiliary(self.auxiliary, self.optimizer, step, measure, losses)
+            logged |= more
+            self.images |= images
         logged |= clip_gradients(self.optimizer, self.config.clip_gradient)
         if self.divergence:
             self.divergence.check(step, float(logged["loss/total"]), float(logged["gradient_norm"]))
@@ -173,27 +174,6 @@ class Trainer:
         *values, shown, attended = average_gradients(self.optimizer, numbers, self.processes)
         together = torch.stack([shown > 0.0, attended > 0.0]).unsqueeze(1)
         return dict(zip(logged, values, strict=True)), together
-
-    def _auxiliary(
-        self,
-        auxiliary: AuxiliaryLoss,
-        step: int,
-        measure: bool,
-        logged: dict[str, Tensor],
-        losses: Sequence[dict[str, Tensor]],
-    ) -> dict[str, Tensor]:
-        """Add the auxiliary loss's gradients where it is due; what there is to log of it."""
-        # The norm over all patches of the step, however many batches they came in.
-        name = "picture_gradient/photometric"
-        norm = torch.stack([batch[name] for batch in losses]).norm()
-        more = {name: norm}
-        if auxiliary.due(step):
-            if measure:
-                more |= gradient_norms(self.optimizer, "parameter_gradient/photometric")
-            result = auxiliary.backward(step, measure=measure, photometric_norm=float(norm))
-            more |= result.logged
-            self.images |= result.images
-        return more
 
     def _change_density(self, done: int) -> None:
         """Drop and add points where that is due after ``done`` steps."""
@@ -251,7 +231,7 @@ class Trainer:
         logged = {"loss/total": loss.detach()}
         if self.auxiliary:
             assert output.rgb.grad is not None
-            logged["picture_gradient/photometric"] = output.rgb.grad.norm()
+            logged[PHOTOMETRIC] = output.rgb.grad.norm()
         for name, (weight, value) in terms.items():
             logged[f"loss/{name}"] = value.detach()
             logged[f"weighted/{name}"] = weight * value.detach()
@@ -259,13 +239,6 @@ class Trainer:
         attended = (output.scores != 0.0).any() & (output.alpha.amax() >= _DEAD_ALPHA)
         self.checks.see_search(output.proven)
         return logged, shows_object, attended
-
-    def _set_rates(self, step: int) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rates(group["name"], step)
-            for parameter in group["params"]:
-                # Without a gradient Adam leaves the parameter and its moments alone.
-                parameter.requires_grad_(self.rates.trains(group["name"], step))
 
     def tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything a checkpoint holds.

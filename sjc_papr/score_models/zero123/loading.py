@@ -20,6 +20,11 @@ from torch import nn
 
 from sjc_papr.score_models.base import NoiseLevels
 from sjc_papr.score_models.zero123 import original
+from sjc_papr.score_models.zero123.component_files import (
+    component_weights,
+    find_checkpoint,
+    noise_schedule,
+)
 from sjc_papr.score_models.zero123.config import Zero123Config
 from sjc_papr.score_models.zero123.names import (
     IGNORED,
@@ -31,12 +36,11 @@ from sjc_papr.score_models.zero123.names import (
 )
 from training_core.config import ConfigError, InputError
 from training_core.files.json_files import read_json
-from training_core.files.weight_file import WeightFile, hub_snapshot
+from training_core.files.weight_file import WeightFile
 
 logger = logging.getLogger(__name__)
 
 _PROJECTIONS = {"clip_camera_projection": "proj.", "cc_projection": "projection."}
-_WEIGHTS = {"unet": "diffusion_pytorch_model", "image_encoder": "model"}
 # Older diffusers named the VAE's attention otherwise; older transformers stored a list of numbers.
 _OLD_ATTENTION = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
 _NOT_WEIGHTS = re.compile(r"^vision_model\.embeddings\.position_ids$")
@@ -75,7 +79,7 @@ def load_networks(config: Zero123Config, device: torch.device) -> Zero123Network
             message names the file and the tensors.
     """
     classes = _classes()
-    found = _find(config.path)
+    found = find_checkpoint(config.path)
     if found.is_dir():
         networks = _from_folder(found, config, classes, device)
     else:
@@ -92,7 +96,7 @@ def load_networks(config: Zero123Config, device: torch.device) -> Zero123Network
 def check_networks(config: Zero123Config) -> None:
     """Raises what ``load_networks`` would where libraries, folder or file are not there."""
     _classes()
-    _find(config.path)
+    find_checkpoint(config.path)
 
 
 def random_networks(config: Zero123Config, device: torch.device) -> Zero123Networks:
@@ -141,29 +145,12 @@ def _classes() -> _Classes:
     )
 
 
-def _find(path: str) -> Path:
-    """The folder or file; a snapshot of a hub repository if there is no such path here."""
-    if not path:
-        raise ConfigError("zero123.path: give the folder, file or hub name of the weights")
-    found = Path(path).expanduser()
-    if not found.exists():
-        found = hub_snapshot(path)
-    if found.is_dir() and not (found / "unet").is_dir():
-        checkpoints = sorted(found.glob("*.ckpt"))
-        if len(checkpoints) == 1:
-            return checkpoints[0]
-        names = ", ".join(file.name for file in checkpoints)
-        there = f"several checkpoints ({names}): name one" if checkpoints else "no unet/, no .ckpt"
-        raise InputError(f"{found}: {there}")
-    return found
-
-
 def _from_folder(
     folder: Path, config: Zero123Config, classes: _Classes, device: torch.device
 ) -> Zero123Networks:
     parts = ("unet", "vae", "image_encoder")
     settings = {part: read_json(folder / part / "config.json") for part in parts}
-    levels = _schedule(folder / "scheduler" / "scheduler_config.json")
+    levels = noise_schedule(folder / "scheduler" / "scheduler_config.json")
     unet, vae, vision, projection = build_networks(settings, classes)
     dtype, vae_dtype = config.compute_dtype(device), config.picture_dtype()
     for part, network, kind in (
@@ -171,13 +158,13 @@ def _from_folder(
         ("vae", vae, vae_dtype),
         ("image_encoder", vision, dtype),
     ):
-        file = _weights(folder / part, config.variant)
+        file = component_weights(folder / part, config.variant)
         place(file, network, _same_names(network, file), kind, device)
         file.refuse_unread(_NOT_WEIGHTS)
     name = next((n for n in _PROJECTIONS if (folder / n).is_dir()), None)
     if name is None:
         raise InputError(f"{folder}: neither {' nor '.join(_PROJECTIONS)} is there")
-    file = _weights(folder / name, config.variant)
+    file = component_weights(folder / name, config.variant)
     place(file, projection, projection_sources(_PROJECTIONS[name]), dtype, device)
     file.refuse_unread(_NOT_WEIGHTS)
     return _finish(unet, vae, vision, projection, levels, device)
@@ -269,35 +256,3 @@ def _same_names(network: nn.Module, file: WeightFile) -> dict[str, TensorLocatio
             old if name not in file.shapes and old in file.shapes else name
         )
     return sources
-
-
-def _weights(folder: Path, variant: str) -> WeightFile:
-    """A component's weight file: the variant's where there is one, safetensors before pickles."""
-    stem = _WEIGHTS.get(folder.name, "diffusion_pytorch_model")
-    stems = (stem, "pytorch_model") if stem == "model" else (stem,)
-    middles = (f".{variant}", "") if variant else ("",)
-    tried = [
-        folder / f"{name}{middle}{suffix}"
-        for middle in middles
-        for suffix, names in ((".safetensors", stems[:1]), (".bin", stems[-1:]))
-        for name in names
-    ]
-    for path in tried:
-        if path.is_file():
-            return WeightFile(path)
-    raise InputError(f"{folder}: none of {', '.join(path.name for path in tried)} is there")
-
-
-def _schedule(path: Path) -> NoiseLevels:
-    """The noise schedule of a folder; Zero123's own where the folder says nothing."""
-    if not path.is_file():
-        return NoiseLevels.scaled_linear()
-    values = read_json(path)
-    for key, expected in (("beta_schedule", "scaled_linear"), ("prediction_type", "epsilon")):
-        if values.get(key, expected) != expected:
-            raise InputError(f"{path}: {key} is {values[key]!r}; Zero123's is {expected!r}")
-    return NoiseLevels.scaled_linear(
-        values.get("num_train_timesteps", 1000),
-        values.get("beta_start", 0.00085),
-        values.get("beta_end", 0.012),
-    )
