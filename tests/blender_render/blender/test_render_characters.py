@@ -15,8 +15,8 @@ SAMPLE = 8
 
 
 def sample(folder: Path) -> list[Path]:
-    """The smallest of each pack, as many packs as there is room for; what Draco compressed first, so
-    that it is never left out.
+    """The smallest of each pack, as many packs as there is room for; what Draco compressed first,
+    so that it is never left out.
     """
     listed = json.loads((folder / "characters.json").read_text())
     smallest: dict[tuple[str, bool], dict] = {}
