@@ -21,16 +21,28 @@ def check_same_world(
 
     Raises:
         InputError: another asset, a ``world_to_asset`` that is missing or no world, or scales and
-            origins that lie apart.
+            origins that lie apart, at any moment that both show where an object was followed.
     """
     worlds = world_of(ours, our_name), world_of(theirs, their_name)
     if ours.get("asset_sha256") != theirs.get("asset_sha256"):
         raise InputError(f"{our_name}: another asset than {their_name}")
-    apart = np.abs(worlds[0] - worlds[1]).max() / worlds[1][0]
+    apart = np.abs(worlds[0] - worlds[1]).max()
+    ways = _travel_by_moment(ours, our_name), _travel_by_moment(theirs, their_name)
+    if any(row.any() for way in ways for row in way.values()):
+        moments = ways[0].keys() & ways[1].keys()
+        if not moments:
+            raise InputError(
+                f"{our_name}: an object that travels, and no moment of it that {their_name} shows"
+            )
+        # Where the world's origin is at a moment counts, not from where the way was measured.
+        offsets = [worlds[0][1:] - worlds[1][1:] + ways[0][m] - ways[1][m] for m in moments]
+        apart = max(abs(worlds[0][0] - worlds[1][0]), float(np.abs(offsets).max()))
+    apart /= worlds[1][0]
     if apart > _SAME_WORLD:
         raise InputError(
             f"{our_name}: another world than {their_name}: 'world_to_asset' differs by "
-            f"{apart:.3g} object lengths; render both with the same frames"
+            f"{apart:.3g} object lengths; render both with the same frames and "
+            "the same normalise.follow"
         )
 
 
@@ -48,3 +60,21 @@ def world_of(info: dict[str, Any], name: str) -> np.ndarray:
     if world.shape != (4,) or not np.isfinite(world).all() or world[0] <= 0.0:
         raise InputError(f"{name}: 'world_to_asset' with 'scale' and 'offset' [3] is missing")
     return world
+
+
+def _travel_by_moment(info: dict[str, Any], name: str) -> dict[float, np.ndarray]:
+    """How far [3] the object had come, in the asset's units, by frame number; 0 where it was not
+    followed. Empty where the dataset names no frames.
+    """
+    way, frames = info["world_to_asset"].get("travel"), info.get("frames")
+    if not isinstance(frames, list):
+        frames = []
+    if way is None:
+        return {time: np.zeros(3) for time in frames if isinstance(time, int | float)}
+    try:
+        rows = np.array(way, dtype=np.float64).reshape(len(frames), 3)
+    except (TypeError, ValueError):
+        rows = np.full((1, 3), np.nan)
+    if not np.isfinite(rows).all():
+        raise InputError(f"{name}: 'travel' of 'world_to_asset' is not a place [3] for each frame")
+    return {float(time): row for time, row in zip(frames, rows, strict=True)}

@@ -38,3 +38,37 @@ def test_others_are_refused_by_name(case: str) -> None:
     changes, message = REFUSED[case]
     with pytest.raises(InputError, match=message):
         check(changes)
+
+
+def followed(frames: list[float], way: Any, offset: float = 0.0) -> dict[str, Any]:
+    """An object that comes along in x; ``offset`` is where it is in the first frame of these."""
+    world = WORLD | {"offset": [offset, 1.0, -3.0]}
+    if way is not None:
+        world |= {"travel": [[x, 0.0, 0.0] for x in way]}
+    return {"asset_sha256": "a", "world_to_asset": world, "frames": frames}
+
+
+def test_ways_agree_where_both_show_the_same_moment() -> None:
+    ours = followed([0.0, 1.0, 2.0], [0.0, 0.5, 1.0])
+    check_same_world(ours, "ours", ours, "theirs")
+    # From its second frame on, measured from there.
+    check_same_world(ours, "ours", followed([1.0, 2.0], [0.0, 0.5], offset=0.5), "theirs")
+    still = followed([0.0, 1.0], [0.0, 0.0])
+    check_same_world(still, "ours", followed([0.0, 1.0], None), "theirs")
+
+
+@pytest.mark.parametrize(
+    ("theirs", "message"),
+    [
+        (followed([0.0, 2.0], [0.0, 0.8]), "by 0.1 object lengths.* same normalise.follow"),
+        (followed([0.0, 1.0, 2.0], None), "by 0.5 object lengths"),
+        (followed([7.0], [0.0]), "no moment of it that theirs shows"),
+        (followed([0.0, 1.0], [0.0]), "theirs: 'travel' of 'world_to_asset'"),
+        (followed([0.0], [math.nan]), "theirs: 'travel'"),
+    ],
+    ids=["other way", "not followed", "other moments", "too few", "not finite"],
+)
+def test_ways_that_differ_are_refused(theirs: dict[str, Any], message: str) -> None:
+    ours = followed([0.0, 1.0, 2.0], [0.0, 0.5, 1.0])
+    with pytest.raises(InputError, match=message):
+        check_same_world(ours, "ours", theirs, "theirs")
