@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 pytest.importorskip("diffusers")
 from tiny_zero123 import LAYOUTS, original_state, tiny_networks, write, write_original
@@ -270,49 +270,3 @@ def test_paths_that_lead_nowhere(tmp_path: Path, networks: Zero123Networks) -> N
     made = write(networks, "cc_projection", tmp_path / "z")
     (made / "vae" / "diffusion_pytorch_model.safetensors").unlink()
     assert "diffusion_pytorch_model.safetensors, diffusion_pytorch_model.bin" in refusal(made)
-
-
-class _PlainClip(nn.Module):
-    """OpenAI's vision transformer, with its tensors' names, in as few words as possible."""
-
-    def __init__(self, state: dict[str, Tensor]) -> None:
-        super().__init__()
-        prefix = "cond_stage_model.model.visual."
-        self.w = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
-
-    def norm(self, x: Tensor, name: str) -> Tensor:
-        return nn.functional.layer_norm(
-            x, x.shape[-1:], self.w[f"{name}.weight"], self.w[f"{name}.bias"], 1e-5
-        )
-
-    def forward(self, image: Tensor) -> Tensor:
-        w = self.w
-        patch = w["conv1.weight"].shape[-1]
-        x = nn.functional.conv2d(image, w["conv1.weight"], stride=patch).flatten(2).mT
-        x = torch.cat([w["class_embedding"].expand(len(x), 1, -1), x], 1)
-        x = self.norm(x + w["positional_embedding"], "ln_pre")
-        width, blocks = x.shape[-1], "transformer.resblocks"
-        for i in range(sum(n.endswith("ln_1.weight") for n in w)):
-            attention = nn.MultiheadAttention(width, width // 64, batch_first=True)
-            start = f"{blocks}.{i}.attn."
-            own = {n.removeprefix(start): t for n, t in w.items() if n.startswith(start)}
-            attention.load_state_dict(own)
-            y = self.norm(x, f"{blocks}.{i}.ln_1")
-            x = x + attention(y, y, y, need_weights=False)[0]
-            y = self.norm(x, f"{blocks}.{i}.ln_2")
-            mlp = f"{blocks}.{i}.mlp"
-            y = nn.functional.linear(y, w[f"{mlp}.c_fc.weight"], w[f"{mlp}.c_fc.bias"])
-            y = y * torch.sigmoid(1.702 * y)
-            x = x + nn.functional.linear(y, w[f"{mlp}.c_proj.weight"], w[f"{mlp}.c_proj.bias"])
-        return self.norm(x[:, 0], "ln_post") @ w["proj"]
-
-
-@torch.no_grad()
-def test_clip_computes_what_openai_s_does(networks: Zero123Networks, folder: Path) -> None:
-    """Queries, keys and values out of one matrix, the transposed projection, the activation."""
-    state = original_state(networks, averaged=False)
-    image = torch.randn(2, 3, 28, 28)
-    loaded = load(folder / "original" / "zero123.ckpt")
-    torch.testing.assert_close(
-        loaded.vision(image).image_embeds, _PlainClip(state)(image), atol=1e-5, rtol=1e-4
-    )

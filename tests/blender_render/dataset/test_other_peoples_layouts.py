@@ -1,0 +1,88 @@
+"""Other people's datasets: which split a picture is in, archives, pictures shared by frames."""
+
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ball_scene import edit_json, pack, write_dataset
+from variants import (
+    Change,
+    merge_files,
+)
+
+from blender_render.dataset.readers import list_frames, read_views
+from blender_render.validate import validate
+
+SPLITS = {
+    "one transforms.json": merge_files,
+    "no val and no test split": lambda f: [
+        (f / f"transforms_{s}.json").unlink() for s in ("val", "test")
+    ],
+    "empty val and test split": lambda f: [
+        edit_json(f / f"transforms_{s}.json", lambda c: c.update(frames=[]))
+        for s in ("val", "test")
+    ],
+}
+
+
+@pytest.mark.parametrize("change", SPLITS.values(), ids=SPLITS)
+def test_what_is_not_split_is_split_by_the_seed(scene: Path, change: Change) -> None:
+    change(scene)
+    parts = {s: read_views(scene, s).names for s in ("train", "val", "test")}
+    together = sum(parts.values(), ())
+    assert len(set(together)) == len(together), "no picture is in two splits"
+    assert len(parts["val"]) == len(parts["test"]) >= 1
+    assert len(parts["train"]) >= 6 * len(parts["test"])
+    assert {s: read_views(scene, s).names for s in parts} == parts
+    others = [read_views(scene, "test", split_seed=seed).names for seed in range(6)]
+    assert len(set(others)) > 1
+    assert validate(scene) == []
+
+
+def test_a_missing_split_is_served_by_the_other(scene: Path) -> None:
+    (scene / "transforms_test.json").unlink()
+    assert read_views(scene, "test").names == read_views(scene, "val").names == ("val/000",)
+    assert len(read_views(scene, "train")) == 12, "nothing is taken from the training split"
+    assert validate(scene) == []
+
+
+def test_lists_of_file_names_are_followed(scene: Path) -> None:
+    names = [f"./test/{i:03d}" for i in range(3)]
+    rest = [f"./train/{i:03d}" for i in range(12)]
+    merge_files(scene, train_filenames=rest, test_filenames=names, val_filenames=[])
+    assert read_views(scene, "test").names == ("test/000", "test/001", "test/002")
+    assert read_views(scene, "val").names == ("test/000", "test/001", "test/002")
+    assert len(read_views(scene, "train")) == 12
+
+
+def test_a_mac_zip(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "balls")
+    archive = pack(folder, tmp_path / "balls.zip", "balls/")
+    with zipfile.ZipFile(archive, "a") as file:
+        file.writestr("__MACOSX/balls/._dataset.json", b"\x00\x05\x16\x07")
+        file.writestr("__MACOSX/._balls", b"\x00\x05\x16\x07")
+        file.writestr(".DS_Store", b"x")
+    assert list_frames(archive) == ["frame_000", "frame_001"]
+    assert len(read_views(archive / "frame_001", "train")) == 12
+    assert validate(archive) == []
+
+
+def test_pictures_shared_by_the_frames_of_a_dataset(tmp_path: Path) -> None:
+    """Frame folders may name pictures of their dataset, not of what lies above it."""
+    folder = write_dataset(tmp_path / "balls")
+    wanted = read_views(folder / "frame_000", "train")
+    shutil.move(folder / "frame_000/train", folder / "images")
+
+    def move(content: dict[str, Any]) -> None:
+        for frame in content["frames"]:
+            frame["file_path"] = "../images/" + frame["file_path"].rpartition("/")[2]
+
+    edit_json(folder / "frame_000/transforms_train.json", move)
+    archive = pack(folder, tmp_path / "balls.zip")
+    for path in (folder, archive):
+        found = read_views(path / "frame_000", "train")
+        assert torch.equal(found.images, wanted.images)
+        assert found.names[0] == "../images/000"
