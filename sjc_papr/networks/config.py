@@ -50,6 +50,11 @@ class AttentionConfig:
         2.5, "initial length of that fall-off, in median distances between neighbouring points"
     )
     occlusion: float = option(0.3, "initial weight of depth behind the nearest point")
+    reach: float = option(
+        0.0,
+        "rays that pass farther than this from every point see the background alone and cost "
+        "nothing; world units, the object is about 1 unit long; 0 = no bound (PAPR)",
+    )
 
     def validate(self) -> None:
         """Raises ValueError on sizes that make no network."""
@@ -59,6 +64,7 @@ class AttentionConfig:
         at_least(0, frequencies=self.frequencies)
         positive(coordinate_scale=self.coordinate_scale)
         positive(bandwidth=self.bandwidth, occlusion=self.occlusion)
+        at_least(0.0, reach=self.reach)
         if not self.view_dependent and self.offsets != "relative":
             raise ValueError("view_dependent=false needs offsets=relative")
         if any(not 1 <= skip < self.value_layers - 1 for skip in self.value_skips):

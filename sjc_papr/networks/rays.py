@@ -119,6 +119,11 @@ class RayPointGeometry(NamedTuple):
     projection: Tensor
     offset: Tensor
 
+    def distance(self) -> Tensor:
+        """Distance of the points to the half-line that begins at the camera centre, [..., K]."""
+        behind = self.ray_distance[..., 0].clamp(max=0.0)
+        return (self.offset.square().sum(-1) + behind.square()).sqrt()
+
 
 def ray_point_geometry(
     origins: Tensor, directions: Tensor, points: Tensor, *, epsilon: float = 0.0

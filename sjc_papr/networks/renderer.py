@@ -9,13 +9,19 @@ import torch
 from torch import Tensor
 
 from blender_render.geometry.cameras import Camera
+from sjc_papr.networks.attention import Attended
 from sjc_papr.networks.config import ModelConfig
 from sjc_papr.networks.fixed_search import fixed_nearest_points
 from sjc_papr.networks.model import Papr
 from sjc_papr.networks.nearest_points import nearest_points
 from sjc_papr.networks.point_cloud import gather_rows
 from sjc_papr.networks.precision import autocast
-from sjc_papr.networks.rays import RayBundle, camera_rays, ray_point_geometry
+from sjc_papr.networks.rays import (
+    RayBundle,
+    RayPointGeometry,
+    camera_rays,
+    ray_point_geometry,
+)
 from sjc_papr.networks.unet import SmallUNet
 
 
@@ -152,7 +158,7 @@ def _attend(
         rays.origins, rays.directions, points, epsilon=config.attention.geometry_epsilon
     )
     with autocast(points.device, precision):
-        attended = model.attention(rays.directions, points, geometry, cloud, indices)
+        attended = _within_reach(model, rays.directions, points, geometry, indices)
     # Depth along the optical axis: right wherever the camera looks (zvict/papr's is only for the
     # origin).
     planar = ((points - rays.origins[:, None, None, None]) * rays.forward[:, None, None, None]).sum(
@@ -172,6 +178,77 @@ def _attend(
         "proven": proven,
         "features": attended.features,
     }
+
+
+def _within_reach(
+    model: Papr, directions: Tensor, points: Tensor, geometry: RayPointGeometry, indices: Tensor
+) -> Attended:
+    """Attention of all rays [B, H, W]; those out of ``attention.reach`` see background alone."""
+    reach = model.config.attention.reach
+    if not reach:
+        return model.attention(directions, points, geometry, model.points, indices)
+    near = (geometry.distance().detach() <= reach).any(-1)
+    # A device in training would have to wait for the number of rays that are near.
+    waits = near.device.type != "cpu" and torch.is_grad_enabled()
+    attend = attend_all_and_mask if waits else attend_near
+    return attend(model, near, directions, points, geometry, indices)
+
+
+def attend_near(
+    model: Papr,
+    near: Tensor,
+    directions: Tensor,
+    points: Tensor,
+    geometry: RayPointGeometry,
+    indices: Tensor,
+) -> Attended:
+    """Attention of the rays that ``near``, bool [B, H, W], names; the others are not computed.
+
+    Those have alpha, scores and features of 0 and equal weights.
+    """
+    rows = near.flatten().nonzero().squeeze(-1)
+    if not len(rows):
+        # One ray keeps the networks in the gradient's graph; its alpha does not count.
+        rows = torch.zeros_like(near, dtype=torch.int64).flatten()[:1]
+
+    def of(values: Tensor) -> Tensor:
+        return values.flatten(0, 2).index_select(0, rows)
+
+    def spread(values: Tensor, elsewhere: float) -> Tensor:
+        full = values.new_full((near.numel(), *values.shape[1:]), elsewhere)
+        return full.index_copy(0, rows, values).unflatten(0, near.shape)
+
+    seen = RayPointGeometry(*(of(part) for part in geometry))
+    features, weights, alpha, scores = model.attention(
+        of(directions), of(points), seen, model.points, of(indices)
+    )
+    return Attended(
+        spread(features, 0.0),
+        spread(weights, 1.0 / weights.shape[-1]),
+        spread(alpha, 0.0) * near,
+        spread(scores, 0.0),
+    )
+
+
+def attend_all_and_mask(
+    model: Papr,
+    near: Tensor,
+    directions: Tensor,
+    points: Tensor,
+    geometry: RayPointGeometry,
+    indices: Tensor,
+) -> Attended:
+    """What ``attend_near`` gives, in fixed shapes: all rays are computed, and most forgotten."""
+    features, weights, alpha, scores = model.attention(
+        directions, points, geometry, model.points, indices
+    )
+    far = ~near.unsqueeze(-1)
+    return Attended(
+        features.masked_fill(far, 0.0),
+        weights.masked_fill(far, 1.0 / weights.shape[-1]),
+        alpha.masked_fill(~near, 0.0),
+        scores.masked_fill(far, 0.0),
+    )
 
 
 def _search(rays: RayBundle, positions: Tensor, config: ModelConfig) -> tuple[Tensor, Tensor]:
