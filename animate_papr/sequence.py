@@ -1,5 +1,6 @@
 """A trained animation, frame by frame and between frames."""
 
+import copy
 import logging
 import math
 from dataclasses import dataclass, field
@@ -37,13 +38,15 @@ class Sequence:
     background: float
     dataset_info: dict[str, Any]
     world: World = field(default_factory=World)
+    _read: dict[int, Papr] = field(default_factory=dict, repr=False, compare=False)
 
     def model(self, moment: float) -> Papr:
         """The model at frame number ``moment``; between two frames every weight is interpolated.
 
         Point i is the same point in both, and the networks of neighbouring frames differ by one
         short training from the same start, so a straight line between them stays meaningful. Where
-        the numbers of points differ, the nearer frame is taken.
+        the numbers of points differ, the nearer frame is taken. The two frames read last are kept;
+        what is returned is the caller's own.
 
         Raises:
             ValueError: the moment lies outside the sequence.
@@ -51,20 +54,26 @@ class Sequence:
         if not 0.0 <= moment <= len(self.frames) - 1:
             raise ValueError(f"moment {moment} is outside 0 to {len(self.frames) - 1}")
         before, share = math.floor(moment), moment - math.floor(moment)
+        first = self._frame(before)
         if share == 0.0:
-            return self._frame(before)
-        first, second = self._frame(before), self._frame(before + 1)
+            return copy.deepcopy(first)
+        second = self._frame(before + 1)
         if len(first.points) != len(second.points):
-            return first if share < 0.5 else second
+            return copy.deepcopy(first if share < 0.5 else second)
         return _blend(first, second, share)
 
     def _frame(self, index: int) -> Papr:
-        folder = frame_run_dir(self.run, self.frames[index])
-        return model_from(self.config.model, last_checkpoint(folder))
+        if index not in self._read:
+            folder = frame_run_dir(self.run, self.frames[index])
+            model = model_from(self.config.model, last_checkpoint(folder))
+            while len(self._read) > 1:
+                del self._read[next(iter(self._read))]
+            self._read[index] = model
+        return self._read[index]
 
 
 def _blend(first: Papr, second: Papr, share: float) -> Papr:
-    blended = Papr(first.config, first.points.rows())
+    blended = copy.deepcopy(first)
     later = second.state_dict()
     blended.load_state_dict(
         {name: torch.lerp(value, later[name], share) for name, value in first.state_dict().items()}

@@ -3,14 +3,18 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tiny_animation import FRAMES, arguments, one_view, write_animation
 
+import animate_papr.sequence
 from animate_papr import train
 from animate_papr.sequence import Sequence, load_sequence
+from sjc_papr.networks.model import Papr
 from sjc_papr.networks.renderer import render
+from sjc_papr.training.checkpoints import model_from
 from training_core.checkpoint import CheckpointStore
 from training_core.config import InputError
 
@@ -120,3 +124,24 @@ def test_a_dataset_that_has_gone_is_no_hindrance(animated: Path, tmp_path: Path)
     config.write_text(config.read_text().replace(summary["dataset"], "/nowhere"))
     (run / "metrics.json").write_text(json.dumps(summary | {"dataset": "/nowhere"}))
     assert load_sequence(run).dataset_info == {}
+
+
+def test_frames_are_read_once_and_handed_out_as_copies(
+    animated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+
+    def count_and_read(*arguments: Any) -> Papr:
+        read.append(arguments)
+        return model_from(*arguments)
+
+    monkeypatch.setattr(animate_papr.sequence, "model_from", count_and_read)
+    sequence = load_sequence(animated)
+    first = sequence.model(0.0)
+    before = first.points.positions.detach().clone()
+    with torch.no_grad():
+        first.points.positions.add_(1.0)
+    for moment in (0.0, 0.25, 0.5, 1.0):
+        sequence.model(moment)
+    assert len(read) == 2
+    assert torch.equal(sequence.model(0.0).points.positions.detach(), before)
