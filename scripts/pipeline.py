@@ -193,6 +193,10 @@ class Pipeline:
         six_alone = self.form != "foreign" and self.dataset == self.at(DATASET, "frames")
         if asked.points.init == "network" and not six_alone:
             asked.points.init = "hull"  # the depth network knows the six views of a rig alone
+        if self.dataset == self.at(VIEWS, MULTIVIEW):
+            attention, inflated = asked.model.attention, config.inflated
+            attention.bandwidth = inflated.bandwidth or attention.bandwidth
+            attention.reach = inflated.reach or attention.reach
         return asked
 
     def plan_of_views(self) -> str:

@@ -11,6 +11,7 @@ from blender_render.rendering.asset_views import AssetViewsConfig
 from mnvs.footage.cut_out_footage import CutOutConfig
 from mnvs.footage.foreign_views import CAMERAS_FILE, ViewsConfig
 from mnvs.inference.published import PublishedGenerateConfig
+from training_core.checks import at_least
 from training_core.config import InputError, option, section
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "pipeline"
@@ -40,6 +41,18 @@ DECIDED = {
 
 
 @dataclass
+class InflatedConfig:
+    """Keys of ``animate.model.attention`` that many views want otherwise than six."""
+
+    bandwidth: float = option(0.0, "of animate.model.attention; 0 = as it says there")
+    reach: float = option(0.0, "of animate.model.attention; 0 = as it says there")
+
+    def validate(self) -> None:
+        """Raises ValueError on negative lengths."""
+        at_least(0.0, bandwidth=self.bandwidth, reach=self.reach)
+
+
+@dataclass
 class PipelineConfig:
     image: str = option("", FLAGS["image"])
     video: str = option("", FLAGS["video"])
@@ -56,6 +69,9 @@ class PipelineConfig:
     )
     render: AssetViewsConfig = section(AssetViewsConfig, "renders of --asset")
     foreign: ViewsConfig = section(ViewsConfig, "--views of another generator")
+    inflated: InflatedConfig = section(
+        InflatedConfig, "attention where PAPR learns an inflated body, seen from many sides"
+    )
     animate: AnimateConfig = section(AnimateConfig, "PAPR, as animate_papr.train")
     results: ShowcaseConfig = section(ShowcaseConfig, "videos")
 

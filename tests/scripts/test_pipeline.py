@@ -176,6 +176,8 @@ def test_one_picture_becomes_an_animation(tmp_path: Path) -> None:
         run_folder(whole) / "4_animate" / "animate_papr" / "tiny" / "config.yaml"
     ).read_text()
     assert "2_views/multiview" in settings and "init: hull" in settings
+    # Said for inflated bodies, in configs/pipeline/small.yaml; six views alone have another one.
+    assert "bandwidth: 2.5" in settings and "reach: 0.025" in settings
 
     command, folder = arguments(killed, "image", tmp_path / "fox.png", *more), run_folder(killed)
     moments = [
