@@ -4,7 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from moving_dots import write_dots
 from official_zero123plus import Official
+from small_generation import SMALL
+
+from mnvs.checkpoints.tiny_checkpoint import TinyCheckpoint, build_tiny
 
 
 @pytest.fixture(autouse=True)
@@ -30,3 +34,15 @@ def checkpoints(official: Official, tmp_path_factory: pytest.TempPathFactory) ->
         torch.manual_seed(5)
         official.write(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyCheckpoint:
+    """For reading only."""
+    return build_tiny(tmp_path_factory.mktemp("tiny") / "made", **SMALL)
+
+
+@pytest.fixture(scope="session")
+def dots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A six-view video of six frames, for reading only."""
+    return write_dots(tmp_path_factory.mktemp("dots") / "dots", 6, fps=12.0)

@@ -1,7 +1,6 @@
-"""The command: what it reads, what it writes, and what it refuses."""
+"""The command: what it reads and what it writes."""
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +8,13 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 import torch
-from moving_dots import write_dots
 from PIL import Image
-from refusals import assert_refused
+from small_generation import arguments
 
 from blender_render.dataset.readers import SixViewClip, read_sample_info, read_sixview, read_views
 from blender_render.geometry.cameras import SIXVIEW_RIGS, Camera, sixview_cameras
 from blender_render.validate import validate
-from mnvs.checkpoints.tiny_checkpoint import TinyCheckpoint, build_tiny
+from mnvs.checkpoints.tiny_checkpoint import TinyCheckpoint
 from mnvs.config import TrainConfig
 from mnvs.data.tiles import pack_tile
 from mnvs.encoders.vae_scaling import on_grey
@@ -30,32 +28,6 @@ from mnvs.inference.result import write_generated
 from mnvs.lora.adapters import Lora
 from mnvs.lora.settings import LoraSettings
 from training_core.config import ConfigError, to_plain, to_yaml
-
-SMALL = {"unet_channels": [32, 32], "heads": [2, 2], "width": 32, "view_size": 32}
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyCheckpoint:
-    return build_tiny(tmp_path_factory.mktemp("tiny") / "made", **SMALL)
-
-
-@pytest.fixture(scope="module")
-def dots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_dots(tmp_path_factory.mktemp("dots") / "dots", 6, fps=12.0)
-
-
-def arguments(tiny: TinyCheckpoint, given: Path, target: Path, /, **changes: Any) -> list[str]:
-    settings = {
-        "input": given,
-        "output": target,
-        "device": "cpu",
-        "threads": 1,
-        "model.zero123plus": tiny.zero123plus,
-        "model.temporal_source": tiny.svd,
-        "sampling.steps": 2,
-        "clip.frames": 2,
-    }
-    return [f"{key}={value}" for key, value in (settings | changes).items()]
 
 
 def ball(camera: Camera, centre: np.ndarray) -> torch.Tensor:
@@ -189,25 +161,6 @@ def test_command_from_one_picture_and_from_a_video(
     )
 
 
-@pytest.mark.parametrize("flags", [(), ("--dry-run",)], ids=["run", "dry run"])
-@pytest.mark.parametrize("kind", ["transparent", "vanishing"])
-def test_an_input_in_which_nothing_is_to_be_seen_is_refused(
-    tiny: TinyCheckpoint,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    kind: str,
-    flags: tuple[str, ...],
-) -> None:
-    picture = tmp_path / f"{kind}.png"
-    size, colour = {"transparent": ((64, 64), (9, 9, 9, 0)), "vanishing": ((5000, 20), "red")}[kind]
-    Image.new("RGBA", size, colour).save(picture)
-    assert main([*arguments(tiny, picture, tmp_path / "made"), *flags]) == 2
-    said = capsys.readouterr().err.splitlines()[-1]
-    words = {"transparent": "transparent everywhere", "vanishing": "reduced to 32 pixels; crop it"}
-    assert said.startswith(f"error: {picture}: ") and words[kind] in said
-    assert not (tmp_path / "made").exists()
-
-
 @pytest.mark.parametrize("opaque", [True, False])
 def test_an_input_without_transparency_is_said(
     tiny: TinyCheckpoint, tmp_path: Path, caplog: pytest.LogCaptureFixture, opaque: bool
@@ -279,62 +232,6 @@ def test_planned_memory_is_that_of_the_facts() -> None:
     )
 
 
-REFUSED = {
-    "no input": ({"input": "''"}, "input is missing"),
-    "no output": ({"output": "''"}, "output is missing"),
-    "two sources": (
-        {"model.pipeline": "x"},
-        "give one of run, pipeline, zero123plus, inflate",
-    ),
-    "no source": ({"model.zero123plus": "''"}, "give one of"),
-    "no checkpoint": ({"model.zero123plus": "/nowhere"}, "no such folder"),
-    "recentring": ({"clip.recentre": 1.5}, r"in \[0, 1\]"),
-    "offload": ({"offload": "model"}, "need a GPU"),
-    "matte": ({"matte_low": 0.5}, "below matte_high"),
-    "unknown": ({"sampling.step": 3}, "unknown key"),
-    "rig": ({"model.rig": "v2"}, "not v1.1 or v1.2"),
-    "motion bucket": ({"model.motion_bucket": 256}, r"in 0\.\.255 or -1"),
-    "noise augmentation": ({"model.noise_augmentation": -0.5}, "0 or more, or -1"),
-    "scale of nothing": ({"model.lora_scale": 0.5}, "goes with lora or run"),
-    "no adapter": ({"model.lora": "/nowhere"}, "adapter_model.safetensors: file is missing"),
-    "kind": ({"model.temporal": "animatediff"}, "do not fit between"),
-    "view size": ({"clip.view_size": 18}, "no multiple of the VAE's 4"),
-    "steps": ({"sampling.steps": 1001}, "there are 1000 levels"),
-    "no effect": (
-        {"model.zero123plus": "''", "model.run": "x"},
-        "temporal_source goes with zero123plus, not with run",
-    ),
-}
-
-
-@pytest.mark.parametrize("changes, message", REFUSED.values(), ids=REFUSED)
-def test_refused(
-    tiny: TinyCheckpoint,
-    dots: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    changes: dict[str, Any],
-    message: str,
-) -> None:
-    """Before networks load, and by the dry run as well."""
-    for more in ([], ["--dry-run"]):
-        assert main([*more, *arguments(tiny, dots, tmp_path / "out", **changes)]) == 2
-        error = capsys.readouterr().err.strip().splitlines()[-1]
-        assert error.startswith("error: ")
-        assert re.search(message, error) and not (tmp_path / "out").exists()
-
-
-def test_motion_modules_take_so_many_frames(
-    tiny: TinyCheckpoint, dots: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    networks = {"model.temporal": "animatediff", "model.temporal_source": tiny.animatediff}
-    one = {"input": dots / "input" / "000.png", "clip.view_size": 16, "sampling.steps": 1}
-    for frames, status in ((33, 2), (32, 0)):
-        given = arguments(tiny, dots, tmp_path, **networks, **one, **{"clip.frames": frames})
-        assert main(["--dry-run", *given]) == status
-    assert "33 frames: the motion modules take 32" in capsys.readouterr().err
-
-
 def test_what_a_run_was_told_can_be_said_otherwise(tiny: TinyCheckpoint, tmp_path: Path) -> None:
     trained = TrainConfig()
     trained.model.motion_bucket, trained.model.noise_augmentation = 40, 0.1
@@ -354,10 +251,3 @@ def test_what_a_run_was_told_can_be_said_otherwise(tiny: TinyCheckpoint, tmp_pat
             told(**ignored)
     fresh = find_source(GenerateConfig(model=ModelSourceConfig(zero123plus="z")))
     assert (fresh.motion_bucket, fresh.noise_augmentation) == (127, 0.02)
-
-
-def test_what_inflation_centres_itself_is_not_recentred(
-    dots: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    asked = [f"input={dots}", f"output={tmp_path / 'out'}", "model.inflate=true"]
-    assert_refused(main, [*asked, "clip.recentre=0.8"], capsys, "clip.recentre", "inflate.size")

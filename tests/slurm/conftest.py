@@ -1,8 +1,10 @@
 """One Slurm for the tests of a file."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from job_runner import Job
 from slurm_cluster import Cluster
 
 
@@ -11,3 +13,8 @@ def cluster() -> Iterator[Cluster]:
     running = Cluster()
     yield running
     running.close()
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    return Job(tmp_path)

@@ -1,6 +1,5 @@
 """The job files, run by bash with stand-ins for srun, sbatch and python in front of the PATH."""
 
-import os
 import re
 import signal
 import subprocess
@@ -9,80 +8,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
-from stand_in import make_environment
+from job_runner import RENDER, ROOT, TRAIN, Job
 
-ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(p for p in (ROOT / "slurm").iterdir() if p.suffix in (".sh", ".sbatch"))
 JOBS = [p for p in FILES if p.suffix == ".sbatch"]
-
-SRUN = '#!/bin/bash\nexec "$@"\n'
-SBATCH = (
-    "#!/bin/bash\n"
-    'printf \'%s\\n\' "$@" > "$TEST/sbatch_args"\n'
-    'echo "${RESUBMIT_COUNT:-} ${MANIFEST:-} ${SHARDS:-}" > "$TEST/sbatch_env"\n'
-)
-
-
-# Slurm's record of the job: its limit and its end, or none.
-SCONTROL = (
-    "#!/bin/bash\n"
-    "[[ -n ${LIMIT:-} ]] || exit 1\n"
-    'echo "JobId=1 TimeLimit=$LIMIT EndTime=$(date -d "+${LEFT}sec" +%FT%T) PreemptTime=None"\n'
-)
-
-
-class Job:
-    """A scratch folder in which job files can be run."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        programs = folder / "bin"
-        programs.mkdir()
-        make_environment(folder)
-        for name, text in {"srun": SRUN, "sbatch": SBATCH, "scontrol": SCONTROL}.items():
-            (programs / name).write_text(text)
-            (programs / name).chmod(0o755)
-        self.environment = {
-            "PATH": f"{programs}:{os.environ['PATH']}",
-            "HOME": str(folder),
-            "TEST": str(folder),
-            "SLURM_JOB_ID": "1",
-            "TMPDIR": str(folder),
-            "SCRATCH": str(folder / "scratch"),
-            "VENV": str(folder / "venv"),
-            "SLURM_SUBMIT_DIR": str(ROOT),
-            "SAVES_IN": str(folder / "scratch/videopapr/runs/sjc_papr/fox/checkpoints/step_1"),
-        }
-
-    def start(self, *arguments: str, **variables: str) -> subprocess.Popen:
-        return subprocess.Popen(
-            ["bash", *arguments],
-            env={**self.environment, **variables},
-            cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def run(self, *arguments: str, **variables: str) -> tuple[int, str]:
-        process = self.start(*arguments, **variables)
-        output, _ = process.communicate(timeout=30)
-        return process.returncode, output
-
-    def lines(self, name: str) -> list[str]:
-        """What a stand-in wrote down, [] where it was not called."""
-        path = self.folder / name
-        return path.read_text().splitlines() if path.exists() else []
-
-
-@pytest.fixture
-def job(tmp_path: Path) -> Job:
-    return Job(tmp_path)
-
-
-TRAIN = str(ROOT / "slurm" / "train_papr.sbatch")
-RENDER = str(ROOT / "slurm" / "render_array.sbatch")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
@@ -192,122 +121,12 @@ def test_the_sites_file_fills_in_what_the_environment_leaves_open(job: Job) -> N
     assert job.run(TRAIN, "fox", SITE_ENV="/nowhere/site.env")[0] == 2
 
 
-def test_code_75_submits_the_same_job_again_and_counts(job: Job) -> None:
-    options = {
-        "RESUBMIT": "1",
-        "RESUBMIT_COUNT": "2",
-        "RESUBMIT_OPTIONS": "--time=1:00:00 --mem=1G",
-    }
-    asked = {"SLURM_NTASKS": "1", "SLURM_CPUS_PER_TASK": "6", "SLURM_MEM_PER_NODE": "32768"}
-    code, output = job.run(
-        TRAIN, "fox", "data.path=a b", LIMIT="03:00:00", LEFT="9", **asked, **options
-    )
-    assert code == 75, output
-    # As this job was asked for, its command line included; then what is asked for in addition.
-    same = ["--time=03:00:00", "--ntasks=1", "--cpus-per-task=6", "--mem=32768"]
-    assert job.lines("sbatch_args") == [
-        *same,
-        "--time=1:00:00",
-        "--mem=1G",
-        TRAIN,
-        "fox",
-        "data.path=a b",
-    ]
-    assert job.lines("sbatch_env")[0].startswith("3 ")
-
-
-@pytest.mark.parametrize(
-    ("variables", "why"),
-    [
-        ({"CODE": "0", "RESUBMIT": "1"}, "code 0"),
-        ({"CODE": "3", "RESUBMIT": "1"}, "code 3"),
-        ({"CODE": "1", "RESUBMIT": "1"}, "code 1"),
-        ({}, "RESUBMIT=1 does so"),
-        ({"RESUBMIT": "1", "SAVE": "0"}, "saved nothing new"),
-        ({"RESUBMIT": "1", "RESUBMIT_COUNT": "10"}, "already continued 10 times"),
-    ],
-    ids=["finished", "fault", "crash", "not_asked", "no_progress", "too_often"],
-)
-def test_no_job_comes_back_without_reason(job: Job, variables: dict[str, str], why: str) -> None:
-    code, output = job.run(TRAIN, "fox", **variables)
-    assert code == int(variables.get("CODE", "75"))
-    assert why in output
-    assert job.lines("sbatch_args") == []
-
-
-def test_an_old_checkpoint_is_no_progress(job: Job) -> None:
-    saved = Path(job.environment["SAVES_IN"])
-    saved.mkdir(parents=True)
-    (saved / "state.json").touch()
-    os.utime(saved / "state.json", (1, 1))
-    _, output = job.run(TRAIN, "fox", RESUBMIT="1", SAVE="0")
-    assert "saved nothing new" in output
-    assert job.lines("sbatch_args") == []
-
-
 @pytest.mark.parametrize("arguments", [[], ["--config", "a.yaml"], ["data.path=x"]])
 def test_a_training_job_needs_a_name(job: Job, arguments: list[str]) -> None:
     code, output = job.run(TRAIN, *arguments)
     assert code == 2
     assert "usage" in output
     assert job.lines("python_args") == []
-
-
-def test_a_render_task_names_its_share_of_the_frozen_list(job: Job) -> None:
-    manifest = job.folder / "list, of [odd] name.txt"
-    manifest.write_text("a.glb\n")
-    variables = {"MANIFEST": str(manifest), "SHARDS": "3", "SLURM_ARRAY_TASK_ID": "2"}
-    arguments = ["--config", "c.yaml", "workers=9"]
-    code, output = job.run(RENDER, *arguments, CODE="0", SLURM_CPUS_PER_TASK="16", **variables)
-    assert code == 0, output
-    command, *overrides = job.lines("python_args")[1:]
-    assert command == "blender_render.render"
-    assert overrides[:4] == ["workers=4", *arguments]  # the user's number comes later and wins
-    config = OmegaConf.from_dotlist(overrides[4:])
-    output_folder = f"{job.folder}/scratch/videopapr/data/rendered"
-    expected = {"assets": [f"@{manifest}"], "shard": 2, "shards": 3, "output": output_folder}
-    assert config == expected
-
-
-@pytest.mark.parametrize("shards", ["", "2", "two"])
-def test_a_render_task_outside_its_shards_is_refused(job: Job, shards: str) -> None:
-    (job.folder / "list.txt").write_text("a.glb\n")
-    variables = {"MANIFEST": str(job.folder / "list.txt"), "SLURM_ARRAY_TASK_ID": "2"}
-    code, output = job.run(RENDER, SHARDS=shards, **variables)
-    assert code == 2
-    assert "SHARDS" in output
-    assert job.lines("python_args") == []
-
-
-@pytest.mark.parametrize("done", ["a", ".a.partial/.done"], ids=["assets", "frames"])
-def test_a_shard_comes_back_alone_with_its_share(job: Job, done: str) -> None:
-    manifest = job.folder / "list.txt"
-    manifest.write_text("a.glb\nb.glb\n")
-    done = f"{job.folder}/scratch/videopapr/data/rendered/{done}"
-    variables = {"MANIFEST": str(manifest), "SHARDS": "2", "SLURM_ARRAY_TASK_ID": "1"}
-    code, output = job.run(RENDER, "x=1", RESUBMIT="1", SAVES_IN=done, **variables)
-    assert code == 75, output
-    assert job.lines("sbatch_args") == ["--array=1", RENDER, "x=1"]
-    assert job.lines("sbatch_env") == [f"1 {manifest} 2"]
-
-
-RUNS = str(ROOT / "slurm" / "runs_array.sbatch")
-
-
-def test_a_task_of_many_runs_trains_its_share(job: Job) -> None:
-    manifest = job.folder / "list.txt"
-    manifest.write_text("name=a x=1\nname=b\nname=c 'data.path=a b'\n")
-    variables = {"MANIFEST": str(manifest), "SHARDS": "2", "SLURM_ARRAY_TASK_ID": "0"}
-    code, output = job.run(RUNS, "y=2", CODE="0", **variables)
-    assert code == 0 and "run 1 of 3: name=a x=1" in output and "name=b" not in output, output
-    runs = f"output_root={job.folder}/scratch/videopapr/runs"
-    words = ["-m", "sjc_papr.train", "y=2", "name=c", "data.path=a b", runs]
-    assert job.lines("python_args") == words
-    code, output = job.run(RUNS, CODE="3", COMMAND="animate_papr.train", **variables)
-    assert code == 3 and "run 3 of 3" in output, "one that fails keeps no other from its turn"
-    code, output = job.run(RUNS, CODE="75", RESUBMIT="1", **variables)
-    assert code == 75 and "run 3 of 3" not in output
-    assert job.lines("sbatch_args") == ["--array=0", RUNS]
 
 
 def test_the_pipeline_gets_its_folder(job: Job) -> None:

@@ -1,0 +1,95 @@
+"""What `mnvs.generate` refuses, before any work, and in which words."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from refusals import assert_refused
+from small_generation import arguments
+
+from mnvs.checkpoints.tiny_checkpoint import TinyCheckpoint
+from mnvs.generate import main
+
+
+@pytest.mark.parametrize("flags", [(), ("--dry-run",)], ids=["run", "dry run"])
+@pytest.mark.parametrize("kind", ["transparent", "vanishing"])
+def test_an_input_in_which_nothing_is_to_be_seen_is_refused(
+    tiny: TinyCheckpoint,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+    flags: tuple[str, ...],
+) -> None:
+    picture = tmp_path / f"{kind}.png"
+    size, colour = {"transparent": ((64, 64), (9, 9, 9, 0)), "vanishing": ((5000, 20), "red")}[kind]
+    Image.new("RGBA", size, colour).save(picture)
+    assert main([*arguments(tiny, picture, tmp_path / "made"), *flags]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    words = {"transparent": "transparent everywhere", "vanishing": "reduced to 32 pixels; crop it"}
+    assert said.startswith(f"error: {picture}: ") and words[kind] in said
+    assert not (tmp_path / "made").exists()
+
+
+REFUSED = {
+    "no input": ({"input": "''"}, "input is missing"),
+    "no output": ({"output": "''"}, "output is missing"),
+    "two sources": (
+        {"model.pipeline": "x"},
+        "give one of run, pipeline, zero123plus, inflate",
+    ),
+    "no source": ({"model.zero123plus": "''"}, "give one of"),
+    "no checkpoint": ({"model.zero123plus": "/nowhere"}, "no such folder"),
+    "recentring": ({"clip.recentre": 1.5}, r"in \[0, 1\]"),
+    "offload": ({"offload": "model"}, "need a GPU"),
+    "matte": ({"matte_low": 0.5}, "below matte_high"),
+    "unknown": ({"sampling.step": 3}, "unknown key"),
+    "rig": ({"model.rig": "v2"}, "not v1.1 or v1.2"),
+    "motion bucket": ({"model.motion_bucket": 256}, r"in 0\.\.255 or -1"),
+    "noise augmentation": ({"model.noise_augmentation": -0.5}, "0 or more, or -1"),
+    "scale of nothing": ({"model.lora_scale": 0.5}, "goes with lora or run"),
+    "no adapter": ({"model.lora": "/nowhere"}, "adapter_model.safetensors: file is missing"),
+    "kind": ({"model.temporal": "animatediff"}, "do not fit between"),
+    "view size": ({"clip.view_size": 18}, "no multiple of the VAE's 4"),
+    "steps": ({"sampling.steps": 1001}, "there are 1000 levels"),
+    "no effect": (
+        {"model.zero123plus": "''", "model.run": "x"},
+        "temporal_source goes with zero123plus, not with run",
+    ),
+}
+
+
+@pytest.mark.parametrize("changes, message", REFUSED.values(), ids=REFUSED)
+def test_refused(
+    tiny: TinyCheckpoint,
+    dots: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, Any],
+    message: str,
+) -> None:
+    """Before networks load, and by the dry run as well."""
+    for more in ([], ["--dry-run"]):
+        assert main([*more, *arguments(tiny, dots, tmp_path / "out", **changes)]) == 2
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert error.startswith("error: ")
+        assert re.search(message, error) and not (tmp_path / "out").exists()
+
+
+def test_motion_modules_take_so_many_frames(
+    tiny: TinyCheckpoint, dots: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    networks = {"model.temporal": "animatediff", "model.temporal_source": tiny.animatediff}
+    one = {"input": dots / "input" / "000.png", "clip.view_size": 16, "sampling.steps": 1}
+    for frames, status in ((33, 2), (32, 0)):
+        given = arguments(tiny, dots, tmp_path, **networks, **one, **{"clip.frames": frames})
+        assert main(["--dry-run", *given]) == status
+    assert "33 frames: the motion modules take 32" in capsys.readouterr().err
+
+
+def test_what_inflation_centres_itself_is_not_recentred(
+    dots: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = [f"input={dots}", f"output={tmp_path / 'out'}", "model.inflate=true"]
+    assert_refused(main, [*asked, "clip.recentre=0.8"], capsys, "clip.recentre", "inflate.size")
