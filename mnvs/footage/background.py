@@ -1,9 +1,9 @@
 """Cutting a character out of a picture with a plain background: no network, nothing to download.
 
 The background's colour is a polynomial of the place in the picture, fitted to its border; what
-agrees with it and is connected to the border is background. Made for renders and product pictures:
-even or softly shaded backgrounds. Background that the object encloses, such as between an arm and
-the body, counts as object.
+agrees with it and is connected to the border is background, and so are the soft shadows on it.
+Made for renders and product pictures: even or softly shaded backgrounds. Background that the object
+encloses, such as between an arm and the body, counts as object.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ _LEAST_TOLERANCE, _MOST_TOLERANCE, _SPREADS = 0.035, 0.15, 4.0
 _PLAIN, _EVEN = 0.7, 0.04  # of a border: least share that fits, largest spread around the fit
 _LARGEST_PIECE, _ON_EDGE, _FAINT_OUTLINE = 0.8, 0.25, 0.5
 _RIM = 3  # pixels that an outline may be blurred over, as in compressed videos
+_DARKEST_SHADOW = 0.3  # share of the background's light that is left in it
+_SOFT = 0.014  # most that a shadow changes from one pixel to the next
+_GAP = 2  # pixels by which a way into a shadow is wider than a leak through an outline
 _SMALL_PIECE = 0.02  # of the largest piece; less is dropped
 _MOST_PIECES = 64
 
@@ -62,6 +65,7 @@ def cut_out(picture: Tensor) -> CutOut:
     edge = np.zeros_like(alike)
     edge[[0, -1], :], edge[:, [0, -1]] = True, True
     outside = flood(edge & alike, alike)
+    outside |= _soft_shadows(pixels, background, outside, alike)
     inside, largest = _without_specks(~outside)
     if not inside.any():
         raise InputError("nothing in the picture differs from its background")
@@ -134,6 +138,29 @@ def _fit_background(pixels: Array) -> _Background:
     colours = (terms @ weights).clip(0.0, 1.0)
     tolerance = min(max(_LEAST_TOLERANCE, _SPREADS * spread), _MOST_TOLERANCE)
     return _Background(colours, tolerance, float(fits.mean()), spread)
+
+
+def _soft_shadows(pixels: Array, background: _Background, outside: Mask, alike: Mask) -> Mask:
+    """What is the background's colour, only darker, and reached from outside without a step.
+
+    An outline is a step in brightness, so that an object of the background's hue stays. Single
+    gaps in it lead nowhere: the way in must be more than ``2 * _GAP`` pixels wide.
+    """
+    smooth = F.avg_pool2d(torch.from_numpy(pixels).movedim(-1, 0)[None], 3, 1, 1, False, False)
+    mean = smooth[0].movedim(0, -1).numpy()
+    share = (mean * background.colours).sum(-1) / np.square(background.colours).sum(-1).clip(1e-3)
+    hue = np.abs(mean - share[..., None] * background.colours).max(-1)
+    rows, columns = np.gradient(mean, axis=(0, 1))
+    step = np.maximum(np.abs(rows), np.abs(columns)).max(-1)
+    darker = (share > _DARKEST_SHADOW) & (hue < background.tolerance) & (step < _SOFT)
+    free = darker | (alike & outside)
+    wide = free
+    for _ in range(_GAP):
+        wide = _shrunk(wide)
+    reached = flood(outside & wide, wide)
+    for _ in range(_GAP):
+        reached = ~_shrunk(~reached)
+    return reached & free
 
 
 def _doubts_of_border(background: _Background) -> list[str]:

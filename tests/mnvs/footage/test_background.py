@@ -66,6 +66,37 @@ def test_plain_backgrounds_go(name: str, dx: float) -> None:
     assert (again - over(BACKGROUNDS[name], figure(dx))).abs().mean() < 0.01
 
 
+def enlarged(array: np.ndarray) -> np.ndarray:
+    """Four times as many pixels a side, with the steps that the small picture has."""
+    return array.repeat(4, 0).repeat(4, 1)
+
+
+@pytest.mark.parametrize("name", BACKGROUNDS)
+def test_soft_shadows_go_with_the_background(name: str) -> None:
+    y, x = (np.mgrid[: 4 * SIZE, : 4 * SIZE] + 0.5) / 4
+    away = np.hypot((x - 74) / 44, (y - 116) / 16)
+    light = (1.0 - 0.5 * np.clip(1.2 - away, 0.0, 1.0))[..., None]
+    background = torch.from_numpy(BACKGROUNDS[name]).movedim(-1, 0)[None]
+    background = torch.nn.functional.interpolate(background, scale_factor=4, mode="bilinear")
+    floor = background[0].movedim(0, -1).numpy() * light
+    picture = floor + enlarged(figure())[..., None] * (enlarged(colours()) - floor)
+    picture += np.random.default_rng(0).normal(0.0, 0.004, picture.shape)
+    made = cut_out(torch.from_numpy(picture.clip(0.0, 1.0)).float().movedim(-1, 0))
+    assert iou(made.rgba[3], enlarged(figure())) > 0.95
+
+
+@pytest.mark.parametrize("left", [0.8, 0.5])
+def test_a_figure_of_the_background_s_hue_is_no_shadow(left: float) -> None:
+    """Evenly darker than a grey background, with an outline that is a step: it stays whole."""
+    grey = BACKGROUNDS["grey gradient"]
+    picture = grey * (1.0 - figure()[..., None] * (1.0 - left))
+    picture += np.random.default_rng(0).normal(0.0, 0.004, picture.shape)
+    # A gap in the outline as thin as a pixel, where it fades into the background.
+    picture[80:82, 82:96] = grey[80:82, 82:96] * np.linspace(left, 1.0, 14)[:, None]
+    made = cut_out(torch.from_numpy(picture.clip(0.0, 1.0)).float().movedim(-1, 0))
+    assert iou(made.rgba[3], figure()) > 0.95
+
+
 def doubtful_pictures() -> dict[str, tuple[Tensor, str]]:
     busy = np.random.default_rng(1).uniform(0.0, 1.0, (8, 8, 3)).repeat(16, 0).repeat(16, 1)
     tiny = np.clip(5.5 - np.hypot(X - 64, Y - 64), 0.0, 1.0)
