@@ -126,6 +126,12 @@ def _check_frame(folder: Tree, ours: bool, no_alpha: str, problems: list[str]) -
             if str(error) not in problems:
                 problems.append(str(error))
             continue
+        if split == "train" and len(frames) == 1:
+            logger.warning(
+                "%s: one training picture shows no shape; training asks for more, or for "
+                "points.init=cube",
+                folder.label(),
+            )
         own = fmt.transforms_file(split)
         label = folder.label(own if folder.exists(own) else ONE_FILE)
         notes: list[str] = []

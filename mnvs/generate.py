@@ -82,7 +82,10 @@ def _source_of_run(config: GenerateConfig, folder: Path) -> ModelSource:
     trained = load_run_config(TrainConfig, folder)
     full, lora = folder / "pipeline", folder / "lora"
     if not full.is_dir() and not lora.is_dir():
-        raise ConfigError(f"model.run={folder}: has no result yet, neither lora/ nor pipeline/")
+        raise ConfigError(
+            f"model.run={folder}: has no result yet, neither lora/ nor pipeline/; its training is "
+            "not finished: the same command (command.txt in it) continues it"
+        )
     if model.rig and trained.model.pipeline:
         raise ConfigError(f"model.run={folder}: started from a pipeline, which has its own rig")
     made = ModelSource(

@@ -262,6 +262,20 @@ def test_a_small_object_is_said_to_be_small_and_why(
     assert len(said) == 1 and why in said[0] and str(tmp_path) in said[0]
 
 
+def test_one_training_picture_is_said_to_show_no_shape(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cameras = multiview_cameras(16, 2.5, 0.8, (64, 48), seed=3)
+    write_frame(tmp_path, [((0.0, 0.0, 0.0), 0.6, (0.9, 0.2, 0.1))], cameras)
+    assert validate(tmp_path) == [] and not caplog.records
+    file = tmp_path / "transforms_train.json"
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps(content | {"frames": content["frames"][:1]}))
+    assert validate(tmp_path) == []
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 1 and f"{tmp_path}: one training picture" in said[0], said
+
+
 def test_an_object_that_fills_its_pictures_is_not_called_small(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

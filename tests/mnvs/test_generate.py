@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from refusals import assert_refused
 from small_generation import arguments
 
 from blender_render.dataset.readers import SixViewClip, read_sample_info, read_sixview, read_views
@@ -187,8 +188,9 @@ def test_command_from_a_run(
     (run / "config.yaml").write_text(to_yaml(trained))
     options = ["device=cpu", "sampling.steps=2", "videos=false", f"model.run={run}"]
     base = [f"input={dots}", *options]
-    assert main([*base, f"output={tmp_path / 'a'}"]) == 2
-    assert "neither lora/ nor pipeline/" in capsys.readouterr().err
+    for more in ([], ["--dry-run"]):
+        asked = [*base, f"output={tmp_path / 'a'}", *more]
+        assert_refused(main, asked, capsys, str(run), "training is not finished: the same command")
     pipeline = MNVSPipeline.from_sources(tiny.zero123plus, tiny.svd)
     lora = Lora(pipeline.unet, LoraSettings("temporal", rank=2, alpha=2.0))
     with torch.no_grad():

@@ -71,9 +71,8 @@ def test_refused(
 ) -> None:
     """Before networks load, and by the dry run as well."""
     for more in ([], ["--dry-run"]):
-        assert main([*more, *arguments(tiny, dots, tmp_path / "out", **changes)]) == 2
-        error = capsys.readouterr().err.strip().splitlines()[-1]
-        assert error.startswith("error: ")
+        asked = [*more, *arguments(tiny, dots, tmp_path / "out", **changes)]
+        error = assert_refused(main, asked, capsys)
         assert re.search(message, error) and not (tmp_path / "out").exists()
 
 
