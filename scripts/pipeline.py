@@ -114,10 +114,8 @@ class Pipeline:
         if config.kind in ("image", "video"):
             cut = Step("prepare", self.prepare)
             found.append(Stage(PREPARE, "the character cut out and centred", (cut,)))
-            purpose, views = (
-                "six views of every frame, generated",
-                [Step("generate", self.generate)],
-            )
+            purpose = "six views of every frame, generated"
+            views = [Step("generate", self.generate)]
         elif config.kind == "asset":
             purpose, renders = "six views of every frame, rendered", self.renders()
             views = [Step(f"render {i}", partial(_render, job)) for i, job in enumerate(renders)]
@@ -194,9 +192,7 @@ class Pipeline:
         if asked.points.init == "network" and not six_alone:
             asked.points.init = "hull"  # the depth network knows the six views of a rig alone
         if self.dataset == self.at(VIEWS, MULTIVIEW):
-            attention, inflated = asked.model.attention, config.inflated
-            attention.bandwidth = inflated.bandwidth or attention.bandwidth
-            attention.reach = inflated.reach or attention.reach
+            config.inflated.apply(asked.model.attention)
         return asked
 
     def plan_of_views(self) -> str:

@@ -11,6 +11,7 @@ from blender_render.rendering.asset_views import AssetViewsConfig
 from mnvs.footage.cut_out_footage import CutOutConfig
 from mnvs.footage.foreign_views import CAMERAS_FILE, ViewsConfig
 from mnvs.inference.published import PublishedGenerateConfig
+from sjc_papr.networks.config import AttentionConfig
 from training_core.checks import at_least
 from training_core.config import InputError, option, section
 
@@ -50,6 +51,11 @@ class InflatedConfig:
     def validate(self) -> None:
         """Raises ValueError on negative lengths."""
         at_least(0.0, bandwidth=self.bandwidth, reach=self.reach)
+
+    def apply(self, attention: AttentionConfig) -> None:
+        """Set what is said here."""
+        attention.bandwidth = self.bandwidth or attention.bandwidth
+        attention.reach = self.reach or attention.reach
 
 
 @dataclass

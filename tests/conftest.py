@@ -14,6 +14,7 @@ LONGEST = (
     "slurm/test_real_slurm.py",
     "slurm/test_real_render.py",
     "slurm/test_real_commands.py",
+    "scripts/test_pipeline_kill.py",
     "scripts/test_pipeline.py",
     "blender_render/blender/test_render_real.py",
     "examples/test_examples.py",

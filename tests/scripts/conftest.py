@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from ball_scene import write_sixview
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +22,9 @@ def load_script() -> Callable[[str], ModuleType]:
         return module
 
     return load
+
+
+@pytest.fixture(scope="session")
+def sixview(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six-view video of two frames at 24 pixels; for reading only."""
+    return write_sixview(tmp_path_factory.mktemp("given") / "balls", size=24)

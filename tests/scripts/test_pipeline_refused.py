@@ -1,0 +1,67 @@
+"""What the pipeline refuses, and in which words."""
+
+from pathlib import Path
+
+import pipeline
+import pytest
+from ball_scene import write_sixview
+from PIL import Image
+from tiny_pipeline import arguments, complete
+
+from training_core.config import InputError
+
+REFUSED: dict[str, tuple[list[str], str]] = {
+    "no input": ([], "give one of --image, --video, --asset, --views, not none"),
+    "two inputs": (["--image", "a.png", "--asset", "b.glb"], "not --image and --asset"),
+    "no file": (["--image", "nowhere.png"], "nowhere.png: does not exist"),
+    "no such run": (["--image", "PICTURE", "generate.model.run=nowhere"], "nowhere"),
+    "no views": (["--views", "FOLDER"], "has neither sample.json, frame_000 nor cameras.json"),
+    "unknown key": (["--asset", "builtin:demo", "render.size=3"], "unknown key"),
+    "own key": (["--asset", "builtin:demo", "animate.name=x"], "animate.name is set by"),
+    "own path": (["--asset", "builtin:demo", "animate.data.path=x"], "the stage before's"),
+    "held out": (["--asset", "builtin:demo", "render.held_out=-1"], "held_out"),
+    "fill": (["--asset", "builtin:demo", "prepare.fill=1.5"], "fill"),
+    "config": (["--config", "huge", "--asset", "builtin:demo"], "cannot read config file huge"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+@pytest.mark.parametrize("dry", [True, False])
+def test_refused_in_one_line_before_any_work(
+    case: str,
+    dry: bool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def nothing_in_the_cache(source: str) -> Path:
+        raise InputError(f"{source}: not there")
+
+    monkeypatch.setattr("mnvs.inference.published.checkpoint_folder", nothing_in_the_cache)
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (8, 8)).save("picture.png")
+    (tmp_path / "empty").mkdir()
+    given, message = REFUSED[case]
+    places = {"PICTURE": "picture.png", "FOLDER": "empty"}
+    command = [places.get(argument, argument) for argument in given]
+    assert pipeline.main([*["--dry-run"] * dry, *command]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_damaged_views_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = write_sixview(tmp_path / "balls", size=24)
+    (given / "view_2" / "001.png").write_bytes(b"no picture")
+    assert pipeline.main(arguments(tmp_path, "views", given)) == 2
+    assert "view_2/001.png" in capsys.readouterr().err.splitlines()[-1]
+    assert complete(tmp_path) == []
+
+
+def test_an_asset_that_cannot_be_rendered_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("bpy")
+    (tmp_path / "broken.glb").write_bytes(b"no asset")
+    assert pipeline.main(arguments(tmp_path, "asset", tmp_path / "broken.glb")) == 2
+    assert "import_error" in capsys.readouterr().err.splitlines()[-1]
