@@ -192,7 +192,7 @@ class Pipeline:
         if asked.points.init == "network" and not six_alone:
             asked.points.init = "hull"  # the depth network knows the six views of a rig alone
         if self.dataset == self.at(VIEWS, MULTIVIEW):
-            config.inflated.apply(asked.model.attention)
+            config.inflated.apply(asked)
         return asked
 
     def plan_of_views(self) -> str:
@@ -208,11 +208,11 @@ class Pipeline:
 
     def plan_of_training(self) -> str:
         """Of the training, which may have no data yet."""
+        asked = self.training()
         if self.dataset.exists():
-            return train.plan(self.training())
-        first, later = self.config.animate.first, self.config.animate.next
-        points = self.config.animate.points.count
-        return f"first frame {first.steps} steps, each later one {later.steps}; {points} points"
+            return train.plan(asked)
+        first, later, points = asked.first.steps, asked.next.steps, asked.points.count
+        return f"first frame {first} steps, each later one {later}; {points} points"
 
     def refuse_changed_input(self) -> None:
         """Raises ConfigError where the input is not what it was when the run was begun."""

@@ -11,8 +11,7 @@ from blender_render.rendering.asset_views import AssetViewsConfig
 from mnvs.footage.cut_out_footage import CutOutConfig
 from mnvs.footage.foreign_views import CAMERAS_FILE, ViewsConfig
 from mnvs.inference.published import PublishedGenerateConfig
-from sjc_papr.networks.config import AttentionConfig
-from training_core.checks import at_least
+from training_core.checks import at_least, positive
 from training_core.config import InputError, option, section
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "pipeline"
@@ -43,19 +42,25 @@ DECIDED = {
 
 @dataclass
 class InflatedConfig:
-    """Keys of ``animate.model.attention`` that many views want otherwise than six."""
+    """Keys of ``animate`` that many views want otherwise than six."""
 
     bandwidth: float = option(0.0, "of animate.model.attention; 0 = as it says there")
     reach: float = option(0.0, "of animate.model.attention; 0 = as it says there")
+    colours: float = option(0.0, "of animate.points; 0 = as it says there")
+    longer: float = option(1.0, "times the steps of animate.first")
 
     def validate(self) -> None:
-        """Raises ValueError on negative lengths."""
-        at_least(0.0, bandwidth=self.bandwidth, reach=self.reach)
+        """Raises ValueError on negative numbers."""
+        at_least(0.0, bandwidth=self.bandwidth, reach=self.reach, colours=self.colours)
+        positive(longer=self.longer)
 
-    def apply(self, attention: AttentionConfig) -> None:
+    def apply(self, asked: AnimateConfig) -> None:
         """Set what is said here."""
+        attention = asked.model.attention
         attention.bandwidth = self.bandwidth or attention.bandwidth
         attention.reach = self.reach or attention.reach
+        asked.points.colours = self.colours or asked.points.colours
+        asked.first.steps = round(self.longer * asked.first.steps)
 
 
 @dataclass
@@ -76,7 +81,7 @@ class PipelineConfig:
     render: AssetViewsConfig = section(AssetViewsConfig, "renders of --asset")
     foreign: ViewsConfig = section(ViewsConfig, "--views of another generator")
     inflated: InflatedConfig = section(
-        InflatedConfig, "attention where PAPR learns an inflated body, seen from many sides"
+        InflatedConfig, "what is otherwise where PAPR learns an inflated body, seen from many sides"
     )
     animate: AnimateConfig = section(AnimateConfig, "PAPR, as animate_papr.train")
     results: ShowcaseConfig = section(ShowcaseConfig, "videos")

@@ -26,12 +26,18 @@ class PointsConfig:
     cube_half_width: float = option(0.6, "half the edge of the cube, world units")
     influence: float = option(1.0, "influence score at the start (PAPR: 0, whose gradient is dead)")
 
+    colours: float = option(
+        0.0,
+        "the first three channels of a point's feature start as its colour in the pictures, grey "
+        "being 0, times this; 0 = at random as the others (PAPR)",
+    )
+
     def validate(self) -> None:
         """Raises ValueError on numbers that make no cloud."""
         at_least(1, count=self.count)
         at_least(8, hull_resolution=self.hull_resolution)
         positive(cube_half_width=self.cube_half_width)
-        at_least(0, fill_distance=self.fill_distance)
+        at_least(0, fill_distance=self.fill_distance, colours=self.colours)
         in_unit_interval(hull_interior=self.hull_interior)
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from blender_render.dataset.readers import Views
 from blender_render.geometry.object_box import Box, object_box
 from blender_render.geometry.visual_hull import Hull, carve
+from sjc_papr.data.seen_colours import seen_colours
 from sjc_papr.feed_forward.guess import guess_depth
 from sjc_papr.feed_forward.network_files import read_network
 from sjc_papr.feed_forward.start import carve_by_depth, consistent_points, evenly, far_from
@@ -40,11 +41,10 @@ def initial_points(views: Views, config: PointsConfig, features: int, seed: int)
     else:
         positions = _from_hull(views, config, generator)
     count = positions.shape[0]
-    return PointRows(
-        positions,
-        torch.full((count,), config.influence),
-        torch.randn(count, features, generator=generator),
-    )
+    values = torch.randn(count, features, generator=generator)
+    if config.colours:
+        values[:, :3] = (seen_colours(positions, views)[:, :features] - 0.5) * config.colours
+    return PointRows(positions, torch.full((count,), config.influence), values)
 
 
 def _from_hull(views: Views, config: PointsConfig, generator: torch.Generator) -> Tensor:
