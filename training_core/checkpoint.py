@@ -12,9 +12,9 @@ import os
 import random
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,11 +23,18 @@ from torch import Tensor
 from training_core.config import InputError
 from training_core.files import atomic
 from training_core.files.checkpoint_files import Checkpoint as Checkpoint
-from training_core.files.checkpoint_files import read_checkpoint, read_metric, write_checkpoint
+from training_core.files.checkpoint_files import (
+    read_checkpoint,
+    read_metric,
+    verify_checkpoint,
+    write_checkpoint,
+)
 
 logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"step_(\d+)(\.old)?")
+
+T = TypeVar("T")
 
 
 class CheckpointStore:
@@ -93,10 +100,22 @@ class CheckpointStore:
         """
         if path is not None:
             return read_checkpoint(Path(path))
+        return self._newest_of(read_checkpoint)
+
+    def newest_whole(self) -> tuple[Path, int] | None:
+        """Folder and step of the checkpoint that `load` would load, without loading it.
+
+        Raises:
+            InputError: there are checkpoints and none can be read.
+        """
+        return self._newest_of(lambda folder: (folder, verify_checkpoint(folder)))
+
+    def _newest_of(self, read: Callable[[Path], T]) -> T | None:
+        """What `read` makes of the newest checkpoint that it does not refuse."""
         candidates = self._candidates()
         for candidate in candidates:
             try:
-                return read_checkpoint(candidate)
+                return read(candidate)
             except InputError as error:
                 logger.warning("%s; trying the one before", error)
         if candidates:
@@ -105,12 +124,11 @@ class CheckpointStore:
 
     def _candidates(self) -> list[Path]:
         """Folders to try, first the one that `latest` names, then by falling step."""
-        found = self._folders()
-        pointed = self._pointed("latest")
-        if pointed is not None:
-            found.remove(pointed)
-            found.insert(0, pointed)
-        return found
+        found, pointed = self._folders(), self._pointed("latest")
+        if pointed is None:
+            return found
+        # Not among those found if another process saved it since.
+        return [pointed, *(folder for folder in found if folder != pointed)]
 
     def _folders(self) -> list[Path]:
         if not self.folder.is_dir():

@@ -31,6 +31,7 @@ def test_state_returns_exactly(tmp_path: Path) -> None:
 def test_empty_store(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path / "absent")
     assert (store.load(), store.latest(), store.best()) == (None, None, None)
+    assert store.newest_whole() is None
     assert not (tmp_path / "absent").exists()
 
 
@@ -121,12 +122,32 @@ def test_damaged_latest_falls_back(
         store.save(step, {"x": torch.tensor(float(step))}, {"number": 0.25})
     damage(tmp_path / "step_00000002")
     assert value(store) == 1.0
+    assert store.newest_whole() == (tmp_path / "step_00000001", 1)
     if damage is not shutil.rmtree:
-        assert "step_00000002" in caplog.text
+        assert caplog.text.count("trying the one before") == 2
         with pytest.raises(InputError, match="step_00000002"):
             store.load(tmp_path / "step_00000002")
     store.save(2, {"x": torch.tensor(5.0)}, {})
     assert value(store) == 5.0
+    assert store.newest_whole() == (tmp_path / "step_00000002", 2)
+
+
+def test_a_checkpoint_saved_while_others_are_listed_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The training process saves and prunes whenever it likes."""
+    reader, writer = CheckpointStore(tmp_path), CheckpointStore(tmp_path, keep_last=1)
+    writer.save(1, {"x": torch.tensor(1.0)}, {})
+    listed, later = reader._folders, iter([2])
+
+    def list_then_save() -> list[Path]:
+        found = listed()
+        for step in later:
+            writer.save(step, {"x": torch.tensor(float(step))}, {})
+        return found
+
+    monkeypatch.setattr(reader, "_folders", list_then_save)
+    assert value(reader) == 2.0
 
 
 def test_a_state_that_was_indented_anew_is_read(tmp_path: Path) -> None:

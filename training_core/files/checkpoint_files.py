@@ -15,6 +15,7 @@ from training_core.config import InputError
 from training_core.files import atomic
 from training_core.files.json_files import parse_json
 
+_CHUNK = 1 << 24  # bytes
 TENSORS_FILE, STATE_FILE = "tensors.safetensors", "state.json"
 
 
@@ -57,6 +58,28 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         if isinstance(error, InputError):
             raise
         raise InputError(f"checkpoint {folder} cannot be read: {error}") from error
+
+
+def verify_checkpoint(folder: Path) -> int:
+    """The step of a checkpoint, of which both files are as they were written.
+
+    Reads all of it, but holds little of it at a time.
+
+    Raises:
+        InputError: one of the files is missing or damaged; the folder is named.
+    """
+    try:
+        record, checksum = _read_record(folder), 0
+        with open(folder / TENSORS_FILE, "rb") as file:
+            while chunk := file.read(_CHUNK):
+                checksum = zlib.crc32(chunk, checksum)
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"checkpoint {folder} cannot be read: {error}") from error
+    if checksum != record["crc32"]:
+        raise InputError(f"checkpoint {folder}: {TENSORS_FILE} is damaged")
+    return int(record["step"])
 
 
 def read_metric(folder: Path) -> float | None:
