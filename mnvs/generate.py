@@ -16,7 +16,7 @@ import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -26,16 +26,12 @@ from mnvs.config import TrainConfig
 from mnvs.footage.image_transforms import resize, square_rgba
 from mnvs.footage.input_reader import Footage, read_footage
 from mnvs.footage.video_frames import FrameChoice
-from mnvs.inference.config import (
-    MOTION_BUCKET,
-    NOISE_AUGMENTATION,
-    GenerateConfig,
-    ModelSource,
-)
+from mnvs.inference.config import GenerateConfig, ModelSource, UnfinishedRun
 from mnvs.inference.inflated_views import inflate_footage
 from mnvs.inference.matting import matte_from_grey
 from mnvs.inference.plan import check_input, describe
 from mnvs.inference.result import DATASET, MULTIVIEW, Generated, write_generated
+from mnvs.sources import find_source
 from training_core.cli import run_command
 from training_core.config import ConfigError, InputError, to_plain
 from training_core.devices import pick_device, prepare_cpu
@@ -52,75 +48,10 @@ logger = logging.getLogger(__name__)
 RECORD = "generate.json"
 
 
-def find_source(config: GenerateConfig) -> ModelSource:
-    """The networks that ``model`` names, with what is known of their training.
-
-    Raises:
-        ConfigError: the run is not there or has no result yet.
-    """
-    model = config.model
-    if model.run:
-        return _source_of_run(config, Path(model.run))
-    return ModelSource(
-        pipeline=model.pipeline,
-        zero123plus=model.zero123plus,
-        temporal_source=model.temporal_source,
-        temporal=model.temporal,
-        temporal_start=model.temporal_start,
-        variant=model.variant,
-        lora=model.lora,
-        inflate=model.inflate,
-        rig=model.rig,
-        condition=config.clip.condition,
-        motion_bucket=_given(model.motion_bucket, MOTION_BUCKET),
-        noise_augmentation=_given(model.noise_augmentation, NOISE_AUGMENTATION),
-    )
-
-
-def _source_of_run(config: GenerateConfig, folder: Path) -> ModelSource:
-    model, clip = config.model, config.clip
-    trained = load_run_config(TrainConfig, folder)
-    full, lora = folder / "pipeline", folder / "lora"
-    if not full.is_dir() and not lora.is_dir():
-        raise ConfigError(
-            f"model.run={folder}: has no result yet, neither lora/ nor pipeline/; its training is "
-            "not finished: the same command (command.txt in it) continues it"
-        )
-    if model.rig and trained.model.pipeline:
-        raise ConfigError(f"model.run={folder}: started from a pipeline, which has its own rig")
-    made = ModelSource(
-        temporal=trained.model.temporal,
-        rig=model.rig or trained.data.rig,
-        frames=trained.data.frames,
-        view_size=trained.data.view_size,
-        condition=trained.data.condition if clip.condition == "auto" else clip.condition,
-        motion_bucket=_given(model.motion_bucket, trained.model.motion_bucket),
-        noise_augmentation=_given(model.noise_augmentation, trained.model.noise_augmentation),
-    )
-    if full.is_dir():
-        if model.rig or model.lora_scale != 1.0:
-            raise ConfigError(
-                f"model.run={folder}: was trained in full; rig and lora_scale have no effect"
-            )
-        return dataclasses.replace(made, pipeline=str(full))
-    return dataclasses.replace(
-        made,
-        pipeline=trained.model.pipeline,
-        zero123plus=trained.model.zero123plus,
-        temporal_source=trained.model.temporal_source,
-        temporal_start=trained.model.temporal_start,
-        variant=trained.model.variant,
-        lora=str(lora),
-    )
-
-
-def _given(option: float, otherwise: Any) -> Any:
-    """The value of an option whose -1 means that it is not given."""
-    return otherwise if option == -1 else option
-
-
 def load_pipeline(source: ModelSource, config: GenerateConfig) -> MNVSPipeline:
     """The pipeline with the adapter merged, on its device and in its number format.
+
+    Of a run that is not finished, with the weights of its checkpoint.
 
     Raises:
         InputError: a folder is missing or does not fit. ConfigError: no such device.
@@ -147,6 +78,8 @@ def load_pipeline(source: ModelSource, config: GenerateConfig) -> MNVSPipeline:
         )
     if source.lora:
         Lora.load(pipeline.unet, Path(source.lora), config.model.lora_scale).merge_and_unload()
+    if source.unfinished:
+        use_checkpoint(pipeline, source.unfinished, dtype, config.model.lora_scale)
     if config.offload == "model":
         pipeline.enable_model_cpu_offload(device=device)
     elif config.offload == "sequential":
@@ -154,6 +87,21 @@ def load_pipeline(source: ModelSource, config: GenerateConfig) -> MNVSPipeline:
     else:
         pipeline.to(device)
     return pipeline
+
+
+def use_checkpoint(
+    pipeline: MNVSPipeline, run: UnfinishedRun, dtype: torch.dtype, lora_scale: float
+) -> None:
+    """Give the networks that a run started from the weights that it has reached.
+
+    Raises:
+        InputError: the checkpoint is gone or damaged, or does not fit.
+    """
+    from mnvs.training.unfinished import load_weights
+
+    logger.info("%s", run.describe())
+    trained = load_run_config(TrainConfig, Path(run.folder))
+    load_weights(pipeline.unet, trained.train, Path(run.checkpoint), dtype, lora_scale)
 
 
 def read_input(config: GenerateConfig, source: ModelSource) -> Footage:

@@ -24,6 +24,20 @@ _GOES_WITH = {
 
 
 @dataclasses.dataclass(frozen=True)
+class UnfinishedRun:
+    """A run without a result yet, and its checkpoint to use: after ``step`` of ``steps`` steps."""
+
+    folder: str
+    checkpoint: str
+    step: int
+    steps: int
+
+    def describe(self) -> str:
+        """In words."""
+        return f"{self.folder} is not finished: weights of step {self.step} of {self.steps}"
+
+
+@dataclasses.dataclass(frozen=True)
 class ModelSource:
     """Which networks to use, and how they were trained; 0 and "" = not known."""
 
@@ -34,6 +48,7 @@ class ModelSource:
     temporal_start: str = "gated"
     variant: str = ""
     lora: str = ""
+    unfinished: UnfinishedRun | None = None
     inflate: bool = False
     rig: str = ""
     frames: int = FRAMES
@@ -47,6 +62,8 @@ class ModelSource:
         if self.inflate:
             return "none, the silhouette is inflated"
         networks = self.pipeline or f"{self.zero123plus} + {self.temporal_source or 'no'} temporal"
+        if self.unfinished:
+            return f"{networks}; {self.unfinished.describe()}"
         return f"{networks}{f', adapter {self.lora}' if self.lora else ''}"
 
 
