@@ -211,8 +211,10 @@ class Pipeline:
         asked = self.training()
         if self.dataset.exists():
             return train.plan(asked)
+        longer = f" (inflated bodies {self.config.inflated.longer:g} times as many)"
+        longer = longer if self.config.kind in ("image", "video") else ""
         first, later, points = asked.first.steps, asked.next.steps, asked.points.count
-        return f"first frame {first} steps, each later one {later}; {points} points"
+        return f"first frame {first} steps{longer}, each later one {later}; {points} points"
 
     def refuse_changed_input(self) -> None:
         """Raises ConfigError where the input is not what it was when the run was begun."""
