@@ -10,11 +10,12 @@ Writes ``OUTPUT/sixview``, a six-view dataset with the rig's cameras, ``OUTPUT/t
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,15 +68,16 @@ def load_pipeline(source: ModelSource, config: GenerateConfig) -> MNVSPipeline:
     if source.pipeline:
         pipeline = MNVSPipeline.from_pretrained(source.pipeline, dtype=dtype, variant=variant)
     else:
-        pipeline = MNVSPipeline.from_sources(
-            source.zero123plus,
-            source.temporal_source or None,
-            kind=source.temporal,
-            temporal_start=source.temporal_start,
-            rig=source.rig or DEFAULT_RIG,
-            dtype=dtype,
-            variant=variant,
-        )
+        with _layers_of(source.unfinished):
+            pipeline = MNVSPipeline.from_sources(
+                source.zero123plus,
+                source.temporal_source or None,
+                kind=source.temporal,
+                temporal_start=source.temporal_start,
+                rig=source.rig or DEFAULT_RIG,
+                dtype=dtype,
+                variant=variant,
+            )
     if source.lora:
         Lora.load(pipeline.unet, Path(source.lora), config.model.lora_scale).merge_and_unload()
     if source.unfinished:
@@ -87,6 +89,15 @@ def load_pipeline(source: ModelSource, config: GenerateConfig) -> MNVSPipeline:
     else:
         pipeline.to(device)
     return pipeline
+
+
+@contextlib.contextmanager
+def _layers_of(run: UnfinishedRun | None) -> Iterator[None]:
+    """Inside, layers that start at random start as those of the run did."""
+    with torch.random.fork_rng([], enabled=run is not None):
+        if run:
+            torch.manual_seed(run.seed)
+        yield
 
 
 def use_checkpoint(

@@ -49,7 +49,7 @@ def _source_of_run(config: GenerateConfig, folder: Path) -> ModelSource:
     full, lora = folder / "pipeline", folder / "lora"
     unfinished = None
     if not full.is_dir() and not lora.is_dir():
-        unfinished = _unfinished(folder, trained.train.steps)
+        unfinished = _unfinished(folder, trained)
     if model.rig and trained.model.pipeline:
         raise ConfigError(f"model.run={folder}: started from a pipeline, which has its own rig")
     made = ModelSource(
@@ -80,7 +80,7 @@ def _source_of_run(config: GenerateConfig, folder: Path) -> ModelSource:
     )
 
 
-def _unfinished(folder: Path, steps: int) -> UnfinishedRun:
+def _unfinished(folder: Path, trained: TrainConfig) -> UnfinishedRun:
     """The newest readable checkpoint of a run without a result; nothing is written or locked, for
     another process may be training there.
 
@@ -94,7 +94,7 @@ def _unfinished(folder: Path, steps: int) -> UnfinishedRun:
             "continues it"
         )
     checkpoint, step = found
-    return UnfinishedRun(str(folder), str(checkpoint), step, steps)
+    return UnfinishedRun(str(folder), str(checkpoint), step, trained.train.steps, trained.seed)
 
 
 def _given(option: float, otherwise: Any) -> Any:

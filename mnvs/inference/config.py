@@ -25,12 +25,16 @@ _GOES_WITH = {
 
 @dataclasses.dataclass(frozen=True)
 class UnfinishedRun:
-    """A run without a result yet, and its checkpoint to use: after ``step`` of ``steps`` steps."""
+    """A run without a result yet, and its checkpoint to use: after ``step`` of ``steps`` steps.
+
+    ``seed`` is the run's: temporal layers without a checkpoint of their own started by it.
+    """
 
     folder: str
     checkpoint: str
     step: int
     steps: int
+    seed: int
 
     def describe(self) -> str:
         """In words."""

@@ -11,8 +11,13 @@ from small_command import SIZES, command
 from blender_render.dataset.readers import read_sixview
 from mnvs import train
 from mnvs.checkpoints.tiny_checkpoint import TinyCheckpoint, build_tiny
-from mnvs.generate import main
+from mnvs.config import TrainConfig
+from mnvs.generate import find_source, load_pipeline, main
+from mnvs.inference.config import GenerateConfig, ModelSourceConfig
+from mnvs.training.devices import make_accelerator
+from training_core.checkpoint import CheckpointStore, seed_everything
 from training_core.cli import EXIT_STOPPED
+from training_core.config import load_config, to_yaml
 from training_core.stopping import Stopped, StopSignals
 
 # With a constant rate a run of two steps makes the same two as a longer one.
@@ -97,3 +102,23 @@ def test_an_unfinished_run_generates_as_one_that_ended_there(
     last.write_bytes(last.read_bytes()[:-1])
     assert main([*asked("long", "c"), "--dry-run"]) == 0
     assert "weights of step 1 of 5" in capsys.readouterr().out
+
+
+def test_temporal_layers_without_a_checkpoint_are_the_runs(
+    tiny: TinyCheckpoint, dots: Path, tmp_path: Path
+) -> None:
+    """They started at random, and adapters do not hold them."""
+    more = (*QUICK, 'model.temporal_source=""', "seed=3")
+    config = load_config(TrainConfig, None, command(tiny, [dots], tmp_path, *more))
+    accelerator = make_accelerator("cpu", "fp32")
+    seed_everything(config.seed)
+    pipeline = train.make_pipeline(config, accelerator)
+    started = {name: t.clone() for name, t in pipeline.unet.state_dict().items()}
+    trainer = train.make_trainer(config, accelerator, pipeline, tmp_path)
+    CheckpointStore(tmp_path / "checkpoints").save(0, *trainer.tensors())
+    (tmp_path / "config.yaml").write_text(to_yaml(config))
+    asked = GenerateConfig(device="cpu", model=ModelSourceConfig(run=str(tmp_path)))
+    found = load_pipeline(find_source(asked), asked).unet.state_dict()
+    # An adapter that has not trained yet changes nothing.
+    assert found.keys() == started.keys()
+    assert [name for name, t in started.items() if not torch.equal(t, found[name])] == []
