@@ -68,7 +68,7 @@ def load_pipeline(source: ModelSource, config: GenerateConfig) -> MNVSPipeline:
     if source.pipeline:
         pipeline = MNVSPipeline.from_pretrained(source.pipeline, dtype=dtype, variant=variant)
     else:
-        with _layers_of(source.unfinished):
+        with _seeded(source.seed):
             pipeline = MNVSPipeline.from_sources(
                 source.zero123plus,
                 source.temporal_source or None,
@@ -92,11 +92,11 @@ def load_pipeline(source: ModelSource, config: GenerateConfig) -> MNVSPipeline:
 
 
 @contextlib.contextmanager
-def _layers_of(run: UnfinishedRun | None) -> Iterator[None]:
-    """Inside, layers that start at random start as those of the run did."""
-    with torch.random.fork_rng([], enabled=run is not None):
-        if run:
-            torch.manual_seed(run.seed)
+def _seeded(seed: int | None) -> Iterator[None]:
+    """Inside, layers that start at random start as those of a run with this seed did."""
+    with torch.random.fork_rng([], enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
         yield
 
 

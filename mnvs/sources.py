@@ -74,6 +74,7 @@ def _source_of_run(config: GenerateConfig, folder: Path) -> ModelSource:
         zero123plus=trained.model.zero123plus,
         temporal_source=trained.model.temporal_source,
         temporal_start=trained.model.temporal_start,
+        seed=trained.seed,
         variant=trained.model.variant,
         lora="" if unfinished else str(lora),
         unfinished=unfinished,
@@ -94,7 +95,7 @@ def _unfinished(folder: Path, trained: TrainConfig) -> UnfinishedRun:
             "continues it"
         )
     checkpoint, step = found
-    return UnfinishedRun(str(folder), str(checkpoint), step, trained.train.steps, trained.seed)
+    return UnfinishedRun(str(folder), str(checkpoint), step, trained.train.steps)
 
 
 def _given(option: float, otherwise: Any) -> Any:

@@ -25,16 +25,12 @@ _GOES_WITH = {
 
 @dataclasses.dataclass(frozen=True)
 class UnfinishedRun:
-    """A run without a result yet, and its checkpoint to use: after ``step`` of ``steps`` steps.
-
-    ``seed`` is the run's: temporal layers without a checkpoint of their own started by it.
-    """
+    """A run without a result yet, and its checkpoint to use: after ``step`` of ``steps`` steps."""
 
     folder: str
     checkpoint: str
     step: int
     steps: int
-    seed: int
 
     def describe(self) -> str:
         """In words."""
@@ -43,7 +39,11 @@ class UnfinishedRun:
 
 @dataclasses.dataclass(frozen=True)
 class ModelSource:
-    """Which networks to use, and how they were trained; 0 and "" = not known."""
+    """Which networks to use, and how they were trained; 0 and "" = not known.
+
+    ``seed`` is that of a run, None without one: temporal layers without a checkpoint of their own
+    started by it, and adapters do not hold them.
+    """
 
     pipeline: str = ""
     zero123plus: str = ""
@@ -53,6 +53,7 @@ class ModelSource:
     variant: str = ""
     lora: str = ""
     unfinished: UnfinishedRun | None = None
+    seed: int | None = None
     inflate: bool = False
     rig: str = ""
     frames: int = FRAMES

@@ -104,8 +104,9 @@ def test_an_unfinished_run_generates_as_one_that_ended_there(
     assert "weights of step 1 of 5" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("finished", [False, True])
 def test_temporal_layers_without_a_checkpoint_are_the_runs(
-    tiny: TinyCheckpoint, dots: Path, tmp_path: Path
+    tiny: TinyCheckpoint, dots: Path, tmp_path: Path, finished: bool
 ) -> None:
     """They started at random, and adapters do not hold them."""
     more = (*QUICK, 'model.temporal_source=""', "seed=3")
@@ -117,6 +118,8 @@ def test_temporal_layers_without_a_checkpoint_are_the_runs(
     trainer = train.make_trainer(config, accelerator, pipeline, tmp_path)
     CheckpointStore(tmp_path / "checkpoints").save(0, *trainer.tensors())
     (tmp_path / "config.yaml").write_text(to_yaml(config))
+    if finished:
+        train.export(config, trainer, pipeline, tmp_path)
     asked = GenerateConfig(device="cpu", model=ModelSourceConfig(run=str(tmp_path)))
     found = load_pipeline(find_source(asked), asked).unet.state_dict()
     # An adapter that has not trained yet changes nothing.
