@@ -135,6 +135,8 @@ def frame_names(config: AnimateConfig) -> list[str]:
     missing = [name for name in config.frames if name not in found]
     if missing:
         raise ConfigError(f"frames: {config.data.path} has no {missing[0]!r}; it has {found}")
+    if found == [""]:
+        logger.warning("%s is one moment, without frame folders: nothing moves", config.data.path)
     return config.frames or found
 
 

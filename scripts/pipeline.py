@@ -211,8 +211,9 @@ class Pipeline:
         asked = self.training()
         if self.dataset.exists():
             return train.plan(asked)
-        longer = f" (inflated bodies {self.config.inflated.longer:g} times as many)"
-        longer = longer if self.config.kind in ("image", "video") else ""
+        factor, longer = self.config.inflated.longer, ""
+        if factor != 1.0 and self.config.kind in ("image", "video"):
+            longer = f" (inflated bodies {factor:g} times as many)"
         first, later, points = asked.first.steps, asked.next.steps, asked.points.count
         return f"first frame {first} steps{longer}, each later one {later}; {points} points"
 

@@ -126,7 +126,7 @@ def make_job(options: argparse.Namespace, settings: Mapping[str, str]) -> Job:
         raise Refused(f"{options.kind}: WHAT is missing")
     scratch = settings.get("SCRATCH")
     if not scratch:
-        raise Refused("SCRATCH is not set: a folder with room for outputs")
+        raise Refused("SCRATCH is not set: export SCRATCH=FOLDER, one with room for outputs")
     for flag, value in zip(options.command, options.command[1:], strict=False):
         if flag == "--config" and not (ROOT / value).is_file():
             raise Refused(f"--config {value}: no such file in {ROOT}")

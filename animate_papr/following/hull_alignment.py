@@ -17,6 +17,7 @@ from blender_render.dataset.readers import Views
 from sjc_papr.networks.point_cloud import gather_rows
 from sjc_papr.training.config import PointsConfig
 from sjc_papr.training.point_init import initial_points
+from training_core.metrics_log import progress_bar
 from training_core.step.schedules import exponential
 
 logger = logging.getLogger(__name__)
@@ -47,15 +48,16 @@ def align_to_hull(before: Tensor, views: Views, config: AlignConfig, seed: int) 
     optimizer = torch.optim.Adam([positions], lr=config.rate)
     generator = torch.Generator().manual_seed(seed)
     start = chamfer(before, target).item()
-    for step in range(config.steps):
-        progress = step / config.steps
-        some = torch.randperm(len(before), generator=generator)[: config.surface_points]
-        distance = chamfer(positions[some.to(before.device)], target)
-        stiffness = exponential(progress, config.stiff, config.loose)
-        loss = distance / terms.unit + stiffness * terms.smooth_of(positions)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    with progress_bar(config.steps, description="alignment") as bar:
+        for step in range(config.steps):
+            some = torch.randperm(len(before), generator=generator)[: config.surface_points]
+            distance = chamfer(positions[some.to(before.device)], target)
+            stiffness = exponential(step / config.steps, config.stiff, config.loose)
+            loss = distance / terms.unit + stiffness * terms.smooth_of(positions)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            bar.update()
     moved = positions.detach()
     logger.info(
         "aligned to the new outline: root mean squared distance %.4f, was %.4f units",

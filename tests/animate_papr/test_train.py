@@ -196,3 +196,14 @@ def test_wrong_keys_and_paths_end_before_any_work(
 def test_share_of_the_motion_stage_is_checked() -> None:
     with pytest.raises(ConfigError, match="motion_share"):
         load_config(NextFrameConfig, None, ["motion_share=-0.1"])
+
+
+def test_one_moment_is_no_animation_and_said_so(
+    dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = arguments(dataset / FRAMES[0], tmp_path)
+    assert train.main([*one, "--dry-run"]) == 0
+    assert f"{dataset / FRAMES[0]} is one moment, without frame folders" in caplog.text
+    caplog.clear()
+    assert train.main([*arguments(dataset, tmp_path), "--dry-run"]) == 0
+    assert "one moment" not in caplog.text
