@@ -96,10 +96,16 @@ class Cluster:
         subprocess.run([*self.prefix, *command], env=self.environment, timeout=60)
 
     def start_again(self, job: str) -> None:
-        """Start a requeued job without the two minutes that Slurm lets it wait."""
+        """Start a requeued job sooner than after the two minutes that Slurm lets it wait.
+
+        Not at once: slurmd refuses a start from the second of the requeue as "credential revoked",
+        and the job then ends as failed.
+        """
 
         def runs() -> bool:
-            if self.state(job) == "RUNNING":
+            state = self.state(job)
+            assert state not in ENDED, f"{job} is {state}: {self.log(job)}"
+            if state == "RUNNING":
                 return True
             # Not by `call`: it may have started in this moment, and that is all right.
             command = ["scontrol", "update", f"JobId={job}", "StartTime=now"]
@@ -108,6 +114,7 @@ class Cluster:
             return False
 
         self.wait_until(lambda: self.state(job) == "PENDING", f"{job} waits again", 20)
+        time.sleep(2)
         self.wait_until(runs, f"{job} runs again", 30)
 
     def log(self, job: str) -> str:
