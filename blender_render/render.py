@@ -19,7 +19,12 @@ from typing import Any
 
 from blender_render.dataset import format as fmt
 from blender_render.rendering.actions import chosen_actions
-from blender_render.rendering.asset_failures import FAILURES_FILE, AssetFailure, record_outcome
+from blender_render.rendering.asset_failures import (
+    FAILURES_FILE,
+    AssetFailure,
+    read_failures,
+    record_outcome,
+)
 from blender_render.rendering.config import RenderConfig
 from blender_render.rendering.jobs import (
     BUILTIN,
@@ -32,7 +37,7 @@ from blender_render.rendering.jobs import (
     target_of,
 )
 from training_core.cli import run_command
-from training_core.config import ConfigError
+from training_core.config import ConfigError, InputError
 from training_core.files.natural_order import natural_key
 from training_core.metrics_log import Progress, progress_bar
 from training_core.stopping import StopSignals
@@ -220,6 +225,17 @@ def render_all(config: RenderConfig) -> list[str]:
         signals.raise_if_requested()
     failed = [future.result() for future in futures]
     return [asset.name for asset, bad in zip(assets, failed, strict=True) if bad]
+
+
+def render_or_refuse(config: RenderConfig) -> None:
+    """Render every asset, for a command that needs them all.
+
+    Raises:
+        InputError: an asset cannot be rendered, with the reason. Stopped: as ``render_all``.
+    """
+    if render_all(config):
+        failure = read_failures(Path(config.output))[-1]
+        raise InputError(f"{failure['source']}: {failure['reason']}: {failure['detail']}")
 
 
 def _render_one(config: RenderConfig, asset: Asset, threads: int, worker_pool: WorkerPool) -> bool:

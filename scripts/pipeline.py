@@ -41,7 +41,6 @@ from animate_papr.view.__main__ import ViewConfig, view
 from blender_render import render as assets
 from blender_render.dataset import format as fmt
 from blender_render.dataset.frames_of_sixview import write_frames
-from blender_render.rendering.asset_failures import read_failures
 from blender_render.rendering.asset_views import HELD_OUT, SIXVIEW
 from blender_render.rendering.config import RenderConfig
 from blender_render.validate import validate
@@ -118,7 +117,10 @@ class Pipeline:
             views = [Step("generate", self.generate)]
         elif config.kind == "asset":
             purpose, renders = "six views of every frame, rendered", self.renders()
-            views = [Step(f"render {i}", partial(_render, job)) for i, job in enumerate(renders)]
+            views = [
+                Step(f"render {i}", partial(assets.render_or_refuse, job))
+                for i, job in enumerate(renders)
+            ]
         else:
             purpose, views = "the given views, checked", [Step("check", self.check)]
         found.append(Stage(VIEWS, purpose, tuple(views)))
@@ -245,13 +247,6 @@ class Pipeline:
             "seconds": {name: read_seconds(self.folder, name) for name in before},
         }
         atomic.write_json(self.folder / "summary.json", summary)
-
-
-def _render(job: RenderConfig) -> None:
-    """Raises InputError with the reason where the asset cannot be rendered."""
-    if assets.render_all(job):
-        failure = read_failures(Path(job.output))[-1]
-        raise InputError(f"{job.assets[0]}: {failure['reason']}: {failure['detail']}")
 
 
 def run(config: PipelineConfig) -> None:

@@ -31,15 +31,14 @@ from blender_render.blender.geometry import (
     travel_of,
 )
 from blender_render.blender.instances import separate_instanced_collections
+from blender_render.blender.sample_files import SampleFiles
 from blender_render.blender.scene_renderer import NoDevice, SceneRenderer
 from blender_render.blender.surface_tracks import write_surface_tracks
-from blender_render.dataset import format as fmt
-from blender_render.geometry.cameras import SIXVIEW_RIGS
-from blender_render.imaging.depth import depth_scale_for, encode_depth
+from blender_render.imaging.depth import encode_depth
 from blender_render.imaging.images import encode_png
 from blender_render.rendering.asset_failures import AssetFailure
-from blender_render.rendering.config import RenderConfig, effective
-from blender_render.rendering.frames import playback_fps, sample_times
+from blender_render.rendering.config import RenderConfig
+from blender_render.rendering.frames import sample_times
 from blender_render.rendering.jobs import DONE_FOLDER
 from blender_render.rendering.rigs import (
     RigCamera,
@@ -97,6 +96,7 @@ class AssetRun:
         renderer = SceneRenderer(
             self.config.engine, self.config.light, self.job["threads"], self.work / ".shot"
         )
+        files = SampleFiles(self.work, self.config, views)
         (self.work / DONE_FOLDER).mkdir(parents=True, exist_ok=True)
         done = {int(p.name) for p in (self.work / DONE_FOLDER).iterdir()}
         self.events.send(
@@ -104,10 +104,11 @@ class AssetRun:
         )
         for index, time in enumerate(times):
             if index not in done:
-                self._render_frame(renderer, index, time, views)
+                self._render_frame(renderer, files, index, time)
         eyes = np.stack([view.camera.position for view in views])
         write_surface_tracks(self.work, times, rendered, eyes, self.config.tracks)
-        self._describe(clip, times, loop, world_to_asset, views, renderer)
+        source = {"asset": self.job["asset_label"], "asset_sha256": self.job["asset_sha256"]}
+        files.describe(source, self.source_fps, clip, times, loop, world_to_asset, renderer.device)
 
     def _plan_frames(self, rendered: set[str]) -> tuple[AnimationClip, list[float], bool]:
         config = self.config.frames
@@ -153,10 +154,10 @@ class AssetRun:
         return views
 
     def _render_frame(
-        self, renderer: SceneRenderer, index: int, time: float, views: tuple[RigCamera, ...]
+        self, renderer: SceneRenderer, files: SampleFiles, index: int, time: float
     ) -> None:
         go_to(time)
-        paths = self._paths(index, views)
+        views, paths = files.views, files.pictures(index)
         brightest = 0
         last = len(views) - 1
         deep = [i for i, view in enumerate(views) if view.depth]
@@ -173,99 +174,9 @@ class AssetRun:
         for i in deep:
             depth = renderer.depth(views[i].camera, last=i == deep[-1])
             target = paths[i].with_name(f"{paths[i].stem}_depth.png")
-            _write(target, encode_depth(depth, self._depth_scale(views)))
-        self._write_frame_files(index, views, paths)
+            _write(target, encode_depth(depth, files.depth_scale))
+        files.write_cameras(index)
         (self.work / DONE_FOLDER / str(index)).touch()
-
-    def _paths(self, index: int, views: tuple[RigCamera, ...]) -> list[Path]:
-        """Where the images of a frame go; numbered by view, or by frame in a six-view video."""
-        if self.config.rig.kind == "sixview":
-            name = f"{fmt.image_name(index)}.png"
-            return [self.work / view.group / name for view in views]
-        counts: dict[str, int] = {}
-        paths = []
-        for view in views:
-            number = counts[view.group] = counts.get(view.group, -1) + 1
-            folder = self.work / fmt.frame_name(index) / view.group
-            paths.append(folder / f"{fmt.image_name(number)}.png")
-        return paths
-
-    def _depth_scale(self, views: tuple[RigCamera, ...]) -> float:
-        # The farthest a point of the unit cube can be from a camera.
-        reach = max(float(np.linalg.norm(v.camera.position)) for v in views) + np.sqrt(3.0) / 2.0
-        return depth_scale_for(float(reach))
-
-    def _write_frame_files(
-        self, index: int, views: tuple[RigCamera, ...], paths: list[Path]
-    ) -> None:
-        if self.config.rig.kind == "sixview":
-            return
-        folder = self.work / fmt.frame_name(index)
-        for split in fmt.SPLITS:
-            mine = [(v, p) for v, p in zip(views, paths, strict=True) if v.group == split]
-            names = [f"{split}/{p.stem}" for _, p in mine]
-            deep = mine[0][0].depth
-            fmt.write_transforms(
-                folder,
-                split,
-                [v.camera for v, _ in mine],
-                names,
-                [f"{name}_depth.png" for name in names] if deep else None,
-                self._depth_scale(views) if deep else None,
-            )
-
-    def _describe(
-        self,
-        clip: AnimationClip,
-        times: list[float],
-        loop: bool,
-        world_to_asset: dict[str, Any],
-        views: tuple[RigCamera, ...],
-        renderer: SceneRenderer,
-    ) -> None:
-        rig = self.config.rig
-        info = {
-            "asset": self.job["asset_label"],
-            "asset_sha256": self.job["asset_sha256"],
-            "action": clip.name,
-            "fps": playback_fps(times, self.source_fps),
-            "source_fps": self.source_fps,
-            "frames": times,
-            "loop": loop,
-            "resolution": [rig.resolution, rig.resolution],
-            "camera_distance": float(np.linalg.norm(views[0].camera.position)),
-            "fov_deg": float(np.degrees(rig.fov_rad)),
-            "world": "right-handed, +Z up, centred, longest side of the box over all frames is 1",
-            "world_to_asset": world_to_asset,
-            "camera": "camera-to-world, OpenGL axes: +X right, +Y up, looks along -Z",
-            "color_management": "sRGB, view transform Standard; 8-bit RGBA, straight alpha",
-            "device": renderer.device,
-            "config": effective(self.config),
-            "software": {"blender": bpy.app.version_string, "numpy": np.__version__},
-        }
-        if rig.kind == "multiview":
-            fmt.write_dataset_info(self.work, {**info, "rig": rig.kind})
-        else:
-            fmt.write_sample_info(
-                self.work, {**info, **self._six_views(views, len(times)), "rig": rig.version}
-            )
-
-    def _six_views(self, views: tuple[RigCamera, ...], frames: int) -> dict[str, Any]:
-        rig = SIXVIEW_RIGS[self.config.rig.version]
-        angles = zip(rig.azimuths_deg, rig.elevations_deg, strict=True)
-        depth = {"depth_scale": self._depth_scale(views)} if views[0].depth else {}
-        return {
-            **depth,
-            "num_frames": frames,
-            "input": {
-                "elevation_deg": self.config.rig.input_elevation_deg,
-                "camera": fmt.camera_dict(views[0].camera),
-            },
-            "views": [
-                {"azimuth_deg": a, "elevation_deg": e, "camera": fmt.camera_dict(v.camera)}
-                for (a, e), v in zip(angles, views[1:], strict=True)
-            ],
-        }
 
 
 def _write(path: Path, data: bytes) -> None:

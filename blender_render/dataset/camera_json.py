@@ -38,8 +38,8 @@ PINHOLES = (
 )
 # Statements about one lens may differ by rounding and by a principal point off the middle.
 SAME_LENS = 0.03
-# Rounding to three digits moves products of rows by up to 2e-3, to two digits by up to 2e-2.
-EXACT_POSE, ROUNDED_POSE = 1e-3, 2e-2
+# Rounding to four digits moves products of rows by up to 2e-4, to three by 2e-3, to two by 2e-2.
+EXACT_POSE, ROUNDED_POSE = 3e-4, 2e-2
 # Of a side: how far off the middle a principal point may lie where no size is stated with it.
 NEAR_MIDDLE = 0.2
 ROUNDED_NOTE = "poses are rounded; their rotations were made orthonormal"

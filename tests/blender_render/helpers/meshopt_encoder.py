@@ -71,64 +71,82 @@ def encode_triangles(triangles: Sequence[Sequence[int]], seed: int) -> tuple[byt
     Returns:
         the data, and the indices as the codec turns each triangle.
     """
-    draw = random.Random(seed)
-    table = bytes([0x00, 0x12, 0x30, *([0] * 13)])
-    codes, rest, out = b"", b"", []
-    edges: list[tuple[int, int]] = []
-    vertices: list[int] = []
-    new = last = 0
+    encoder, out = TriangleEncoder(seed), []
+    for triangle in triangles:
+        out += encoder.add(*triangle)
+    return bytes([0xE1]) + encoder.codes + encoder.rest + encoder.TABLE, out
 
-    def explicit(index: int) -> bytes:
-        nonlocal last
-        delta, last = index - last, index
-        return varint(zigzag(delta))
 
-    for a, b, c in triangles:
+class TriangleEncoder:
+    """Codes of triangles, and the bytes that some of the codes need."""
+
+    TABLE = bytes([0x00, 0x12, 0x30, *([0] * 13)])
+
+    def __init__(self, seed: int) -> None:
+        self.draw = random.Random(seed)
+        self.codes = self.rest = b""
+        self.edges: list[tuple[int, int]] = []  # newest first
+        self.vertices: list[int] = []
+        self.new = self.last = 0
+
+    def add(self, a: int, b: int, c: int) -> tuple[int, int, int]:
+        """Encode a triangle; its indices as the codec turns it."""
         turned = [(a, b, c), (b, c, a), (c, a, b)]
-        shared = [(t, edges.index(t[:2])) for t in turned if t[:2] in edges[:15]]
+        shared = [(t, self.edges.index(t[:2])) for t in turned if t[:2] in self.edges[:15]]
         if shared:
-            (a, b, c), edge = draw.choice(shared)
-            ways = [15]
-            ways += [0] if c == new else []
-            ways += [13] if c == last - 1 else []
-            ways += [14] if c == last + 1 else []
-            ways += [i for i, v in enumerate(vertices[:13]) if v == c and i]
-            way = draw.choice(ways)
-            codes += bytes([edge << 4 | way])
-            rest += explicit(c) if way == 15 else b""
-            last = c if way in (13, 14) else last
-            new += way == 0
-            fresh = [] if 0 < way < 13 else [c]
-            known = [(c, b), (a, c)]
+            (a, b, c), edge = self.draw.choice(shared)
+            fresh, known = self.at_edge(c, edge), [(c, b), (a, c)]
         else:
-            start, new_before = (a == new), new
-            new += start
-            nibbles = []
-            for vertex in (b, c):
-                ways = [15]
-                ways += [0] if vertex == new else []
-                ways += [i + 1 for i, v in enumerate(vertices[:14]) if v == vertex]
-                nibbles.append(draw.choice(ways))
-                new += nibbles[-1] == 0
-            aux = nibbles[0] << 4 | nibbles[1]
-            if start and aux in table[:3] and draw.random() < 0.7:
-                codes += bytes([0xF0 | table.index(aux)])
-            else:
-                # A byte of 0 would start the numbers anew.
-                if aux == 0 and new_before:
-                    aux, new = 0xFF, new_before + start
-                codes += bytes([0xFE if start else 0xFF])
-                rest += bytes([aux])
-                rest += b"" if start else explicit(a)
-                rest += explicit(b) if aux >> 4 == 15 else b""
-                rest += explicit(c) if aux & 15 == 15 else b""
-            fresh = [
-                a,
-                *([b] if aux >> 4 in (0, 15) else []),
-                *([c] if aux & 15 in (0, 15) else []),
-            ]
-            known = [(b, a), (c, b), (a, c)]
-        edges = [*reversed(known), *edges][:16]
-        vertices = [*reversed(fresh), *vertices][:16]
-        out += [a, b, c]
-    return bytes([0xE1]) + codes + rest + table, out
+            fresh, known = self.alone(a, b, c), [(b, a), (c, b), (a, c)]
+        self.edges = [*reversed(known), *self.edges][:16]
+        self.vertices = [*reversed(fresh), *self.vertices][:16]
+        return a, b, c
+
+    def at_edge(self, c: int, edge: int) -> list[int]:
+        """The third vertex at a known edge; what is new to the known vertices."""
+        ways = [15]
+        ways += [0] if c == self.new else []
+        ways += [13] if c == self.last - 1 else []
+        ways += [14] if c == self.last + 1 else []
+        ways += [i for i, v in enumerate(self.vertices[:13]) if v == c and i]
+        way = self.draw.choice(ways)
+        self.codes += bytes([edge << 4 | way])
+        if way == 15:
+            self.explicit(c)
+        self.last = c if way in (13, 14) else self.last
+        self.new += way == 0
+        return [] if 0 < way < 13 else [c]
+
+    def alone(self, a: int, b: int, c: int) -> list[int]:
+        """Three vertices at no known edge; what is new to the known vertices."""
+        start, new_before = (a == self.new), self.new
+        self.new += start
+        first, second = self.nibble(b), self.nibble(c)
+        aux = first << 4 | second
+        if start and aux in self.TABLE[:3] and self.draw.random() < 0.7:
+            self.codes += bytes([0xF0 | self.TABLE.index(aux)])
+        else:
+            # A byte of 0 would start the numbers anew.
+            if aux == 0 and new_before:
+                aux, self.new = 0xFF, new_before + start
+            self.codes += bytes([0xFE if start else 0xFF])
+            self.rest += bytes([aux])
+            given = (not start, aux >> 4 == 15, aux & 15 == 15)
+            for index, needed in zip((a, b, c), given, strict=True):
+                if needed:
+                    self.explicit(index)
+        return [a] + [b] * (aux >> 4 in (0, 15)) + [c] * (aux & 15 in (0, 15))
+
+    def nibble(self, vertex: int) -> int:
+        """Half a byte that says which vertex: the next new one, a known one, or one written out."""
+        ways = [15]
+        ways += [0] if vertex == self.new else []
+        ways += [i + 1 for i, v in enumerate(self.vertices[:14]) if v == vertex]
+        way = self.draw.choice(ways)
+        self.new += way == 0
+        return way
+
+    def explicit(self, index: int) -> None:
+        """Write an index out, as its distance from the one before."""
+        self.rest += varint(zigzag(index - self.last))
+        self.last = index
