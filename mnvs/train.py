@@ -21,6 +21,7 @@ from mnvs.data.dataset import SixViewDataset
 from mnvs.data.latent_cache import EncodedDataset
 from mnvs.diffusion.noise_schedule import NoiseSchedule
 from mnvs.inference.pipeline import DEFAULT_RIG, MNVSPipeline
+from mnvs.training.baselines import TrueClip
 from mnvs.training.conditioner import Conditioner
 from mnvs.training.devices import (
     AcceleratorProcesses,
@@ -106,12 +107,13 @@ def make_validation(
     dataset = SixViewDataset(dataset_paths(paths)[: config.validation.clips], config.data)
     return ClipValidation(
         pipeline,
-        [dataset.whole(number) for number in range(len(dataset))],
+        [TrueClip.of(dataset, number) for number in range(len(dataset))],
         config.validation,
         config.model,
         view_size=config.data.view_size,
         ema=trainer.ema,
         autocast=trainer.accelerator.autocast,
+        training=SixViewDataset(config.data.paths, config.data),
     )
 
 

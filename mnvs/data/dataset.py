@@ -164,6 +164,11 @@ class SixViewDataset:
             tiles, condition, clip_range.fps, self.name(clip_range.video), clip_range.frames
         )
 
+    def alpha(self, video: int, frames: Sequence[int]) -> Tensor:
+        """Opacity [T, 6, h, w] of the views of some frames, in [0, 1]; read anew at each call."""
+        clip = read_sixview(self.paths[video], frames)
+        return clip.resized_views(self.config.view_size)[..., 3]
+
     def images(self, video: int, frames: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Tiles [T, 3, 3·h, 2·w] and input images [T, 3, S, S'] of some frames of a video."""
         self._load(video, frames)

@@ -100,8 +100,11 @@ class ValidationConfig:
     guidance: float = option(4.0, "scale of classifier-free guidance")
     shared_noise: bool = option(False, "start all frames from the same noise")
     seed: int = option(0, "seed of the start noise; the same in every validation")
+    baselines: int = option(
+        64, "training videos among which the mean and the nearest clip are sought, 0 = no baselines"
+    )
 
     def validate(self) -> None:
         """Raises ValueError on counts below one."""
-        at_least(0, every=self.every)
+        at_least(0, every=self.every, baselines=self.baselines)
         at_least(1, clips=self.clips, steps=self.steps, guidance=self.guidance)

@@ -26,11 +26,43 @@ def motion_scores(generated: Tensor, truth: Tensor) -> dict[str, float]:
     return {"motion_ratio": float(ratio), "motion_correlation": float(correlation)}
 
 
-def video_scores(generated: Tensor, truth: Tensor) -> dict[str, float]:
+def boxes_around(alpha: Tensor) -> Tensor:
+    """The smallest upright rectangle around the object in each picture: alpha [..., h, w] in
+    [0, 1] → bool of the same shape. All False where nothing is more than half opaque.
+    """
+    seen = alpha > 0.5
+
+    def spanned(line: Tensor) -> Tensor:
+        first, last = line.int().cummax(-1).values, line.flip(-1).int().cummax(-1).values.flip(-1)
+        return (first & last).bool()
+
+    return spanned(seen.any(-1)).unsqueeze(-1) & spanned(seen.any(-2)).unsqueeze(-2)
+
+
+def psnr_inside(video: Tensor, truth: Tensor, box: Tensor) -> float:
+    """PSNR in dB of the pixels of ``box``, bool [..., h, w]; NaN where there are none.
+
+    Args:
+        video, truth: [..., 3, h, w] in [0, 1].
+    """
+    inside = box.unsqueeze(-3).expand_as(truth)
+    if not bool(box.any()):
+        return float("nan")
+    return float(psnr(video[inside], truth[inside], double=True))
+
+
+def reference_scores(video: Tensor, truth: Tensor, box: Tensor | None) -> dict[str, float]:
+    """``psnr`` and, with a box, ``psnr_box``: of what a generated video is compared with, too."""
+    scores = {"psnr": float(psnr(video, truth, double=True))}
+    return scores if box is None else scores | {"psnr_box": psnr_inside(video, truth, box)}
+
+
+def video_scores(generated: Tensor, truth: Tensor, box: Tensor | None = None) -> dict[str, float]:
     """All figures of a six-view video, each view as well: [T, 6, 3, h, w] twice, in [0, 1].
 
     ``psnr_still`` is the PSNR of the truth's first frame repeated: a video that does not exceed it
-    has learned no motion.
+    has learned no motion. ``psnr_box`` is that inside ``box``, bool [T, 6, h, w], for which see
+    ``boxes_around``: over the whole picture an empty background flatters everything.
     """
 
     def quality(video: Tensor, reference: Tensor) -> float:
@@ -40,7 +72,7 @@ def video_scores(generated: Tensor, truth: Tensor) -> dict[str, float]:
         return float(ssim(video, reference, channel_axis=-3))
 
     scores = {
-        "psnr": quality(generated, truth),
+        **reference_scores(generated, truth, box),
         "ssim": structure(generated, truth),
         **motion_scores(generated, truth),
         "psnr_still": quality(truth[:1].expand_as(truth), truth),

@@ -1,6 +1,7 @@
 """Validation by generated videos: the same clips and the same noise every time."""
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,9 +12,10 @@ from torch import Tensor
 
 from blender_render.imaging.images import write_png
 from blender_render.imaging.metrics import mean_metrics
-from mnvs.data.dataset import Clip
+from mnvs.data.dataset import Clip, SixViewDataset
 from mnvs.data.tiles import unpack_tile
 from mnvs.inference.pipeline import MNVSPipeline
+from mnvs.training.baselines import TrueClip, baseline_scores
 from mnvs.training.config import ModelConfig, ValidationConfig
 from mnvs.training.metrics import video_scores
 from training_core.metrics_log import MetricsLog
@@ -28,36 +30,40 @@ class ClipValidation:
 
     Args:
         pipeline: around the network that trains.
-        clips: pictures of the truth, with the condition the network is shown.
+        truths: the clips, with the condition that the network is shown.
         view_size: side of one view in pixels.
         ema: whose averages are looked at instead of the weights, or None.
         autocast: makes the context that networks run in while training.
+        training: the videos that are trained on, whose mean and nearest clips are among the
+            baselines (``config.baselines`` of them); None = no baselines.
     """
 
     def __init__(
         self,
         pipeline: MNVSPipeline,
-        clips: Sequence[Clip],
+        truths: Sequence[TrueClip],
         config: ValidationConfig,
         model: ModelConfig,
         *,
         view_size: int,
         ema: Ema | None = None,
         autocast: Callable[[], Any] = contextlib.nullcontext,
+        training: SixViewDataset | None = None,
     ) -> None:
-        self.pipeline, self.clips, self.config, self.model = pipeline, clips, config, model
+        self.pipeline, self.truths, self.config, self.model = pipeline, truths, config, model
+        self.training = training
         self.ema, self.view_size, self.autocast = ema, view_size, autocast
         self._generated: tuple[int, list[Tensor]] | None = None
         pipeline.set_progress_bar_config(disable=True)
 
     def __call__(self, log: MetricsLog, step: int) -> float:
         """Log figures and pictures of every clip; the mean PSNR in dB."""
-        scores = []
         self._generated = step, self.generate()
-        for number, (clip, tiles) in enumerate(zip(self.clips, self._generated[1], strict=True)):
-            scores.append(video_scores(unpack_tile(tiles), unpack_tile(clip.tiles)))
-            picture = contact_sheet(clip.tiles, tiles)
-            log.image(f"val/{number}_{clip.name}", picture.movedim(0, -1), step)
+        scores = self._scores(self._generated[1])
+        videos = self._generated[1]
+        for name, truth, tiles in zip(self._names(), self.truths, videos, strict=True):
+            picture = contact_sheet(truth.clip.tiles, tiles)
+            log.image(f"val/{name}", picture.movedim(0, -1), step)
         means = mean_metrics(scores, math.nan)
         log.log(step, {f"val/{name}": value for name, value in means.items()})
         return means["psnr"]
@@ -66,14 +72,28 @@ class ClipValidation:
         """Scores of every clip after ``step`` steps and their means, with a contact sheet of each
         in ``folder``. What was generated at this step already is not generated again.
         """
-        by_clip = {}
         ready = self._generated is not None and self._generated[0] == step
         videos = self._generated[1] if self._generated and ready else self.generate()
-        for number, (clip, tiles) in enumerate(zip(self.clips, videos, strict=True)):
-            name = f"{number}_{clip.name}"
-            by_clip[name] = video_scores(unpack_tile(tiles), unpack_tile(clip.tiles))
-            write_png(folder / f"{name}.png", contact_sheet(clip.tiles, tiles).movedim(0, -1))
+        by_clip = dict(zip(self._names(), self._scores(videos), strict=True))
+        for name, truth, tiles in zip(by_clip, self.truths, videos, strict=True):
+            write_png(folder / f"{name}.png", contact_sheet(truth.clip.tiles, tiles).movedim(0, -1))
         return {**mean_metrics(list(by_clip.values()), math.nan), "clips": by_clip}
+
+    @functools.cached_property
+    def baselines(self) -> list[dict[str, float]]:
+        """Figures of every clip's baselines, which stay the same."""
+        if self.training is None or not self.config.baselines:
+            return [{} for _ in self.truths]
+        return baseline_scores(self.truths, self.training, self.config.baselines)
+
+    def _names(self) -> list[str]:
+        return [f"{number}_{truth.clip.name}" for number, truth in enumerate(self.truths)]
+
+    def _scores(self, videos: Sequence[Tensor]) -> list[dict[str, float]]:
+        return [
+            video_scores(unpack_tile(tiles), truth.views, truth.box) | baselines
+            for truth, tiles, baselines in zip(self.truths, videos, self.baselines, strict=True)
+        ]
 
     def generate(self) -> list[Tensor]:
         """Tiles [T, 3, 3·h, 2·w] of every clip."""
@@ -83,7 +103,7 @@ class ClipValidation:
         unet.eval()
         try:
             with averaged, self.autocast():
-                return [self._generate(clip) for clip in self.clips]
+                return [self._generate(truth.clip) for truth in self.truths]
         finally:
             unet.train(was_training)
 

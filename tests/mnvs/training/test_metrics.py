@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from blender_render.imaging.metrics import psnr
-from mnvs.training.metrics import motion_scores, video_scores
+from mnvs.training.metrics import boxes_around, motion_scores, psnr_inside, video_scores
 
 
 def moving_square(frames: int = 4, speed: int = 2) -> Tensor:
@@ -66,3 +66,28 @@ def test_scores_by_view_belong_to_their_views() -> None:
         sum(scores[f"ssim_view_{view}"] for view in range(6)) / 6, abs=1e-5
     )
     assert scores["psnr_still"] == pytest.approx(float(psnr(truth[:1].expand_as(truth), truth)))
+
+
+def test_boxes_hold_what_is_seen_and_nothing_around_it() -> None:
+    generator = torch.Generator().manual_seed(0)
+    alpha = torch.rand(5, 7, 9, generator=generator).pow(4)
+    alpha[4] = 0.5  # nothing is more than half there
+    boxes = boxes_around(alpha)
+    for picture, box in zip(alpha, boxes, strict=True):
+        rows, columns = torch.where(picture > 0.5)
+        expected = torch.zeros(7, 9, dtype=torch.bool)
+        if len(rows):
+            expected[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
+        assert torch.equal(box, expected)
+
+
+def test_psnr_inside_a_box_forgets_the_rest() -> None:
+    truth = moving_square()
+    box = boxes_around(((truth - 0.5).abs().amax(-3) > 0.05).float())
+    assert box.sum() == 4 * 6 * 6 * 5
+    wrong = truth.clone()
+    wrong[~box.unsqueeze(-3).expand_as(wrong)] = 0.0
+    assert psnr_inside(wrong, truth, box) == pytest.approx(120.0)
+    wrong[box.unsqueeze(-3).expand_as(wrong)] += 0.1
+    assert video_scores(wrong, truth, box)["psnr_box"] == pytest.approx(20.0, abs=1e-4)
+    assert math.isnan(psnr_inside(wrong, truth, torch.zeros_like(box)))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mnvs.data.dataset import Clip
+from mnvs.training.baselines import TrueClip
 from mnvs.training.config import ModelConfig, ValidationConfig
 from mnvs.training.validation import ClipValidation, contact_sheet
 from training_core.step.ema import Ema
@@ -26,6 +27,10 @@ class Log:
 
     def image(self, tag: str, array: Tensor, step: int) -> None:
         self.pictures[tag] = array
+
+
+BOX = torch.zeros(3, 6, 16, 16, dtype=torch.bool)
+BOX[..., 4:9, 2:] = True
 
 
 class Pipeline:
@@ -63,7 +68,8 @@ def clips() -> list[Clip]:
 def make(clips: list[Clip], ema: Ema | None = None) -> tuple[ClipValidation, Any]:
     pipeline: Any = Pipeline(clips)
     config = ValidationConfig(steps=5, guidance=2.0, seed=3)
-    return ClipValidation(pipeline, clips, config, ModelConfig(), view_size=16, ema=ema), pipeline
+    truths = [TrueClip(clip, Path(clip.name), BOX) for clip in clips]
+    return ClipValidation(pipeline, truths, config, ModelConfig(), view_size=16, ema=ema), pipeline
 
 
 def test_scores_and_pictures_of_every_clip(clips: list[Clip]) -> None:
@@ -72,6 +78,7 @@ def test_scores_and_pictures_of_every_clip(clips: list[Clip]) -> None:
     log: Any = Log()
     quality = validation(log, 7)
     assert quality == log.values["val/psnr"] == pytest.approx(20.0, abs=1e-3)
+    assert log.values["val/psnr_box"] == pytest.approx(20.0, abs=1e-3)
     assert log.values["val/motion_ratio"] == pytest.approx(1.0, abs=1e-4)
     assert set(log.pictures) == {"val/0_a", "val/1_b"}
     assert log.pictures["val/0_a"].shape == (2 * 48, 3 * 32, 3)
