@@ -9,6 +9,7 @@ import pytest
 import torch
 from glb_reader import read_glb
 from ply_reader import read_ply
+from refusals import assert_refused
 from safetensors import safe_open
 from small_sequence import SmallSequence, small_sequence
 from synthetic_run import butterfly, image
@@ -162,8 +163,7 @@ def test_wrong_wishes_end_in_one_line(
     override: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main([f"run={own_run}", override]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    assert_refused(main, [f"run={own_run}", override], capsys)
 
 
 def test_every_format_holds_the_same_motion(own_run: Path, sequence: SmallSequence) -> None:

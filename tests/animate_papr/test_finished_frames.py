@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from kill_runs import logged_steps
+from refusals import assert_refused
 from tiny_animation import arguments, write_animation
 from torch import Tensor
 
@@ -129,9 +130,7 @@ def test_an_earlier_step_is_not_the_result_of_a_finished_frame(
     run = own / "animate_papr" / "tiny"
     with pytest.raises(InputError, match=r"frame_000: the checkpoint of its last step, 6, is dam"):
         load_sequence(run).model(0.0)
-    assert render.main([f"run={run}"]) == 2
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert said.startswith("error: ") and "finishes the frame again, from step 4" in said
+    assert_refused(render.main, [f"run={run}"], capsys, "finishes the frame again, from step 4")
 
 
 def test_a_checkpoint_of_another_network_is_one_line(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from refusals import assert_refused
 from tiny_animation import FRAMES, arguments, assert_same_checkpoint, write_animation
 from tiny_prior import awake
 
@@ -181,9 +182,7 @@ def test_wrong_settings_end_before_any_work(
     names: str,
 ) -> None:
     more = (*override.split(), *dry)
-    assert train.main(arguments(dataset, tmp_path, *more)) == 2
-    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(said) == 1 and names in said[0]
+    assert_refused(train.main, arguments(dataset, tmp_path, *more), capsys, names)
     assert not any(tmp_path.iterdir())
 
 

@@ -7,6 +7,7 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 from PIL import Image
+from refusals import assert_refused
 from small_sequence import SmallSequence, small_sequence
 
 from animate_papr import render
@@ -135,7 +136,4 @@ def test_wrong_wishes_end_in_one_line(
     why: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main([f"run={own_run}", override]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ") and error.count("\n") == 1
-    assert why in error
+    assert_refused(main, [f"run={own_run}", override], capsys, why)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from refusals import assert_refused
 from tiny_animation import FIRST_STEPS, FRAMES, NEXT_STEPS, RISE, arguments, write_animation
 from torch import Tensor
 
@@ -187,9 +188,7 @@ def test_wrong_keys_and_paths_end_before_any_work(
     names: str,
 ) -> None:
     monkeypatch.setattr("sjc_papr.training.losses.lpips_network", lambda: None)
-    assert train.main(arguments(dataset, tmp_path, override)) == 2
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 1 and said[0].startswith("error: ") and names in said[0]
+    assert_refused(train.main, arguments(dataset, tmp_path, override), capsys, names)
     assert not any(tmp_path.iterdir())
 
 

@@ -21,6 +21,7 @@ from published_source import (
     to_world,
     write_source,
 )
+from refusals import assert_refused
 from spoilt_sources import BAD
 
 from blender_render import convert_videopapr
@@ -170,16 +171,6 @@ def test_a_second_start_does_nothing(
     assert {p: p.stat().st_mtime_ns for p in target.rglob("*")} == before
 
 
-def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """The one line on stderr with which a command ends in exit code 2."""
-    assert main(arguments) == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    errors = [line for line in lines if line.startswith("error: ")]
-    assert len(errors) == 1
-    assert "Traceback" not in "".join(lines)
-    return errors[0]
-
-
 @pytest.mark.parametrize("spoil, words", BAD.values(), ids=BAD)
 def test_bad_sources_end_in_one_line_and_leave_nothing(
     source: Path,
@@ -189,7 +180,7 @@ def test_bad_sources_end_in_one_line_and_leave_nothing(
 ) -> None:
     spoil(source)
     target = source.parent / "out"
-    assert words in refusal([str(source), str(target)], capsys)
+    assert_refused(main, [str(source), str(target)], capsys, words)
     assert sorted(p.name for p in source.parent.iterdir()) == ["source"]
 
 
@@ -198,14 +189,15 @@ def test_wrong_targets_and_arguments(
 ) -> None:
     file = tmp_path / "file"
     file.write_text("mine")
-    assert "file" in refusal([str(made), str(file)], capsys)
-    assert "file" in refusal([str(made), str(file / "below")], capsys)
+    assert_refused(main, [str(made), str(file)], capsys, str(file))
+    assert_refused(main, [str(made), str(file / "below")], capsys, str(file))
     assert file.read_text() == "mine"
     other = [str(made), str(converted), "--resolution", "48x32"]
-    assert "holds something else" in refusal(other, capsys)
+    assert_refused(main, other, capsys, "holds something else")
     assert validate(converted) == []
-    assert "has no frame 7" in refusal([str(made), str(tmp_path / "o"), "--frames", "7"], capsys)
-    assert "does not exist" in refusal([str(tmp_path / "no"), str(tmp_path / "o")], capsys)
+    no_frame = [str(made), str(tmp_path / "o"), "--frames", "7"]
+    assert_refused(main, no_frame, capsys, "has no frame 7")
+    assert_refused(main, [str(tmp_path / "no"), str(tmp_path / "o")], capsys, "does not exist")
     with pytest.raises(SystemExit) as stop:
         main([str(made), str(tmp_path / "o"), "--resolution", "48"])
     assert stop.value.code == 2
@@ -236,9 +228,7 @@ def test_a_full_or_locked_disk_leaves_no_dataset(
     arguments = [str(made), str(target), "--resolution", "24x16", "--frames", "0"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Path, "write_bytes", fail_later)
-        line = refusal(arguments, capsys)
-    assert words in line
-    assert str(tmp_path) in line
+        assert_refused(main, arguments, capsys, words, str(tmp_path))
     assert list(tmp_path.iterdir()) == [], "neither a dataset nor a half one"
     assert main(arguments) == 0
     assert dataset_format.is_complete(target)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from ball_scene import write_dataset
+from refusals import assert_refused
 
 from blender_render import pack, unpack
 from blender_render.dataset.readers import read_views
@@ -60,8 +61,8 @@ def test_nothing_is_lost_where_packing_fails(
         raise OSError(28, "No space left on device", str(target))
 
     monkeypatch.setattr(atomic.os, "replace", full)
-    assert pack.main([str(datasets / "one"), "--remove"]) == 2
-    assert "No space left" in capsys.readouterr().err and files_of(datasets / "one") == before
+    assert_refused(pack.main, [str(datasets / "one"), "--remove"], capsys, "No space left")
+    assert files_of(datasets / "one") == before
     assert not list(datasets.glob("*.zip")) and not list(datasets.glob(".*"))
 
 
@@ -71,9 +72,9 @@ def test_what_differs_is_refused_and_kept(
     assert pack.main([str(datasets / "one")]) == 0
     changed = next((datasets / "one").rglob("train/*.png"))
     changed.write_bytes(changed.read_bytes() + b"x")
-    for command in (pack.main([str(datasets / "one"), "--remove"]), unpack.main([str(datasets)])):
-        assert command == 2
-    assert capsys.readouterr().err.count(f"{changed.name} differs") == 2
+    differs = f"{changed.name} differs"
+    assert_refused(pack.main, [str(datasets / "one"), "--remove"], capsys, differs)
+    assert_refused(unpack.main, [str(datasets)], capsys, differs)
     assert changed.is_file()
 
 
@@ -89,16 +90,11 @@ def test_what_is_no_dataset_is_refused(
         (datasets / "two", "a link"),
         (tmp_path / "absent", "no folder"),
     ):
-        assert pack.main([str(path)]) == 2 and reason in capsys.readouterr().err
-    assert (
-        unpack.main([str(tmp_path / "absent.zip")]) == 2
-        and "does not exist" in capsys.readouterr().err
-    )
-    (tmp_path / "odd.zip").write_bytes(b"no archive")
-    assert (
-        unpack.main([str(tmp_path / "odd.zip")]) == 2
-        and "cannot be read" in capsys.readouterr().err
-    )
+        assert_refused(pack.main, [str(path)], capsys, path.name, reason)
+    absent, odd = str(tmp_path / "absent.zip"), tmp_path / "odd.zip"
+    assert_refused(unpack.main, [absent], capsys, absent, "does not exist")
+    odd.write_bytes(b"no archive")
+    assert_refused(unpack.main, [str(odd)], capsys, odd.name, "cannot be read")
 
 
 @pytest.mark.parametrize("name", ["../out.txt", "/out.txt", "a/../../out.txt", "..\\out.txt"])
@@ -108,6 +104,5 @@ def test_an_archive_writes_nowhere_else(
     with zipfile.ZipFile(tmp_path / "bad.zip", "w") as archive:
         archive.writestr("good.txt", "x")
         archive.writestr(name, "x")
-    assert unpack.main([str(tmp_path / "bad.zip")]) == 2
-    assert "leads out of the archive" in capsys.readouterr().err
+    assert_refused(unpack.main, [str(tmp_path / "bad.zip")], capsys, "leads out of the archive")
     assert [p.name for p in tmp_path.iterdir()] == ["bad.zip"]

@@ -5,6 +5,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from refusals import assert_refused
 
 from blender_render import render
 from blender_render.rendering.asset_failures import AssetFailure, read_failures, record_outcome
@@ -105,9 +106,7 @@ def test_wrong_config_ends_with_one_line_and_2(
 ) -> None:
     output = tmp_path / "out"
     arguments = ["--config", str(CONFIGS / "smoke.yaml"), f"output={output}", override]
-    assert render.main(arguments) == 2
-    lines = capfd.readouterr().err.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("error:") and said in lines[0]
+    assert_refused(render.main, arguments, capfd, said)
     assert not output.exists()
 
 
@@ -117,8 +116,8 @@ def test_an_output_that_is_a_file_ends_with_one_line_and_2(
     (tmp_path / "out").write_text("mine")
     arguments = ["--config", str(CONFIGS / "smoke.yaml")]
     for output in (tmp_path / "out", tmp_path / "out" / "deeper"):
-        assert render.main([*arguments, f"output={output}"]) == 2
-        assert "not a folder" in capfd.readouterr().err.splitlines()[-1]
+        asked = [*arguments, f"output={output}"]
+        assert_refused(render.main, asked, capfd, str(output), "not a folder")
 
 
 def test_dry_run_says_what_and_makes_nothing(

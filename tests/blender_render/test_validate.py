@@ -22,6 +22,7 @@ from ball_scene import (
     write_sixview,
 )
 from PIL import Image
+from refusals import assert_refused
 
 from blender_render.geometry.cameras import multiview_cameras
 from blender_render.validate import main, validate
@@ -100,11 +101,7 @@ def test_no_dataset_is_exit_code_two(tmp_path: Path, capsys: pytest.CaptureFixtu
     (tmp_path / "empty").mkdir()
     (tmp_path / "text").write_text("x")
     for path in (tmp_path / "absent", tmp_path / "empty", tmp_path / "text"):
-        assert main([str(path)]) == 2
-        out, err = capsys.readouterr()
-        assert out == ""
-        assert err.startswith("error: ")
-        assert err.count("\n") == 1
+        assert_refused(main, [str(path)], capsys, str(path))
 
 
 TRAIN = "frame_000/transforms_train.json"

@@ -147,8 +147,7 @@ def test_command_from_one_picture_and_from_a_video(
     assert record["frames"] == 2 and record["tile"] == [96, 64] and record["fps"] == 7.0
     assert len(read_sixview(tmp_path / "a" / "sixview")) == 2
     assert len(list((tmp_path / "a").glob("*.mp4"))) == 7
-    assert main(arguments(tiny, picture, tmp_path / "a")) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert_refused(main, arguments(tiny, picture, tmp_path / "a"), capsys, "exists already")
     # The same once more gives the same pictures; a video gives others.
     again = arguments(tiny, picture, tmp_path / "b", videos="false")
     assert main(again) == 0 and not list((tmp_path / "b").glob("*.mp4"))
@@ -210,7 +209,7 @@ def test_command_from_a_run(
     whole = read_sixview(tmp_path / "c" / "sixview")
     assert torch.equal(whole.views, clips[1].views), "scale 0 is the network without the adapter"
     assert read_sample_info(tmp_path / "c" / "sixview")["num_frames"] == 3
-    assert main([*base, f"output={tmp_path / 'd'}", "clip.start=9"]) == 2
+    assert_refused(main, [*base, f"output={tmp_path / 'd'}", "clip.start=9"], capsys, "too few")
 
 
 def test_planned_memory_is_that_of_the_facts() -> None:

@@ -25,10 +25,9 @@ def test_an_input_in_which_nothing_is_to_be_seen_is_refused(
     picture = tmp_path / f"{kind}.png"
     size, colour = {"transparent": ((64, 64), (9, 9, 9, 0)), "vanishing": ((5000, 20), "red")}[kind]
     Image.new("RGBA", size, colour).save(picture)
-    assert main([*arguments(tiny, picture, tmp_path / "made"), *flags]) == 2
-    said = capsys.readouterr().err.splitlines()[-1]
     words = {"transparent": "transparent everywhere", "vanishing": "reduced to 32 pixels; crop it"}
-    assert said.startswith(f"error: {picture}: ") and words[kind] in said
+    asked = [*arguments(tiny, picture, tmp_path / "made"), *flags]
+    assert_refused(main, asked, capsys, f"error: {picture}: ", words[kind])
     assert not (tmp_path / "made").exists()
 
 

@@ -13,6 +13,7 @@ from diffusers import (
     UNet2DConditionModel,
     UNetSpatioTemporalConditionModel,
 )
+from refusals import assert_refused
 from safetensors.torch import load_file
 
 from mnvs.checkpoints.encoder_loading import load_encoders
@@ -97,10 +98,11 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--dry-run", f"folder={target}", *small]) == 0
     assert "temporal UNet: " in capsys.readouterr().out and not target.exists()
     assert main([f"folder={target}", *small]) == 0 and (target / "svd" / "unet").is_dir()
-    assert main([f"folder={target}", *small]) == 2
-    assert "exists already" in capsys.readouterr().err
-    assert main([f"folder={tmp_path / 'x'}", "unet_channels=[33,64]", "heads=[2,2]"]) == 2
-    assert main([f"folder={tmp_path / 'x'}", f"vae={tmp_path / 'nothing'}", *small]) == 2
+    assert_refused(main, [f"folder={target}", *small], capsys, "exists already")
+    new = f"folder={tmp_path / 'x'}"
+    assert_refused(main, [new, "unet_channels=[33,64]", "heads=[2,2]"], capsys, "unet_channels")
+    nothing = str(tmp_path / "nothing")
+    assert_refused(main, [new, f"vae={nothing}", *small], capsys, nothing)
     assert not (tmp_path / "x").exists()
 
 
@@ -119,11 +121,10 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
     try:
-        assert main([f"folder={tmp_path / 'made'}", *keys]) == 2
+        said = assert_refused(main, [f"folder={tmp_path / 'made'}", *keys], capsys)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    said = capsys.readouterr().err.splitlines()
-    assert said == [f"error: {tmp_path / 'made'}: File too large"]
+    assert said == f"error: {tmp_path / 'made'}: File too large"
     assert not any(tmp_path.iterdir())
 
 
@@ -152,7 +153,5 @@ def test_impossible_sizes_end_before_any_work(
     flags: tuple[str, ...],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main([override, *flags]) == 2
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 1 and said[0].startswith("error: ") and words in said[0]
+    assert_refused(main, [override, *flags], capsys, words)
     assert not any(tmp_path.iterdir())

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from moving_dots import write_dots
+from refusals import assert_refused
 from small_command import SIZES, command
 
 from mnvs import train
@@ -60,9 +61,7 @@ def test_runs_that_cannot_be_are_refused_in_one_line(
         else:
             more.append(filled)
     runs = tmp_path / "runs"
-    assert train.main([*command(tiny, dots, runs, *more), *dry]) == 2
-    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1 and said in errors[0]
+    assert_refused(train.main, [*command(tiny, dots, runs, *more), *dry], capsys, said)
     assert not runs.exists()
 
 
@@ -97,9 +96,7 @@ def test_wrong_values_end_before_any_work(
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
     more = ["train.accumulate=2"] if override == "train.batch=3" else []
-    assert train.main(command(tiny, dots, tmp_path, *more, override)) == 2
-    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1 and said in errors[0]
+    assert_refused(train.main, command(tiny, dots, tmp_path, *more, override), capsys, said)
     assert not any(tmp_path.iterdir())
 
 
@@ -107,5 +104,4 @@ def test_two_frames_in_bfloat16_on_a_cpu_are_refused(
     tiny: TinyCheckpoint, dots: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     more = ("precision=bf16", "data.frames=2")
-    assert train.main(command(tiny, dots, tmp_path, *more)) == 2
-    assert "two frames" in capsys.readouterr().err
+    assert_refused(train.main, command(tiny, dots, tmp_path, *more), capsys, "two frames")

@@ -8,6 +8,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 from moving_dots import write_dots, write_multiview
+from refusals import assert_refused
 
 from mnvs.checkpoints.tiny_checkpoint import new_vae
 from mnvs.data.vae_dataset import CropSampler, ImageSource, read_source, to_bytes, to_unit
@@ -194,8 +195,7 @@ def test_dry_run_and_refusals(
         ({"optimize.crop": 17}, "no multiple of the VAE's 2"),
         ({"optimize.rate": 0}, "rate must be above 0"),
     ):
-        assert main(arguments(dots, tmp_path, **changes)) == 2
-        assert message in capsys.readouterr().err
+        assert_refused(main, arguments(dots, tmp_path, **changes), capsys, message)
 
 
 def test_a_vae_is_trained_longer(

@@ -6,6 +6,7 @@ from typing import Any
 
 import gpu_check
 import pytest
+from refusals import assert_refused
 
 PAPR = {
     "config": {"device": "cuda"},
@@ -40,8 +41,8 @@ def test_a_machine_without_a_gpu_is_told(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(gpu_check.torch.cuda, "is_available", lambda: False)
-    assert gpu_check.main(["--out", str(tmp_path)]) == 2
-    assert "no CUDA device" in capsys.readouterr().err and not list(tmp_path.iterdir())
+    assert_refused(gpu_check.main, ["--out", str(tmp_path)], capsys, "no CUDA device")
+    assert not list(tmp_path.iterdir())
 
 
 def test_every_part_of_a_full_check_exists(tmp_path: Path) -> None:

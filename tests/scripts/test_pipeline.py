@@ -8,6 +8,7 @@ import pipeline
 import pytest
 from ball_scene import edit_json, write_dataset, write_sixview
 from blender_runs import needs_blender
+from refusals import assert_refused
 from tiny_pipeline import FIRST_STEPS, STAGES, arguments, complete, run_folder, stamps
 
 from blender_render.dataset.readers import read_dataset_info
@@ -57,12 +58,16 @@ def test_settings_may_change_until_their_stage_has_begun(
 ) -> None:
     # The second stage fails, so that the run stops there.
     unreadable = ("animate.points.init=depth",)
-    assert pipeline.main(arguments(tmp_path, "views", sixview, *unreadable)) == 2
+    said = assert_refused(pipeline.main, arguments(tmp_path, "views", sixview, *unreadable), capsys)
     assert complete(tmp_path) == ["2_views", "3_dataset"]
     log = run_folder(tmp_path) / "4_animate" / "log.txt"
-    assert capsys.readouterr().err.splitlines()[-1].partition("error: ")[2] in log.read_text()
-    assert pipeline.main(arguments(tmp_path, "views", sixview)) == 2
-    assert "animate.points.init=depth, now animate.points.init=network" in capsys.readouterr().err
+    assert said.removeprefix("error: ") in log.read_text()
+    assert_refused(
+        pipeline.main,
+        arguments(tmp_path, "views", sixview),
+        capsys,
+        "animate.points.init=depth, now animate.points.init=network",
+    )
     # Taken away, the stage has not begun, and the ones before it are kept.
     before = stamps(run_folder(tmp_path) / "3_dataset")
     for path in sorted((run_folder(tmp_path) / "4_animate").rglob("*"), reverse=True):
@@ -77,12 +82,12 @@ def test_another_input_under_the_same_name_is_refused(
 ) -> None:
     given = write_sixview(tmp_path / "balls", size=24)
     command = arguments(tmp_path, "views", given, "animate.points.init=depth")
-    assert pipeline.main(command) == 2
+    assert_refused(pipeline.main, command, capsys, "depth")
     edit_json(given / "sample.json", lambda info: info.update(fps=3))
-    assert pipeline.main(command) == 2
-    assert "has changed since" in capsys.readouterr().err
-    assert pipeline.main([*command[2:], "--views", str(sixview)]) == 2
-    assert "was started with views=" in capsys.readouterr().err
+    assert_refused(pipeline.main, command, capsys, "has changed since")
+    assert_refused(
+        pipeline.main, [*command[2:], "--views", str(sixview)], capsys, "was started with views="
+    )
 
 
 def test_a_dry_run_shows_every_stage_and_makes_nothing(
@@ -123,5 +128,5 @@ def test_without_networks_a_picture_is_inflated(
     assert "the silhouette is inflated" in capsys.readouterr().out
     assert "hf download sudo-ai/zero123plus-v1.2" in caplog.text
     monkeypatch.setattr("mnvs.inference.published.checkpoint_folder", Path)
-    assert pipeline.main(["--dry-run", *arguments(tmp_path, "image", picture)]) == 2
-    assert "sudo-ai/zero123plus-v1.2" in capsys.readouterr().err  # taken for there, and read
+    asked = ["--dry-run", *arguments(tmp_path, "image", picture)]
+    assert_refused(pipeline.main, asked, capsys, "sudo-ai/zero123plus-v1.2")  # taken for there

@@ -6,6 +6,7 @@ import pipeline
 import pytest
 from ball_scene import write_sixview
 from PIL import Image
+from refusals import assert_refused
 from tiny_pipeline import arguments, complete
 
 from training_core.config import InputError
@@ -44,17 +45,14 @@ def test_refused_in_one_line_before_any_work(
     given, message = REFUSED[case]
     places = {"PICTURE": "picture.png", "FOLDER": "empty"}
     command = [places.get(argument, argument) for argument in given]
-    assert pipeline.main([*["--dry-run"] * dry, *command]) == 2
-    error = capsys.readouterr().err
-    assert message in error and error.count("\n") == 1
+    assert_refused(pipeline.main, [*["--dry-run"] * dry, *command], capsys, message)
     assert not (tmp_path / "runs").exists()
 
 
 def test_damaged_views_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = write_sixview(tmp_path / "balls", size=24)
     (given / "view_2" / "001.png").write_bytes(b"no picture")
-    assert pipeline.main(arguments(tmp_path, "views", given)) == 2
-    assert "view_2/001.png" in capsys.readouterr().err.splitlines()[-1]
+    assert_refused(pipeline.main, arguments(tmp_path, "views", given), capsys, "view_2/001.png")
     assert complete(tmp_path) == []
 
 
@@ -63,5 +61,5 @@ def test_an_asset_that_cannot_be_rendered_says_why(
 ) -> None:
     pytest.importorskip("bpy")
     (tmp_path / "broken.glb").write_bytes(b"no asset")
-    assert pipeline.main(arguments(tmp_path, "asset", tmp_path / "broken.glb")) == 2
-    assert "import_error" in capsys.readouterr().err.splitlines()[-1]
+    asked = arguments(tmp_path, "asset", tmp_path / "broken.glb")
+    assert_refused(pipeline.main, asked, capsys, "broken.glb: import_error")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import slurm_site
 import submit
+from refusals import assert_refused
 from slurm_site import ROOT, Refused, Request, check, read_site, seconds_of
 
 SITES = sorted((ROOT / "slurm" / "sites").glob("*.env"))
@@ -119,9 +120,7 @@ def test_what_cannot_work_is_refused_before_it_waits_in_a_queue(
     monkeypatch.chdir(place)
     (place / "twice.txt").write_text("name=a x=1\nname=a x=2\n")
     (place / "nameless.txt").write_text("x=1\n")
-    assert submit.main(words) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: ") and why in said and len(said.splitlines()) == 1
+    assert_refused(submit.main, words, capsys, why)
     assert sent(place) == []
 
 

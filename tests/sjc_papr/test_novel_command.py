@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from kill_runs import assert_same_checkpoint
+from refusals import assert_refused
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_prior import awake
 from tiny_scene import TINY_MODEL
@@ -111,9 +112,7 @@ def test_wrong_settings_end_before_any_work(
     override: str,
     names: str,
 ) -> None:
-    assert train.main(command(frame, tmp_path, *override.split(), *dry)) == 2
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 1 and said[0].startswith("error: ") and names in said[0]
+    assert_refused(train.main, command(frame, tmp_path, *override.split(), *dry), capsys, names)
     assert not any(tmp_path.iterdir())
 
 
@@ -162,8 +161,5 @@ def test_a_damaged_prior_ends_before_any_work(
 def refused(
     arguments: list[str], output: Path, names: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert train.main(arguments) == 2
-    said = capsys.readouterr().err.splitlines()
-    errors = [line for line in said if line.startswith("error: ")]
-    assert len(errors) == 1 and names in errors[0]
+    assert_refused(train.main, arguments, capsys, names)
     assert not output.exists()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from refusals import assert_refused
 from tiny_scene import DEPTH_SCALE, TINY_MODEL
 
 from sjc_papr import evaluate, train
@@ -106,9 +107,7 @@ def test_wrong_keys_and_paths_end_before_any_work(
     names: str,
 ) -> None:
     monkeypatch.setattr("sjc_papr.training.losses.lpips_network", lambda: None)
-    assert train.main(command(frame, tmp_path, override)) == 2
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 1 and said[0].startswith("error: ") and names in said[0]
+    assert_refused(train.main, command(frame, tmp_path, override), capsys, names)
     assert not any(tmp_path.iterdir())
 
 
@@ -116,8 +115,12 @@ def test_another_config_does_not_continue_a_run(
     trained: Path, frame: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path(shutil.copytree(trained, tmp_path / "sjc_papr" / "tiny"))
-    assert train.main(command(frame, tmp_path, "optimize.rates.positions=0.5")) == 2
-    assert "optimize.rates.positions" in capsys.readouterr().err
+    assert_refused(
+        train.main,
+        command(frame, tmp_path, "optimize.rates.positions=0.5"),
+        capsys,
+        "optimize.rates.positions",
+    )
 
 
 def test_inverted_poses_end_in_one_line(
@@ -129,8 +132,9 @@ def test_inverted_poses_end_in_one_line(
     for entry in content["frames"]:
         entry["transform_matrix"] = np.linalg.inv(entry["transform_matrix"]).tolist()
     file.write_text(json.dumps(content))
-    assert train.main(command(broken, tmp_path / "runs")) == 2
-    assert "blender_render.validate" in capsys.readouterr().err
+    assert_refused(
+        train.main, command(broken, tmp_path / "runs"), capsys, "blender_render.validate"
+    )
 
 
 def test_evaluate_writes_figures_pictures_and_depth_error(trained: Path, tmp_path: Path) -> None:
@@ -165,9 +169,7 @@ def test_evaluate_refuses_before_any_work(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: str
 ) -> None:
     output = tmp_path / "out"
-    assert evaluate.main([f"run={trained}", f"output={output}", wrong]) == 2
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 1 and said[0].startswith("error: ")
+    assert_refused(evaluate.main, [f"run={trained}", f"output={output}", wrong], capsys)
     assert not output.exists()
 
 
@@ -176,8 +178,7 @@ def test_evaluate_a_run_without_a_checkpoint(
 ) -> None:
     run = Path(shutil.copytree(trained, tmp_path / "run"))
     shutil.rmtree(run / "checkpoints")
-    assert evaluate.main([f"run={run}"]) == 2
-    assert "no checkpoint" in capsys.readouterr().err
+    assert_refused(evaluate.main, [f"run={run}"], capsys, "no checkpoint")
 
 
 def test_dry_run_asks_for_everything_a_run_needs(
@@ -185,18 +186,25 @@ def test_dry_run_asks_for_everything_a_run_needs(
 ) -> None:
     broken = shutil.copytree(frame, tmp_path / "frame")
     (broken / "transforms_val.json").write_text("{}")
-    assert train.main(["--dry-run", *command(broken, tmp_path, "log.validate_every=5")]) == 2
-    assert "transforms_val.json" in capsys.readouterr().err
-    assert train.main(["--dry-run", *command(frame, tmp_path, "optimize.losses.lpips=1")]) == 2
-    assert "lpips" in capsys.readouterr().err
+    assert_refused(
+        train.main,
+        ["--dry-run", *command(broken, tmp_path, "log.validate_every=5")],
+        capsys,
+        "transforms_val.json",
+    )
+    assert_refused(
+        train.main,
+        ["--dry-run", *command(frame, tmp_path, "optimize.losses.lpips=1")],
+        capsys,
+        "lpips",
+    )
 
 
 def test_runs_of_other_phases_are_named_as_such(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "config.yaml").write_text("rig: {}\n")
-    assert evaluate.main([f"run={tmp_path}"]) == 2
-    assert "is not a run of sjc_papr" in capsys.readouterr().err
+    assert_refused(evaluate.main, [f"run={tmp_path}"], capsys, "is not a run of sjc_papr")
 
 
 def test_evaluating_an_unfinished_run_says_so(
@@ -240,9 +248,8 @@ def test_a_run_is_not_extended_by_nothing(
     flag: tuple[str, ...],
 ) -> None:
     keys = (f"extend={trained}", "name=longer")
-    assert train.main([*command(frame, tmp_path, *keys), *flag]) == 2
-    said = capsys.readouterr().err
-    assert said == f"error: extend: {trained} has made 12 steps; optimize.steps=12 must be more\n"
+    said = assert_refused(train.main, [*command(frame, tmp_path, *keys), *flag], capsys)
+    assert said == f"error: extend: {trained} has made 12 steps; optimize.steps=12 must be more"
     assert not any(tmp_path.iterdir())
 
 
@@ -255,6 +262,10 @@ def test_a_name_that_leads_elsewhere_is_refused(
     name: str,
     flags: tuple[str, ...],
 ) -> None:
-    assert train.main([*command(frame, tmp_path / "runs"), f"name={name}", *flags]) == 2
-    assert "is not the name of one folder" in capsys.readouterr().err
+    assert_refused(
+        train.main,
+        [*command(frame, tmp_path / "runs"), f"name={name}", *flags],
+        capsys,
+        "is not the name of one folder",
+    )
     assert not any(tmp_path.iterdir())

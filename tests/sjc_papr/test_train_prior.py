@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from refusals import assert_refused
 from safetensors.torch import load_file
 from tiny_scene import write_frame
 from torch import Tensor
@@ -236,9 +237,7 @@ def test_wrong_keys_and_paths_end_before_any_work(
     names: str,
 ) -> None:
     output = tmp_path / "out"
-    assert train_prior.main([*command(dataset, output, override), *dry]) == 2
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 1 and said[0].startswith("error: ") and names in said[0]
+    assert_refused(train_prior.main, [*command(dataset, output, override), *dry], capsys, names)
     assert not output.exists()
 
 
@@ -250,8 +249,7 @@ def test_damaged_validation_views_are_found_before_any_work(
     (broken / "frame_001" / "transforms_val.json").write_text("{}")
     output = tmp_path / "out"
     arguments = command(broken, output, "log.validate_every=5", *dry)
-    assert train_prior.main(arguments) == 2
-    assert "transforms_val.json" in capsys.readouterr().err
+    assert_refused(train_prior.main, arguments, capsys, "transforms_val.json")
     assert not output.exists()
 
 
@@ -277,9 +275,7 @@ def test_a_start_that_does_not_fit_is_refused(
 ) -> None:
     output = tmp_path / "out"
     arguments = command(dataset, output, f"start_from={trained / 'prior'}", wrong, *dry)
-    assert train_prior.main(arguments) == 2
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 1 and "prior" in said[0] and said[0].startswith("error: ")
+    assert_refused(train_prior.main, arguments, capsys, "prior")
     assert not output.exists()
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from refusals import assert_refused
 
 from animate_papr.report.__main__ import main, render_report
 from animate_papr.report.data import read_run
@@ -100,9 +101,7 @@ def test_a_damaged_configuration_is_one_line(
     own_run: Path, capsys: pytest.CaptureFixture[str], content: bytes
 ) -> None:
     (own_run / "config.yaml").write_bytes(content)
-    assert main([f"run={own_run}"]) == 2
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 1 and f"{own_run}/config.yaml" in said[0]
+    assert_refused(main, [f"run={own_run}"], capsys, f"{own_run}/config.yaml")
 
 
 def test_a_binary_log_is_no_curve(own_run: Path) -> None:

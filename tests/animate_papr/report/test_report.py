@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
+from refusals import assert_refused
 from synthetic_run import butterfly, make_run
 
 from animate_papr.report import images as report_pictures
@@ -233,8 +234,8 @@ def test_damaged_log_lines_are_skipped(own_run: Path) -> None:
 
 
 def test_no_run_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([f"run={tmp_path}"]) == 2
-    assert capsys.readouterr().err == f"error: {tmp_path}: no config.yaml: not a run folder\n"
+    said = assert_refused(main, [f"run={tmp_path}"], capsys)
+    assert said == f"error: {tmp_path}: no config.yaml: not a run folder"
 
 
 def test_a_run_of_another_phase_is_refused(
@@ -242,8 +243,7 @@ def test_a_run_of_another_phase_is_refused(
 ) -> None:
     (tmp_path / "config.yaml").write_text("name: papr\noptimize: {steps: 5}\n")
     (tmp_path / "metrics.json").write_text('{"psnr": 30.0}')
-    assert main([f"run={tmp_path}"]) == 2
-    assert "a run of another phase" in capsys.readouterr().err
+    assert_refused(main, [f"run={tmp_path}"], capsys, "a run of another phase")
     assert not (tmp_path / "report.html").exists()
 
 

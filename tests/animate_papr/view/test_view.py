@@ -7,6 +7,7 @@ import fake_viser
 import numpy as np
 import pytest
 import torch
+from refusals import assert_refused
 from small_sequence import SmallSequence, small_sequence
 from synthetic_run import butterfly
 
@@ -58,17 +59,14 @@ def test_without_viser_one_line_says_what_to_do(
     own_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "viser", None)
-    assert command.main([f"run={own_run}"]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "setup_env.sh" in said
+    assert_refused(command.main, [f"run={own_run}"], capsys, "setup_env.sh")
 
 
 @pytest.mark.parametrize("override", ["layers=[smoke]", "coarse=2", "port=-1", "prot=1"])
 def test_wrong_wishes_end_in_one_line(
     own_run: Path, override: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command.main([f"run={own_run}", override]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    assert_refused(command.main, [f"run={own_run}", override], capsys)
 
 
 def test_dry_run_starts_nothing(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from refusals import assert_refused
 
 from blender_render import fetch_objaverse
 from blender_render.render import find_assets
@@ -214,15 +215,19 @@ def test_what_cannot_be_had_is_named_and_the_rest_is_there(
 
 def test_no_server_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["index=http://127.0.0.1:9", f"output={tmp_path}", "limit=1", "tries=2"]
-    assert fetch_objaverse.main(words) == 2
-    (line,) = (x for x in capsys.readouterr().err.splitlines() if x.startswith("error"))
-    assert "the index of Objaverse cannot be read" in line and "no connection" in line
+    why = ("the index of Objaverse cannot be read", "no connection")
+    assert_refused(fetch_objaverse.main, words, capsys, *why)
 
 
-def test_lists_are_checked_before_anything_is_asked(tmp_path: Path) -> None:
+def test_lists_are_checked_before_anything_is_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert len(read_uids(ROOT / "configs/benchmark/objaversedy_test.txt")) == 20
     (tmp_path / "bad.txt").write_text(f"{UIDS[0]}\nfox\n")
     with pytest.raises(InputError, match="line 2: 'fox' is no id"):
         read_uids(tmp_path / "bad.txt")
-    for words in (["limit=0"], [f"uids={tmp_path}/none.txt", "--dry-run"]):
-        assert fetch_objaverse.main([f"output={tmp_path}", *words]) == 2
+    for words, why in (
+        (["limit=0"], "limit"),
+        ([f"uids={tmp_path}/none.txt", "--dry-run"], "none"),
+    ):
+        assert_refused(fetch_objaverse.main, [f"output={tmp_path}", *words], capsys, why)
