@@ -26,7 +26,7 @@ from mnvs.training.vae_trainer import (
 from training_core.checkpoint import seed_everything
 from training_core.checks import at_least, positive
 from training_core.cli import run_command
-from training_core.config import ConfigError, option, section
+from training_core.config import SEEDS, ConfigError, option, section
 from training_core.devices import pick_device, prepare_cpu
 from training_core.extension import describe_extension, extended_run, log_differences
 from training_core.loop import TrainingLoop, Validation
@@ -107,7 +107,7 @@ class TrainVaeConfig(CommandConfig):
     )
 
     name: str = option("tiny_vae", "name of the run's folder")
-    seed: int = option(0, "seed of weights and data order")
+    seed: int = option(0, "seed of weights and data order", bounds=SEEDS)
     data: VaeDataConfig = section(VaeDataConfig, "the pictures")
     vae: VaeConfig = section(VaeConfig, "the network")
     optimize: VaeOptimizeConfig = section(VaeOptimizeConfig, "how it learns")

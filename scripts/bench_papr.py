@@ -36,7 +36,7 @@ from sjc_papr.training.config import PatchConfig
 from sjc_papr.training.flops import step_flops
 from training_core.checks import at_least
 from training_core.cli import run_command
-from training_core.config import ConfigError, option
+from training_core.config import THREADS, ConfigError, option
 from training_core.devices import peak_memory_bytes, pick_device, prepare_cpu
 from training_core.files import atomic
 from training_core.metrics_log import progress_bar
@@ -74,7 +74,7 @@ class BenchConfig:
         16 * 2**30, "leave the plain path out where its dense search would take more memory"
     )
     device: str = option("cpu", "cpu or cuda", choices=("cpu", "cuda"))
-    threads: int = option(1, "CPU threads")
+    threads: int = option(1, "CPU threads", bounds=THREADS)
     output: str = option("bench_papr", "where results go, without an ending")
 
     def validate(self) -> None:

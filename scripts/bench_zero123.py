@@ -25,7 +25,7 @@ from sjc_papr.score_models.zero123.loading import random_networks
 from sjc_papr.score_models.zero123.score_model import Zero123
 from training_core.checks import at_least
 from training_core.cli import run_command
-from training_core.config import option, section
+from training_core.config import THREADS, option, section
 from training_core.devices import peak_memory_bytes, pick_device, prepare_cpu
 from training_core.files import atomic
 from training_core.run_folder import describe_environment
@@ -38,7 +38,7 @@ class BenchConfig:
     repeats: int = option(10, "timed steps; the median counts")
     warmup: int = option(3, "steps before them")
     device: str = option("auto", "auto, cpu or cuda", choices=("auto", "cpu", "cuda"))
-    threads: int = option(0, "CPU threads; 0 = leave to PyTorch")
+    threads: int = option(0, "CPU threads; 0 = leave to PyTorch", bounds=THREADS)
     output: str = option("", "JSON file for the figures; empty = print only")
     zero123: Zero123Config = section(Zero123Config, "how it is used; the path is not read")
 

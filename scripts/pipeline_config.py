@@ -12,7 +12,7 @@ from mnvs.footage.cut_out_footage import CutOutConfig
 from mnvs.footage.foreign_views import CAMERAS_FILE, ViewsConfig
 from mnvs.inference.published import PublishedGenerateConfig
 from training_core.checks import at_least, positive
-from training_core.config import InputError, option, section
+from training_core.config import THREADS, InputError, option, section
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "pipeline"
 DEFAULT = "small"
@@ -73,7 +73,7 @@ class PipelineConfig:
     output_root: str = option("runs", "where that folder is made")
     resume: str = option("auto", "auto = go on, never = a new folder", ("auto", "never"))
     device: str = option("auto", "auto, cpu or cuda", ("auto", "cpu", "cuda"))
-    threads: int = option(0, "CPU threads; 0 = leave to PyTorch")
+    threads: int = option(0, "CPU threads; 0 = leave to PyTorch", bounds=THREADS)
     prepare: CutOutConfig = section(CutOutConfig, "cutting out the character of --image, --video")
     generate: PublishedGenerateConfig = section(
         PublishedGenerateConfig, "six views of --image and --video, as mnvs.generate"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from training_core.checks import at_least
-from training_core.config import option
+from training_core.config import SEEDS, THREADS, option
 from training_core.run_folder import RunFolder
 
 
@@ -58,13 +58,13 @@ class CommandConfig:
         "folder of a run to train longer, under another name and with more steps: starts from its "
         "last checkpoint, step count included; schedules go on as of a run of the new length",
     )
-    seed: int = option(0, "seed of everything random")
+    seed: int = option(0, "seed of everything random", bounds=SEEDS)
     device: str = option("auto", "auto, cpu or cuda", choices=("auto", "cpu", "cuda"))
     deterministic: bool = option(
         False,
         "on CUDA: kernels that repeat bit for bit, slower; runs on a CPU repeat in any case",
     )
-    threads: int = option(0, "CPU threads; 0 = leave to PyTorch")
+    threads: int = option(0, "CPU threads; 0 = leave to PyTorch", bounds=THREADS)
 
     def open_run(self, phase: str) -> RunFolder:
         """Create or continue the run folder ``<output_root>/<phase>/<name>``.

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from blender_render.geometry.cameras import LAYOUTS, SIXVIEW_RIGS
-from training_core.config import option, section
+from training_core.config import SEEDS, THREADS, option, section
 
 # To be raised when equal configs come to give other images, so that old datasets are redone.
 RECIPE_VERSION = 1
@@ -71,7 +71,9 @@ class RigConfig:
     elevation_min_deg: float = option(-90.0, "fibonacci: lowest camera")
     elevation_max_deg: float = option(90.0, "fibonacci: highest camera")
     orbit_elevation_deg: float = option(0.0, "orbit: elevation of the ring")
-    seed: int = option(0, "multiview: draws the views; train, val and test get different ones")
+    seed: int = option(
+        0, "multiview: draws the views; train, val and test get different ones", bounds=SEEDS
+    )
     version: str = option("v1.1", "sixview: which rig", choices=tuple(SIXVIEW_RIGS))
     input_elevation_deg: float = option(0.0, "sixview: elevation of the input view")
     fov_deg: float = option(0.0, "field of view; 0 = 40 for multiview, the rig's own for sixview")
@@ -139,8 +141,10 @@ class EngineConfig:
     adaptive_threshold: float = option(0.0, "Cycles: noise level at which a pixel stops; 0 = off")
     max_bounces: int = option(4, "Cycles: light bounces")
     denoise: bool = option(True, "Cycles: OpenImageDenoise, guided by albedo and normal")
-    seed: int = option(0, "Cycles: noise seed, the same for every picture")
-    threads: int = option(0, "CPU threads per worker; 0 = the cores this process may use / workers")
+    seed: int = option(0, "Cycles: noise seed, the same for every picture", bounds=SEEDS)
+    threads: int = option(
+        0, "CPU threads per worker; 0 = the cores this process may use / workers", bounds=THREADS
+    )
 
     def validate(self) -> None:
         if not 1 <= self.samples <= 65536:

@@ -29,7 +29,7 @@ from mnvs.checkpoints.encoder_loading import INDEX_FILE, PROMPT_FOLDER
 from mnvs.encoders.preprocessing import CONFIG_FILE, Preprocessing
 from mnvs.encoders.prompt import RAMP_KEY, EmptyPrompt
 from training_core.checks import at_least
-from training_core.config import InputError, option
+from training_core.config import SEEDS, InputError, option
 from training_core.files.atomic import new_directory, write_json
 from training_core.files.weight_file import refuse_not_finite
 
@@ -63,7 +63,7 @@ class TinyConfig:
     heads: list[int] = option([2, 4, 4], "UNet: attention heads of its levels")
     layers: int = option(1, "UNet: residual blocks per level")
     width: int = option(64, "width of prompts, image tokens and the vision encoder")
-    seed: int = option(0, "seed of all weights")
+    seed: int = option(0, "seed of all weights", bounds=SEEDS)
 
     def validate(self) -> None:
         """Raises ValueError on sizes that cannot be built, or do not fit together."""

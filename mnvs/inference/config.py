@@ -7,7 +7,7 @@ from blender_render.geometry.cameras import SIXVIEW_RIGS
 from mnvs.inference.inflated_views import InflateConfig
 from mnvs.inference.matting import HIGH, LOW
 from training_core.checks import at_least, in_unit_interval
-from training_core.config import option, section
+from training_core.config import SEEDS, THREADS, option, section
 
 FRAMES = 8
 MOTION_BUCKET, NOISE_AUGMENTATION = 127, 0.02
@@ -147,7 +147,7 @@ class ClipConfig:
 class SamplingConfig:
     steps: int = option(28, "denoising steps; 75 is Zero123++'s best")
     guidance: float = option(4.0, "scale of classifier-free guidance; 1 = none")
-    seed: int = option(0, "seed of everything random")
+    seed: int = option(0, "seed of everything random", bounds=SEEDS)
     shared_noise: bool = option(False, "the same noise for all frames, in every step")
     batched: bool = option(True, "both branches of guidance at once; off halves their memory")
     spatial_only: bool = option(False, "without temporal layers: Zero123++ frame by frame")
@@ -187,7 +187,7 @@ class GenerateConfig:
         choices=("none", "model", "sequential"),
     )
     decode_chunk: int = option(1, "tiles in the VAE's decoder at once")
-    threads: int = option(0, "CPU threads; 0 = leave to PyTorch")
+    threads: int = option(0, "CPU threads; 0 = leave to PyTorch", bounds=THREADS)
     matte_low: float = option(LOW, "opacity: difference from grey up to which it is transparent")
     matte_high: float = option(HIGH, "opacity: difference from grey above which it is opaque")
     model: ModelSourceConfig = section(ModelSourceConfig, "the networks")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from mnvs.diffusion.objectives import ObjectiveConfig
 from mnvs.lora.settings import LoraSettings
 from training_core.checks import at_least, in_unit_interval, positive
-from training_core.config import option, section
+from training_core.config import SEEDS, option, section
 
 OPTIMIZERS = ("adam", "adamw", "adamw8bit")
 
@@ -99,7 +99,7 @@ class ValidationConfig:
     steps: int = option(28, "denoising steps")
     guidance: float = option(4.0, "scale of classifier-free guidance")
     shared_noise: bool = option(False, "start all frames from the same noise")
-    seed: int = option(0, "seed of the start noise; the same in every validation")
+    seed: int = option(0, "seed of the start noise; the same in every validation", bounds=SEEDS)
     baselines: int = option(
         64, "training videos among which the mean and the nearest clip are sought, 0 = no baselines"
     )

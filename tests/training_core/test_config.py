@@ -8,6 +8,8 @@ import pytest
 
 from training_core.config import (
     MISSING,
+    SEEDS,
+    THREADS,
     ConfigError,
     InputError,
     config_from_mapping,
@@ -229,3 +231,35 @@ def test_values_read_twice_are_two_and_a_changed_file_is_read_anew(tmp_path: Pat
     assert read_yaml_values(file) == {"names": ["a"], "rate": 3e-5}
     write(file, "names: [c]\n")
     assert read_yaml_values(file) == {"names": ["c"]}
+
+
+@dataclass
+class Numbers:
+    rate: float = option(1.0, "")
+    steps: int = option(1, "")
+    decays: list[float] = option([0.9, 0.99], "")
+    seed: int = option(0, "", bounds=SEEDS)
+    threads: int = option(0, "", bounds=THREADS)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("rate=inf", "rate: must be a finite number, is inf"),
+        ("rate=.nan", "rate: must be a finite number, is nan"),
+        ("decays=[0.9,-.inf]", "decays: must be a finite number, is -inf"),
+        (f"steps={2**63}", f"steps: {2**63} has more than 64 bits"),
+        ("seed=-1", "seed: must be in 0..2147483647, is -1"),
+        (f"seed={2**31}", "seed: must be in 0..2147483647, is 2147483648"),
+        ("threads=-1", "threads: must be in 0..1024, is -1"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_config(Numbers, None, [override])
+    assert str(error.value) == message
+
+
+def test_numbers_at_their_bounds_are_taken() -> None:
+    taken = load_config(Numbers, None, [f"seed={SEEDS[1]}", "threads=0", f"steps={-(2**62)}"])
+    assert (taken.seed, taken.threads, taken.steps) == (SEEDS[1], 0, -(2**62))

@@ -8,11 +8,20 @@ from omegaconf import MISSING
 
 from training_core.config.errors import ConfigError, InputError
 from training_core.config.loading import config_from_mapping, load_config, to_yaml
-from training_core.config.options import describe_options, option, section, to_plain
+from training_core.config.options import (
+    SEEDS,
+    THREADS,
+    describe_options,
+    option,
+    section,
+    to_plain,
+)
 from training_core.config.yaml_values import read_yaml_values
 
 __all__ = [
     "MISSING",
+    "SEEDS",
+    "THREADS",
     "ConfigError",
     "InputError",
     "config_from_mapping",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -116,7 +117,7 @@ def _refuse_missing(config: DictConfig, schema: type) -> None:
 
 
 def _validate(config: Any, prefix: str) -> None:
-    """Check choices, then call `validate()`, children before parents."""
+    """Check choices and numbers, then call `validate()`, children before parents."""
     for field in dataclasses.fields(config):
         value, key = getattr(config, field.name), f"{prefix}{field.name}"
         choices = field.metadata.get("choices", ())
@@ -129,6 +130,8 @@ def _validate(config: Any, prefix: str) -> None:
             elif choices and item is not None and item not in choices:
                 allowed = ", ".join(map(str, choices))
                 raise ConfigError(f"{key}: {shown(item)} is not one of: {allowed}")
+            elif isinstance(item, int | float) and not isinstance(item, bool):
+                _refuse_number(key, item, field.metadata.get("bounds"))
     if hasattr(config, "validate"):
         try:
             config.validate()
@@ -137,6 +140,16 @@ def _validate(config: Any, prefix: str) -> None:
         except ValueError as error:
             place = f"{prefix.rstrip('.')}: " if prefix else ""
             raise ConfigError(f"{place}{error}") from error
+
+
+def _refuse_number(key: str, value: float, bounds: tuple[int, int] | None) -> None:
+    """Raises ConfigError on numbers that no option can mean, and on those outside its bounds."""
+    if not math.isfinite(value):
+        raise ConfigError(f"{key}: must be a finite number, is {value}")
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise ConfigError(f"{key}: {value} has more than 64 bits")
+    if bounds and not bounds[0] <= value <= bounds[1]:
+        raise ConfigError(f"{key}: must be in {bounds[0]}..{bounds[1]}, is {value}")
 
 
 def _is_text(value: str) -> bool:

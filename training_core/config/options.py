@@ -13,13 +13,20 @@ from typing import Any
 
 from omegaconf import MISSING
 
+# Bounds of options that many commands have; NumPy's, PyTorch's and Blender's generators take these.
+SEEDS = (0, 2**31 - 1)
+THREADS = (0, 1024)
 
-def option(default: Any, help: str, choices: Sequence[Any] = ()) -> Any:
+
+def option(
+    default: Any, help: str, choices: Sequence[Any] = (), bounds: tuple[int, int] | None = None
+) -> Any:
     """Dataclass field holding one value; `MISSING` as the default makes it required.
 
-    With `choices`, the value (or each item of a list) must be one of them.
+    With `choices`, the value (or each item of a list) must be one of them; with `bounds`, it must
+    lie between them or be one of the two.
     """
-    metadata = {"help": help, "choices": tuple(choices)}
+    metadata = {"help": help, "choices": tuple(choices), "bounds": bounds}
     if isinstance(default, list | dict):
         return dataclasses.field(default_factory=lambda: copy.deepcopy(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
