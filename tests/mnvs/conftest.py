@@ -6,6 +6,7 @@ import pytest
 import torch
 from moving_dots import write_dots
 from official_zero123plus import Official
+from small_command import SIZES
 from small_generation import SMALL
 
 from mnvs.checkpoints.tiny_checkpoint import TinyCheckpoint, build_tiny
@@ -46,3 +47,16 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyCheckpoint:
 def dots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A six-view video of six frames, for reading only."""
     return write_dots(tmp_path_factory.mktemp("dots") / "dots", 6, fps=12.0)
+
+
+@pytest.fixture(scope="session")
+def tiniest(tmp_path_factory: pytest.TempPathFactory) -> TinyCheckpoint:
+    """Smaller still, for the arguments of `small_command`; for reading only."""
+    return build_tiny(tmp_path_factory.mktemp("tiniest") / "made", **SIZES)
+
+
+@pytest.fixture(scope="session")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two six-view videos of five frames to train from, for reading only."""
+    folder = tmp_path_factory.mktemp("videos")
+    return [write_dots(folder / f"dots_{i}", frames=5, dataset=i) for i in range(2)]

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_command import SIZES, command
+from small_command import command
 
 from blender_render.dataset.readers import read_sixview
 from mnvs import train
-from mnvs.checkpoints.tiny_checkpoint import TinyCheckpoint, build_tiny
+from mnvs.checkpoints.tiny_checkpoint import TinyCheckpoint
 from mnvs.config import TrainConfig
 from mnvs.generate import find_source, load_pipeline, main
 from mnvs.inference.config import GenerateConfig, ModelSourceConfig
@@ -42,11 +42,6 @@ class StopAfterTwo(StopSignals):
         raise Stopped("stopped here")
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyCheckpoint:
-    return build_tiny(tmp_path_factory.mktemp("tiny") / "made", **SIZES)
-
-
 def files(folder: Path) -> dict[str, tuple[bytes, int]]:
     """Bytes and time of change of every file."""
     return {
@@ -58,7 +53,7 @@ def files(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=list(KINDS))
 def test_an_unfinished_run_generates_as_one_that_ended_there(
-    tiny: TinyCheckpoint,
+    tiniest: TinyCheckpoint,
     dots: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -67,10 +62,10 @@ def test_an_unfinished_run_generates_as_one_that_ended_there(
     kind: tuple[str, ...],
 ) -> None:
     caplog.set_level(logging.INFO)
-    short = command(tiny, [dots], tmp_path, *QUICK, *kind, "train.steps=2", "name=short")
+    short = command(tiniest, [dots], tmp_path, *QUICK, *kind, "train.steps=2", "name=short")
     assert train.main(short) == 0
     runs = tmp_path / "mnvs"
-    long = command(tiny, [dots], tmp_path, *QUICK, *kind, "train.steps=5", "name=long")
+    long = command(tiniest, [dots], tmp_path, *QUICK, *kind, "train.steps=5", "name=long")
     with monkeypatch.context() as patched:
         patched.setattr(train, "StopSignals", StopAfterTwo)
         assert train.main(long) == EXIT_STOPPED
@@ -106,11 +101,11 @@ def test_an_unfinished_run_generates_as_one_that_ended_there(
 
 @pytest.mark.parametrize("finished", [False, True])
 def test_temporal_layers_without_a_checkpoint_are_the_runs(
-    tiny: TinyCheckpoint, dots: Path, tmp_path: Path, finished: bool
+    tiniest: TinyCheckpoint, dots: Path, tmp_path: Path, finished: bool
 ) -> None:
     """They started at random, and adapters do not hold them."""
     more = (*QUICK, 'model.temporal_source=""', "seed=3")
-    config = load_config(TrainConfig, None, command(tiny, [dots], tmp_path, *more))
+    config = load_config(TrainConfig, None, command(tiniest, [dots], tmp_path, *more))
     accelerator = make_accelerator("cpu", "fp32")
     seed_everything(config.seed)
     pipeline = train.make_pipeline(config, accelerator)

@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 import torch
 from kill_runs import beyond, end_when
-from moving_dots import write_dots
 from PIL import Image
 from refusals import assert_refused
-from small_command import SIZES, command
+from small_command import command
 from torch import Tensor
 
 from mnvs import train
-from mnvs.checkpoints.tiny_checkpoint import TinyCheckpoint, build_tiny
+from mnvs.checkpoints.tiny_checkpoint import TinyCheckpoint
 from mnvs.checkpoints.unet_loading import load_unet
 from mnvs.config import TrainConfig
 from mnvs.inference.pipeline import MNVSPipeline
@@ -31,23 +30,12 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyCheckpoint:
-    return build_tiny(tmp_path_factory.mktemp("tiny") / "made", **SIZES)
-
-
-@pytest.fixture(scope="module")
-def dots(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    folder = tmp_path_factory.mktemp("dots")
-    return [write_dots(folder / f"dots_{i}", frames=5, dataset=i) for i in range(2)]
-
-
-@pytest.fixture(scope="module")
 def trained(
-    tiny: TinyCheckpoint, dots: list[Path], tmp_path_factory: pytest.TempPathFactory
+    tiniest: TinyCheckpoint, videos: list[Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """Run folder of a short training of adapters; for reading only."""
     output = tmp_path_factory.mktemp("runs")
-    assert train.main(command(tiny, dots, output)) == 0
+    assert train.main(command(tiniest, videos, output)) == 0
     return output / "mnvs" / "small"
 
 
@@ -80,9 +68,9 @@ def test_what_a_run_leaves_behind(trained: Path) -> None:
 
 
 def test_the_adapter_gives_back_the_trained_network(
-    trained: Path, tiny: TinyCheckpoint, tmp_path: Path
+    trained: Path, tiniest: TinyCheckpoint, tmp_path: Path
 ) -> None:
-    unet = load_unet(tiny.zero123plus, tiny.svd)
+    unet = load_unet(tiniest.zero123plus, tiniest.svd)
     lora = Lora.load(unet, trained / "lora")
     saved = {n: t for n, t in weights_of(trained).items() if n.startswith("trained.")}
     assert {f"trained.{n}" for n in lora.named_parameters()} == set(saved)
@@ -99,21 +87,21 @@ def test_validation_is_the_same_every_time(trained: Path) -> None:
 
 
 def test_a_finished_run_is_left_as_it_is(
-    trained: Path, tiny: TinyCheckpoint, dots: list[Path], tmp_path: Path
+    trained: Path, tiniest: TinyCheckpoint, videos: list[Path], tmp_path: Path
 ) -> None:
     run = Path(shutil.copytree(trained, tmp_path / "mnvs" / "small"))
     before = (run / "lora" / "adapter_model.safetensors").read_bytes(), lines_of(run)
-    assert train.main(command(tiny, dots, tmp_path)) == 0
+    assert train.main(command(tiniest, videos, tmp_path)) == 0
     assert (run / "lora" / "adapter_model.safetensors").read_bytes() == before[0]
     assert lines_of(run) == before[1]
 
 
 @pytest.mark.slow
 def test_a_run_ended_by_signals_ends_with_the_same_bits(
-    trained: Path, tiny: TinyCheckpoint, dots: list[Path], tmp_path: Path
+    trained: Path, tiniest: TinyCheckpoint, videos: list[Path], tmp_path: Path
 ) -> None:
     run = tmp_path / "mnvs" / "small"
-    arguments = command(tiny, dots, tmp_path)
+    arguments = command(tiniest, videos, tmp_path)
     for step, number in ((1, signal.SIGTERM), (3, signal.SIGKILL)):
         status = end_when("mnvs.train", arguments, beyond(run, step), number)
         assert status == (EXIT_STOPPED if number == signal.SIGTERM else -signal.SIGKILL)
@@ -127,11 +115,11 @@ def test_a_run_ended_by_signals_ends_with_the_same_bits(
 
 
 def test_full_training_writes_a_pipeline(
-    tiny: TinyCheckpoint, dots: list[Path], tmp_path: Path
+    tiniest: TinyCheckpoint, videos: list[Path], tmp_path: Path
 ) -> None:
     more = ("train.parameters=full", "train.ema=0.5", "data.condition=video", "validation.every=4")
     cached = tmp_path / "cache"
-    assert train.main(command(tiny, dots, tmp_path, *more, f"data.cache={cached}")) == 0
+    assert train.main(command(tiniest, videos, tmp_path, *more, f"data.cache={cached}")) == 0
     run = tmp_path / "mnvs" / "small"
     assert len(list(cached.rglob("*.safetensors"))) == 2
     pipeline = MNVSPipeline.from_pretrained(run / "pipeline")
@@ -150,23 +138,23 @@ def test_full_training_writes_a_pipeline(
         "train.steps=1",
         "validation.every=0",
     ]
-    assert train.main([*command(tiny, dots, tmp_path), *again, "--dry-run"]) == 0
-    assert train.main([*command(tiny, dots, tmp_path), *again]) == 0
+    assert train.main([*command(tiniest, videos, tmp_path), *again, "--dry-run"]) == 0
+    assert train.main([*command(tiniest, videos, tmp_path), *again]) == 0
     figures = json.loads((tmp_path / "mnvs" / "again" / "metrics.json").read_text())
     assert figures["steps"] == 1 and "psnr" not in figures
     Lora.load(pipeline.unet, tmp_path / "mnvs" / "again" / "lora")
 
 
 def test_full_training_starts_from_the_weights_as_they_are(
-    tiny: TinyCheckpoint, dots: list[Path], tmp_path: Path
+    tiniest: TinyCheckpoint, videos: list[Path], tmp_path: Path
 ) -> None:
     """In bfloat16 too: a rounded master would stay rounded."""
     more = ["train.parameters=full", "precision=bf16", "model.temporal_start=svd"]
-    config = load_config(TrainConfig, None, command(tiny, dots, tmp_path, *more))
+    config = load_config(TrainConfig, None, command(tiniest, videos, tmp_path, *more))
     accelerator = make_accelerator(config.device, config.precision)
     pipeline = train.make_pipeline(config, accelerator)
     trainer = train.make_trainer(config, accelerator, pipeline, tmp_path)
-    source = MNVSPipeline.from_sources(tiny.zero123plus, tiny.svd, temporal_start="svd")
+    source = MNVSPipeline.from_sources(tiniest.zero123plus, tiniest.svd, temporal_start="svd")
     exact = source.unet.state_dict()
     assert trainer.parameters and not all(
         torch.equal(exact[n], exact[n].bfloat16().float()) for n in trainer.parameters
@@ -185,21 +173,27 @@ def test_full_training_starts_from_the_weights_as_they_are(
 
 def test_another_config_does_not_continue_a_run(
     trained: Path,
-    tiny: TinyCheckpoint,
-    dots: list[Path],
+    tiniest: TinyCheckpoint,
+    videos: list[Path],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     shutil.copytree(trained, tmp_path / "mnvs" / "small")
     assert_refused(
-        train.main, command(tiny, dots, tmp_path, "train.lora.alpha=3"), capsys, "train.lora.alpha"
+        train.main,
+        command(tiniest, videos, tmp_path, "train.lora.alpha=3"),
+        capsys,
+        "train.lora.alpha",
     )
 
 
 def test_dry_run_writes_nothing(
-    tiny: TinyCheckpoint, dots: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiniest: TinyCheckpoint,
+    videos: list[Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert train.main([*command(tiny, dots, tmp_path), "--dry-run"]) == 0
+    assert train.main([*command(tiniest, videos, tmp_path), "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert "2 videos, 10 frames" in said and "LoRA temporal, rank 2" in said
     assert "latents 8x12" in said and "one CPU thread" in said
@@ -226,31 +220,34 @@ def test_full_size_estimates_follow_the_measured_table() -> None:
 
 
 def test_animatediff_trains_likewise(
-    tiny: TinyCheckpoint, dots: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiniest: TinyCheckpoint,
+    videos: list[Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     more = [
         "model.temporal=animatediff",
-        f"model.temporal_source={tiny.animatediff}",
+        f"model.temporal_source={tiniest.animatediff}",
         "train.steps=1",
         "validation.every=1",
         "train.gradient_checkpointing=true",
     ]
-    arguments = command(tiny, dots, tmp_path, *more)
+    arguments = command(tiniest, videos, tmp_path, *more)
     assert train.main([*arguments, "--dry-run"]) == 0
     assert "LoRA temporal, rank 2" in capsys.readouterr().out
     assert train.main(arguments) == 0
-    unet = load_unet(tiny.zero123plus, tiny.animatediff, "animatediff")
+    unet = load_unet(tiniest.zero123plus, tiniest.animatediff, "animatediff")
     lora = Lora.load(unet, tmp_path / "mnvs" / "small" / "lora")
     assert all(".motion_modules." in name for name in lora.modules)
 
 
 def test_a_run_is_trained_longer(
-    trained: Path, tiny: TinyCheckpoint, dots: list[Path], tmp_path: Path
+    trained: Path, tiniest: TinyCheckpoint, videos: list[Path], tmp_path: Path
 ) -> None:
     made = CheckpointStore(trained / "checkpoints").load()
     assert made is not None
     keys = (f"extend={trained}", f"train.steps={made.step + 1}", "validation.every=0")
-    assert train.main(command(tiny, dots, tmp_path, *keys)) == 0
+    assert train.main(command(tiniest, videos, tmp_path, *keys)) == 0
     saved = CheckpointStore(tmp_path / "mnvs" / "small" / "checkpoints").load()
     assert saved is not None and saved.step == made.step + 1
     assert int(saved.tensors["optimizer.state.0.step"]) == made.step + 1

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from moving_dots import write_dots
 from PIL import Image
 
 from blender_render.dataset.readers import read_sixview
@@ -14,11 +13,6 @@ from mnvs.encoders.vae_scaling import on_grey
 from mnvs.footage.input_reader import read_footage
 from mnvs.footage.video_frames import FrameChoice
 from training_core.config import InputError
-
-
-@pytest.fixture(scope="module")
-def dots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_dots(tmp_path_factory.mktemp("dots") / "dots", 6, fps=12.0)
 
 
 def test_every_kind_of_input(dots: Path, tmp_path: Path) -> None:
