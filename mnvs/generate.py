@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 RECORD = "generate.json"
+LEAST_SIDE = 8  # pixels; the slopes of smaller pictures' outlines mean nothing
 
 
 def load_pipeline(source: ModelSource, config: GenerateConfig) -> MNVSPipeline:
@@ -119,7 +120,7 @@ def read_input(config: GenerateConfig, source: ModelSource) -> Footage:
     """The input frames of the network: one, or as many as are generated.
 
     Raises:
-        InputError: there is no usable input.
+        InputError: there is no usable input, or it is smaller than ``LEAST_SIDE``.
     """
     if not config.input:
         raise ConfigError("input is missing: which image or video?")
@@ -129,7 +130,13 @@ def read_input(config: GenerateConfig, source: ModelSource) -> Footage:
     else:
         count = clip.frames or source.frames
         choice = FrameChoice(count, clip.start, clip.stride, one_is_enough=True)
-    return read_footage(config.input, choice)
+    footage = read_footage(config.input, choice)
+    height, width = footage.images.shape[-2:]
+    if min(height, width) < LEAST_SIDE:
+        raise InputError(
+            f"{config.input}: is {width}x{height}; pictures need {LEAST_SIDE} pixels a side"
+        )
+    return footage
 
 
 def generate(

@@ -45,7 +45,7 @@ from blender_render.rendering.asset_views import HELD_OUT, SIXVIEW
 from blender_render.rendering.config import RenderConfig
 from blender_render.validate import validate
 from mnvs import generate
-from mnvs.footage.cut_out_footage import PICTURES, RECORD, prepare_footage
+from mnvs.footage.cut_out_footage import PICTURES, RECORD, matte, prepare_footage
 from mnvs.footage.foreign_views import read_foreign_views, write_foreign_views
 from mnvs.inference.config import GenerateConfig
 from mnvs.inference.plan import describe
@@ -206,6 +206,7 @@ class Pipeline:
         asked = self.generating(Path(self.source))
         source = generate.find_source(asked)
         footage = generate.read_input(asked, source)
+        matte(footage, self.config.prepare.background)  # refuses what has nothing to be cut out
         return describe(asked, source, footage, generate.frames_per_second(asked, footage))
 
     def plan_of_training(self) -> str:

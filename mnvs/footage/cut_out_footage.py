@@ -57,7 +57,7 @@ def prepare_footage(footage: Footage, folder: Path, config: CutOutConfig) -> Non
     Raises:
         InputError: no alpha where it is asked for, or nothing to be cut out.
     """
-    rgba, method, doubts = matte(footage.images, config.background)
+    rgba, method, doubts = matte(footage, config.background)
     squares = square_rgba(rgba, recentre=config.fill, max_side=config.max_side)
     write_bytes(folder / MASK, encode_png(_picture_of_mask(footage.images, rgba)))
     logger.info("background: %s, %d picture(s)", method, len(rgba))
@@ -74,15 +74,16 @@ def prepare_footage(footage: Footage, folder: Path, config: CutOutConfig) -> Non
     publish_directory(work, folder / PICTURES)
 
 
-def matte(pictures: Tensor, background: str) -> tuple[Tensor, str, list[str]]:
-    """RGBA [T, 4, H, W] → the same with the character cut out, how that was done, and doubts.
+def matte(footage: Footage, background: str) -> tuple[Tensor, str, list[str]]:
+    """The pictures as RGBA [T, 4, H, W] with the character cut out, how that was done, and doubts.
 
     Raises:
         InputError: ``background`` is alpha and there is none, or nothing is found.
     """
+    pictures = footage.images
     has_alpha = float(pictures[:, 3].amin()) < _OPAQUE
     if background == "alpha" and not has_alpha:
-        raise InputError("prepare.background=alpha, but the input is opaque everywhere")
+        raise InputError(f"prepare.background=alpha, but {footage.name} is opaque everywhere")
     doubts: dict[str, int] = {}
     if has_alpha and background != "border":
         masks = (pictures[:, 3] >= 0.5).numpy()
@@ -91,7 +92,10 @@ def matte(pictures: Tensor, background: str) -> tuple[Tensor, str, list[str]]:
                 doubts.setdefault(doubt, len(doubts))
         return pictures, "the input's own alpha", list(doubts)
     over_white = on_grey(pictures.movedim(1, -1), 1.0)
-    cuts = [cut_out(picture) for picture in over_white]
+    try:
+        cuts = [cut_out(picture) for picture in over_white]
+    except InputError as error:
+        raise InputError(f"{footage.name}: {error}") from None
     for time, cut in enumerate(cuts):
         for doubt in cut.doubts:
             doubts.setdefault(f"frame {time}: {doubt}" if len(cuts) > 1 else doubt, time)

@@ -85,7 +85,7 @@ def read_foreign_views(folder: Path, config: ViewsConfig) -> ForeignViews:
     for entry in entries:
         path = folder / entry["file_path"]
         footage = read_footage(path, FrameChoice(config.frames, config.start, config.stride))
-        rgba, method, doubted = matte(footage.images, config.background)
+        rgba, method, doubted = matte(footage, config.background)
         logger.info("%s: %d frames, background: %s", path, len(rgba), method)
         doubts += [f"{path}: {doubt}" for doubt in doubted]
         videos.append((rgba.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8).movedim(1, -1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -25,10 +25,13 @@ VIDEOS = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v")
 
 @dataclass(frozen=True, eq=False)
 class Footage:
-    """Images [T, 4, H, W], straight-alpha RGBA in [0, 1]; ``fps`` None if not known."""
+    """Images [T, 4, H, W], straight-alpha RGBA in [0, 1]; ``fps`` None if not known, ``name`` for
+    messages.
+    """
 
     images: Tensor
     fps: float | None
+    name: str = "the input"
 
     @property
     def opaque(self) -> bool:
@@ -44,7 +47,10 @@ def read_footage(path: str | Path, choice: FrameChoice = FrameChoice()) -> Foota
     Raises:
         InputError: it is missing, damaged, too large, none of these, or has too few frames.
     """
-    path = Path(path)
+    return replace(_read(Path(path), choice), name=str(path))
+
+
+def _read(path: Path, choice: FrameChoice) -> Footage:
     kind = path.suffix.lower()
     if path.is_file() and kind in IMAGES:
         return _read_image_file(path, choice)

@@ -32,7 +32,7 @@ def check_input(config: GenerateConfig, source: ModelSource, footage: Footage) -
     try:
         refuse_invisible(footage.images, side, recentre=config.clip.recentre)
     except InputError as error:
-        raise InputError(f"{config.input}: {error}") from None
+        raise InputError(f"{footage.name}: {error}") from None
     if footage.opaque:
         logger.warning(
             "%s has no transparent background, so all of it is taken for the object; "

@@ -37,9 +37,13 @@ def finished(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-def animate(dataset: Path, output: Path, *more: str, frames: int = 2) -> int:
+def asked(dataset: Path, output: Path, *more: str, frames: int = 2) -> list[str]:
     chosen = f"frames=[{','.join(NAMES[:frames])}]"
-    return train.main(arguments(dataset, output, *SHORT, chosen, *more))
+    return arguments(dataset, output, *SHORT, chosen, *more)
+
+
+def animate(dataset: Path, output: Path, *more: str, frames: int = 2) -> int:
+    return train.main(asked(dataset, output, *more, frames=frames))
 
 
 def folder(output: Path, frame: int, name: str = "tiny") -> Path:
@@ -140,9 +144,8 @@ def test_a_checkpoint_of_another_network_is_one_line(
     text = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(text.replace("unet_base: 8", "unet_base: 16"))
     shutil.rmtree(folder(own, 1))
-    assert animate(dataset, own, "model.unet_base=16") == 2
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert said.startswith("error: ") and "checkpoint does not fit its config" in said
+    other = asked(dataset, own, "model.unet_base=16")
+    assert_refused(train.main, other, capsys, "checkpoint does not fit its config")
 
 
 def test_more_steps_for_later_frames_go_on_where_they_are(
@@ -224,7 +227,6 @@ def test_an_impossible_extension_is_refused(
 ) -> None:
     source = f"extend={finished / 'animate_papr' / 'tiny'}"
     for flag in ((), ("--dry-run",)):
-        assert animate(dataset, tmp_path, source, *keys, *flag) == 2
-        said = capsys.readouterr().err.splitlines()
-        assert len(said) == 1 and words in said[0]
+        more = asked(dataset, tmp_path, source, *keys, *flag)
+        assert_refused(train.main, more, capsys, words)
     assert not any(tmp_path.iterdir())

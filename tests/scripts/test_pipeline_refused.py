@@ -49,6 +49,27 @@ def test_refused_in_one_line_before_any_work(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("dry", [True, False])
+@pytest.mark.parametrize(
+    ("size", "why"),
+    [
+        ((64, 64), "nothing in the picture differs"),
+        ((3, 400), "is 3x400; pictures need 8 pixels a side"),
+    ],
+)
+def test_a_picture_of_nothing_is_named_before_any_work(
+    size: tuple[int, int],
+    why: str,
+    dry: bool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Image.new("RGB", size, "white").save(tmp_path / "blank.png")
+    asked = arguments(tmp_path, "image", tmp_path / "blank.png", "generate.model.inflate=true")
+    assert_refused(pipeline.main, [*["--dry-run"] * dry, *asked], capsys, "blank.png", why)
+    assert complete(tmp_path) == []
+
+
 def test_damaged_views_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = write_sixview(tmp_path / "balls", size=24)
     (given / "view_2" / "001.png").write_bytes(b"no picture")

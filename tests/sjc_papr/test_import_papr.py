@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from official_papr import official_tensors
+from refusals import assert_refused
 from tiny_scene import cameras
 
 from sjc_papr import evaluate, import_papr
@@ -25,17 +26,23 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def arguments(checkpoint: Path, output: Path, *more: str) -> list[str]:
+    return [f"checkpoint={checkpoint}", "name=official", f"output_root={output}", *more]
+
+
 def run(checkpoint: Path, output: Path, *more: str) -> int:
-    return import_papr.main(
-        [f"checkpoint={checkpoint}", "name=official", f"output_root={output}", *more]
+    return import_papr.main(arguments(checkpoint, output, *more))
+
+
+def assert_not_imported(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], *words: str
+) -> str:
+    """It is refused with one line, which is returned, and nothing is written."""
+    line = assert_refused(
+        import_papr.main, arguments(checkpoint, tmp_path / "runs"), capsys, *words
     )
-
-
-def said(capsys: pytest.CaptureFixture[str]) -> str:
-    """What an error wrote: one line."""
-    text = capsys.readouterr().err
-    assert text.count("\n") == 1, text
-    return text
+    assert not (tmp_path / "runs").exists()
+    return line
 
 
 def test_run_folder_renders_what_the_checkpoint_does(checkpoint: Path, tmp_path: Path) -> None:
@@ -74,8 +81,9 @@ def test_a_name_that_leads_elsewhere_is_refused(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for flags in ((), ("--dry-run",)):
-        assert run(checkpoint, tmp_path / "runs", "name=../../evil", *flags) == 2
-        assert "name: '../../evil' is not the name of one folder" in said(capsys)
+        asked = arguments(checkpoint, tmp_path / "runs", "name=../../evil", *flags)
+        why = "name: '../../evil' is not the name of one folder"
+        assert_refused(import_papr.main, asked, capsys, why)
     assert not any(tmp_path.iterdir())
 
 
@@ -105,9 +113,7 @@ def test_a_missing_tensor_is_named(
     del tensors[name]
     broken = tmp_path / "broken.pth"
     torch.save({1: tensors}, broken)
-    assert run(broken, tmp_path / "runs") == 2
-    assert "broken.pth" in said(capsys)
-    assert not (tmp_path / "runs").exists()
+    assert_not_imported(broken, tmp_path, capsys, "broken.pth")
 
 
 def test_all_layers_of_a_network_missing(
@@ -115,8 +121,7 @@ def test_all_layers_of_a_network_missing(
 ) -> None:
     tensors = {k: v for k, v in state_dict(checkpoint).items() if ".embed_q.mlp" not in k}
     torch.save({1: tensors}, tmp_path / "broken.pth")
-    assert run(tmp_path / "broken.pth", tmp_path / "runs") == 2
-    assert "broken.pth" in said(capsys)
+    assert_not_imported(tmp_path / "broken.pth", tmp_path, capsys, "broken.pth")
 
 
 def test_tensors_that_do_not_fit_together(
@@ -125,8 +130,7 @@ def test_tensors_that_do_not_fit_together(
     tensors = state_dict(checkpoint)
     tensors["pc_feats"] = tensors["pc_feats"][:, :10]
     torch.save({1: tensors}, tmp_path / "broken.pth")
-    assert run(tmp_path / "broken.pth", tmp_path / "runs") == 2
-    assert "broken.pth" in said(capsys)
+    assert_not_imported(tmp_path / "broken.pth", tmp_path, capsys, "broken.pth")
 
 
 class Trainer:
@@ -160,11 +164,8 @@ def test_files_that_are_no_checkpoint(
         path.write_bytes(content)
     else:
         torch.save(content, path)
-    assert run(path, tmp_path / "runs") == 2
-    line = said(capsys)
-    assert "model.pth" in line and reason in line
+    line = assert_not_imported(path, tmp_path, capsys, "model.pth", reason)
     assert "weights_only" not in line and "trust" not in line
-    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("share", [0.3, 0.9, 0.999])
@@ -173,8 +174,8 @@ def test_a_checkpoint_that_was_cut_off(
 ) -> None:
     data = checkpoint.read_bytes()
     (tmp_path / "model.pth").write_bytes(data[: int(share * len(data))])
-    assert run(tmp_path / "model.pth", tmp_path / "runs") == 2
-    assert "model.pth: cannot be read as a PyTorch checkpoint (cut off" in said(capsys)
+    why = "model.pth: cannot be read as a PyTorch checkpoint (cut off"
+    assert_not_imported(tmp_path / "model.pth", tmp_path, capsys, why)
 
 
 def test_numbers_that_are_not_finite(
@@ -184,8 +185,8 @@ def test_numbers_that_are_not_finite(
     tensors["pc_feats"] = tensors["pc_feats"].clone()
     tensors["pc_feats"][3, 1] = float("nan")
     torch.save({1: tensors}, tmp_path / "model.pth")
-    assert run(tmp_path / "model.pth", tmp_path / "runs") == 2
-    assert "weights that are not finite: pc_feats" in said(capsys)
+    why = "weights that are not finite: pc_feats"
+    assert_not_imported(tmp_path / "model.pth", tmp_path, capsys, "model.pth", why)
 
 
 OFFICIAL_YAML = """
@@ -251,23 +252,20 @@ def test_a_yaml_that_cannot_be_used_is_named(
     beside: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, reason: str
 ) -> None:
     (beside.parent / "lego.yml").write_text(text)
-    assert run(beside, tmp_path / "runs") == 2
-    line = said(capsys)
-    assert "lego.yml" in line and reason in line
-    assert not (tmp_path / "runs").exists() and not Path("evil").exists()
+    assert_not_imported(beside, tmp_path, capsys, "lego.yml", reason)
+    assert not Path("evil").exists()
 
 
 def test_of_several_yaml_files_one_must_be_chosen(
     beside: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (beside.parent / "other.yaml").write_text("dataset: {coord_scale: 5}")
-    assert run(beside, tmp_path / "runs") == 2
-    assert "several YAML files (lego.yml, other.yaml); choose" in said(capsys)
+    why = "several YAML files (lego.yml, other.yaml); choose"
+    assert_not_imported(beside, tmp_path, capsys, why)
     chosen = find_settings(beside, str(beside.parent / "other.yaml"), {})
     assert chosen.values["coordinate_scale"] == 5.0
 
 
 def test_files_that_cannot_be_opened(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path in (tmp_path / "absent.pth", tmp_path):
-        assert run(path, tmp_path / "runs") == 2
-        assert str(path) in said(capsys)
+        assert_not_imported(path, tmp_path, capsys, str(path))

@@ -187,6 +187,8 @@ def test_alpha_is_used_as_it_is(tmp_path: Path) -> None:
     assert record["background"] == "the input's own alpha"
     made = np.asarray(Image.open(tmp_path / "pictures" / "000.png"))
     assert int((made[..., 3] >= 128).sum()) == int((figure() >= 0.5).sum())
-    opaque = Footage(torch.ones(1, 4, 8, 8), None)
-    with pytest.raises(InputError, match="opaque everywhere"):
+    opaque = Footage(torch.ones(1, 4, 8, 8), None, name="white.png")
+    with pytest.raises(InputError, match=r"white\.png is opaque everywhere"):
         prepare_footage(opaque, tmp_path, CutOutConfig(background="alpha"))
+    with pytest.raises(InputError, match=r"white\.png: nothing in the picture differs"):
+        prepare_footage(opaque, tmp_path, CutOutConfig(background="border"))
