@@ -27,7 +27,7 @@ def write_video(
     background: Sequence[float] | None = None,
     quality: int = 16,
 ) -> None:
-    """Writes frames [T, H, W, 3] as H.264 (yuv420p, BT.709), exactly T images.
+    """Writes frames [T, H, W, 3], floats in [0, 1], as H.264 (yuv420p, BT.709), exactly T images.
 
     An odd width or height is padded by one pixel at the right or the bottom, of `background` or a
     copy of the last one: the codec needs even sizes, and resizing would move every pixel.

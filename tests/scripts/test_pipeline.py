@@ -4,16 +4,20 @@ import json
 import logging
 from pathlib import Path
 
+import numpy as np
 import pipeline
 import pytest
+import torch
 from ball_scene import edit_json, write_dataset, write_sixview
 from blender_runs import needs_blender
 from refusals import assert_refused
 from tiny_pipeline import FIRST_STEPS, STAGES, arguments, complete, run_folder, stamps
 
-from blender_render.dataset.readers import read_dataset_info
+from blender_render.dataset.readers import read_dataset_info, read_sixview
+from blender_render.imaging.video import write_video
 from blender_render.validate import validate
 from training_core.config import InputError
+from training_core.files.json_files import read_json
 
 
 @pytest.mark.slow
@@ -51,6 +55,30 @@ def test_frame_folders_are_trained_on_as_they_are(tmp_path: Path) -> None:
     run = run_folder(tmp_path) / "4_animate" / "animate_papr" / "tiny"
     assert f"path: {dataset}" in (run / "config.yaml").read_text()
     assert not (run_folder(tmp_path) / "3_dataset" / "frames").exists()
+
+
+@pytest.mark.slow
+def test_a_video_becomes_an_animation_at_its_own_rate(tmp_path: Path) -> None:
+    """Every second of six frames, cut out of plain grey; a square rises by 2 pixels a frame."""
+    frames = np.full((6, 48, 64, 3), 0.9)
+    for time, frame in enumerate(frames):
+        frame[24 - 2 * time : 40 - 2 * time, 20:40] = (0.8, 0.2, 0.1)
+    write_video(tmp_path / "square.mp4", frames, fps=12.0)
+    more = (
+        *("generate.model.inflate=true", "generate.inflate.around=2", "generate.clip.view_size=48"),
+        *("generate.clip.frames=3", "generate.clip.stride=2", "animate.next.align.steps=0"),
+    )
+    assert pipeline.main(arguments(tmp_path, "video", tmp_path / "square.mp4", *more)) == 0
+    assert complete(tmp_path) == STAGES
+    record = read_json(run_folder(tmp_path) / "1_prepare" / "prepare.json")
+    assert record["background"] == "removed, plain border method" and record["frames"] == 3
+    info = read_dataset_info(run_folder(tmp_path) / "2_views" / "multiview")
+    assert info["fps"] == pytest.approx(6.0) and len(info["frames"]) == 3
+    alphas = read_sixview(run_folder(tmp_path) / "2_views" / "sixview").input[..., 3] > 127
+    heights = [float(torch.where(alpha)[0].double().mean()) for alpha in alphas]
+    assert heights[0] > heights[1] > heights[2], "it rises"
+    summary = read_json(run_folder(tmp_path) / "summary.json")
+    assert len(summary["psnr"]) == 3
 
 
 def test_settings_may_change_until_their_stage_has_begun(
