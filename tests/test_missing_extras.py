@@ -93,7 +93,8 @@ def test_the_viewer_names_viser(
     monkeypatch.setitem(sys.modules, "viser", None)
     with pytest.raises(InputError, match=r"setup_env\.sh .venv render,dev,mnvs,viewer"):
         import_viser()
-    assert_refused(view.main, [f"run={tmp_path}"], capsys)
+    why = "setup_env.sh .venv render,dev,mnvs,viewer"
+    assert_refused(view.main, [f"run={tmp_path}"], capsys, "viser", why)
 
 
 def test_zero123_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,16 +154,23 @@ def test_dry_run_writes_nothing(
 
 
 @pytest.mark.parametrize(
-    "override",
-    ["colours.views=0", "colours.tolerance=0", "colors.views=3", "formats=[fbx]", "fps=-1"],
+    ("override", "why"),
+    [
+        ("colours.views=0", "colours: views and tolerance must be positive"),
+        ("colours.tolerance=0", "colours: views and tolerance must be positive"),
+        ("colors.views=3", "colors: unknown key"),
+        ("formats=[fbx]", "formats: 'fbx' is none of"),
+        ("fps=-1", "fps must not be negative"),
+    ],
 )
 def test_wrong_wishes_end_in_one_line(
     own_run: Path,
     sequence: SmallSequence,
     override: str,
+    why: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert_refused(main, [f"run={own_run}", override], capsys)
+    assert_refused(main, [f"run={own_run}", override], capsys, why)
 
 
 def test_every_format_holds_the_same_motion(own_run: Path, sequence: SmallSequence) -> None:

@@ -1,5 +1,7 @@
 """`validate` passes sound datasets and names each fault of the others in one line."""
 
+import contextlib
+import io
 import json
 import math
 import shutil
@@ -101,7 +103,9 @@ def test_no_dataset_is_exit_code_two(tmp_path: Path, capsys: pytest.CaptureFixtu
     (tmp_path / "empty").mkdir()
     (tmp_path / "text").write_text("x")
     for path in (tmp_path / "absent", tmp_path / "empty", tmp_path / "text"):
-        assert_refused(main, [str(path)], capsys, str(path))
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            assert_refused(main, [str(path)], capsys, str(path))
+        assert out.getvalue() == ""
 
 
 TRAIN = "frame_000/transforms_train.json"

@@ -164,12 +164,20 @@ def test_evaluate_dry_run(trained: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "2 test views of 20x16, 150 points, step 12" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("wrong", ["run=/nowhere", "data=/nowhere", "spilt=test", "split=all"])
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ("run=/nowhere", "/nowhere: no config.yaml"),
+        ("data=/nowhere", "/nowhere: does not exist"),
+        ("spilt=test", "spilt: unknown key"),
+        ("split=all", "split: 'all' is not one of"),
+    ],
+)
 def test_evaluate_refuses_before_any_work(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: str
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: str, why: str
 ) -> None:
     output = tmp_path / "out"
-    assert_refused(evaluate.main, [f"run={trained}", f"output={output}", wrong], capsys)
+    assert_refused(evaluate.main, [f"run={trained}", f"output={output}", wrong], capsys, why)
     assert not output.exists()
 
 

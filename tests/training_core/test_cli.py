@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 import torch
+from refusals import assert_refused
 
 from training_core import cli
 from training_core.run_config import CommandConfig
@@ -198,8 +200,10 @@ def test_a_command_names_the_keys_of_its_own(
     class Config(CommandConfig):
         memory_keys: ClassVar[tuple[str, ...]] = ("seed",)
 
-    code = cli.run_command(Config, run=run, plan=str, description="", argv=["name=x"])
-    assert code == cli.EXIT_USAGE and "turn one of these: seed" in capsys.readouterr().err
+    def main(argv: Sequence[str]) -> int:
+        return cli.run_command(Config, run=run, plan=str, description="", argv=argv)
+
+    assert_refused(main, ["name=x"], capsys, "turn one of these: seed")
 
 
 def test_a_level_of_logging_that_there_is_not_is_said(

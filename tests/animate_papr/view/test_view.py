@@ -62,11 +62,19 @@ def test_without_viser_one_line_says_what_to_do(
     assert_refused(command.main, [f"run={own_run}"], capsys, "setup_env.sh")
 
 
-@pytest.mark.parametrize("override", ["layers=[smoke]", "coarse=2", "port=-1", "prot=1"])
+@pytest.mark.parametrize(
+    ("override", "why"),
+    [
+        ("layers=[smoke]", "layers: 'smoke' is none of"),
+        ("coarse=2", "coarse must be at least 8"),
+        ("port=-1", "port must be at least 0"),
+        ("prot=1", "prot: unknown key"),
+    ],
+)
 def test_wrong_wishes_end_in_one_line(
-    own_run: Path, override: str, capsys: pytest.CaptureFixture[str]
+    own_run: Path, override: str, why: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert_refused(command.main, [f"run={own_run}", override], capsys)
+    assert_refused(command.main, [f"run={own_run}", override], capsys, why)
 
 
 def test_dry_run_starts_nothing(
