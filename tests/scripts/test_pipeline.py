@@ -86,7 +86,8 @@ def test_settings_may_change_until_their_stage_has_begun(
 ) -> None:
     # The second stage fails, so that the run stops there.
     unreadable = ("animate.points.init=depth",)
-    said = assert_refused(pipeline.main, arguments(tmp_path, "views", sixview, *unreadable), capsys)
+    asked = arguments(tmp_path, "views", sixview, *unreadable)
+    said = assert_refused(pipeline.main, asked, capsys, "points.init=depth")
     assert complete(tmp_path) == ["2_views", "3_dataset"]
     log = run_folder(tmp_path) / "4_animate" / "log.txt"
     assert said.removeprefix("error: ") in log.read_text()
@@ -110,7 +111,7 @@ def test_another_input_under_the_same_name_is_refused(
 ) -> None:
     given = write_sixview(tmp_path / "balls", size=24)
     command = arguments(tmp_path, "views", given, "animate.points.init=depth")
-    assert_refused(pipeline.main, command, capsys, "depth")
+    assert_refused(pipeline.main, command, capsys, "points.init=depth")
     edit_json(given / "sample.json", lambda info: info.update(fps=3))
     assert_refused(pipeline.main, command, capsys, "has changed since")
     assert_refused(
