@@ -98,7 +98,7 @@ def start_model(config: AnimateConfig, task: FrameTask, before: Path | None) -> 
     if before is None:
         points = initial_points(task.train, config.points, config.model.point_features, config.seed)
         return Papr(config.model, points)
-    model = model_from(config.model, last_checkpoint(before))
+    model = model_from(config.model, last_checkpoint(before), before)
     if not config.next.freeze.positions:
         seed = stream_seed(Stream.FRAME, config.seed, task.index)
         moved = align_to_hull(model.points.positions.detach(), task.train, config.next.align, seed)

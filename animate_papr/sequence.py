@@ -65,7 +65,7 @@ class Sequence:
     def _frame(self, index: int) -> Papr:
         if index not in self._read:
             folder = frame_run_dir(self.run, self.frames[index])
-            model = model_from(self.config.model, last_checkpoint(folder))
+            model = model_from(self.config.model, last_checkpoint(folder), folder)
             while len(self._read) > 1:
                 del self._read[next(iter(self._read))]
             self._read[index] = model

@@ -64,7 +64,10 @@ def configs(config: AblationConfig) -> dict[tuple[str, str], TrainConfig]:
             place = [f"data.path={folder}", f"output_root={root}"]
             place.append(f"name={slug(name)}-{slug(label(data))}")
             keys = [*config.common, *own, *overrides, *place]
-            runs[name, data] = load_config(TrainConfig, Path(config.base), keys)
+            try:
+                runs[name, data] = load_config(TrainConfig, Path(config.base), keys)
+            except ConfigError as error:
+                raise ConfigError(f"variant {name!r}: {error}") from error
     return runs
 
 

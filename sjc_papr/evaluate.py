@@ -52,7 +52,7 @@ def load_run(run: Path) -> tuple[TrainConfig, Papr, Checkpoint]:
     saved = CheckpointStore(run / "checkpoints").load()
     if saved is None:
         raise InputError(f"{run}: no checkpoint yet")
-    return config, model_from(config.model, saved), saved
+    return config, model_from(config.model, saved, run), saved
 
 
 def run(config: EvaluateConfig) -> None:

@@ -90,8 +90,10 @@ def read_official(path: Path) -> tuple[int, dict[str, Tensor]]:
     ((step, tensors),) = saved.items()
     if not isinstance(tensors, dict) or not all(map(torch.is_tensor, tensors.values())):
         raise InputError(f"{path}: holds no state dict: not a PAPR checkpoint")
-    if not str(step).isdigit() or "points" not in tensors:
-        raise InputError(f"{path}: no step or no tensor named 'points': not a PAPR checkpoint")
+    if not str(step).isdigit():
+        raise InputError(f"{path}: its key is {step!r}, no step: not a PAPR checkpoint")
+    if "points" not in tensors:
+        raise InputError(f"{path}: no tensor named 'points': not a PAPR checkpoint")
     # Half-precision checkpoints would lose position digits in the change of units.
     return int(step), {n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}
 

@@ -206,5 +206,7 @@ class GenerateConfig:
                 "clip.recentre has no effect with model.inflate, which centres the object itself: "
                 "inflate.size says how large"
             )
-        if self.device == "cpu" and (self.offload != "none" or self.precision == "fp16"):
-            raise ValueError("offload and precision=fp16 need a GPU")
+        if self.device == "cpu" and self.offload != "none":
+            raise ValueError(f"offload={self.offload} needs a GPU")
+        if self.device == "cpu" and self.precision == "fp16":
+            raise ValueError("precision=fp16 needs a GPU")

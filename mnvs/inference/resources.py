@@ -82,7 +82,7 @@ def _refuse_impossible(
         raise ConfigError(f"clip.view_size={view_size} is no multiple of the VAE's {factor}")
     if isinstance(unet, MNVSMotionUNet) and frames > unet.config.motion_max_seq_length:
         most = unet.config.motion_max_seq_length
-        raise ConfigError(f"{frames} frames: the motion modules take {most}")
+        raise ConfigError(f"clip.frames={frames}: the motion modules take {most}")
     levels = len(load_scheduler(folder / "scheduler").alphas_cumprod)
     if config.sampling.steps > levels:
         raise ConfigError(f"sampling.steps={config.sampling.steps}: there are {levels} levels")

@@ -1,5 +1,7 @@
 """From a checkpoint to a PAPR model."""
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
@@ -9,21 +11,23 @@ from sjc_papr.networks.point_cloud import PointRows
 from training_core.checkpoint import Checkpoint
 from training_core.config import InputError
 from training_core.files.weight_file import refuse_not_finite
+from training_core.step.restoring import misfit
 
 
-def model_from(config: ModelConfig, saved: Checkpoint) -> Papr:
-    """A model with the weights of a checkpoint, however many points it has.
+def model_from(config: ModelConfig, saved: Checkpoint, run: Path) -> Papr:
+    """A model with the weights of a checkpoint of ``run``, however many points it has.
 
     Raises:
-        InputError: the checkpoint belongs to another network.
+        InputError: the checkpoint belongs to another network, or its weights are not finite.
     """
+    where = f"{run}, checkpoint of step {saved.step}"
     nothing = PointRows(torch.zeros(1, 3), torch.zeros(1), torch.zeros(1, config.point_features))
     model = Papr(config, nothing)
     try:
         model.load_tensors(model_tensors(saved))
     except RuntimeError as error:
-        raise InputError(f"checkpoint does not fit its config: {error}") from error
-    refuse_not_finite(model.state_dict(), f"checkpoint of step {saved.step}")
+        raise InputError(f"{where}: {misfit(error)}") from error
+    refuse_not_finite(model.state_dict(), where)
     return model
 
 

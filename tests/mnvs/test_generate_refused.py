@@ -40,7 +40,7 @@ REFUSED = {
     "no source": ({"model.zero123plus": "''"}, "give one of"),
     "no checkpoint": ({"model.zero123plus": "/nowhere"}, "no such folder"),
     "recentring": ({"clip.recentre": 1.5}, "in [0, 1]"),
-    "offload": ({"offload": "model"}, "need a GPU"),
+    "offload": ({"offload": "model"}, "needs a GPU"),
     "matte": ({"matte_low": 0.5}, "below matte_high"),
     "unknown": ({"sampling.step": 3}, "unknown key"),
     "rig": ({"model.rig": "v2"}, "not v1.1 or v1.2"),
@@ -81,7 +81,7 @@ def test_motion_modules_take_so_many_frames(
     one = {"input": dots / "input" / "000.png", "clip.view_size": 16, "sampling.steps": 1}
     given = ["--dry-run", *arguments(tiny, dots, tmp_path, **networks, **one)]
     assert main([*given, "clip.frames=32"]) == 0
-    why = "33 frames: the motion modules take 32"
+    why = "clip.frames=33: the motion modules take 32"
     assert_refused(main, [*given, "clip.frames=33"], capsys, why)
 
 

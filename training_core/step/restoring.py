@@ -36,5 +36,12 @@ def restore_or_refuse(trainer: Restorable, saved: Checkpoint, folder: Path) -> N
     except KeyError as error:
         raise InputError(f"{where}: does not fit this configuration: no {error}") from error
     except _MISFITS as error:
-        reason = " ".join(str(error).split())[:_LONGEST_REASON]
-        raise InputError(f"{where}: does not fit this configuration: {reason}") from error
+        raise InputError(f"{where}: {misfit(error)}") from error
+
+
+def misfit(error: Exception) -> str:
+    """Why a checkpoint does not fit, from PyTorch's error, on one line of bounded length."""
+    reason = " ".join(str(error).split())
+    if len(reason) > _LONGEST_REASON:
+        reason = f"{reason[:_LONGEST_REASON]} …"
+    return f"does not fit this configuration: {reason}"
