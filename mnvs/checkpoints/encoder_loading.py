@@ -5,6 +5,8 @@ Reads the layout of Zero123++ (`sudo-ai/zero123plus-v1.2`): folders `vae`, `visi
 either `tokenizer` + `text_encoder` or our `empty_prompt`.
 """
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from diffusers import AutoencoderKL
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
+from transformers.utils import logging as transformers_logging
 
 from mnvs.checkpoints.weights import checkpoint_folder, variant_in
 from mnvs.encoders.frozen_encoders import Encoders
@@ -29,6 +32,19 @@ INDEX_FILE = "model_index.json"
 _LOAD_ERRORS = (OSError, ValueError, RuntimeError, SafetensorError)
 
 
+@contextlib.contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    """transformers shows one for each network: in a log file, a line of block characters."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
+
+
+@_without_progress_bars()
 def load_encoders(
     checkpoint: str | Path,
     *,
@@ -92,6 +108,7 @@ def read_ramp(folder: Path) -> Tensor:
     return check_ramp(read_index(folder).get(RAMP_KEY), str(folder / INDEX_FILE))
 
 
+@_without_progress_bars()
 def load_empty_prompt(
     folder: Path, dtype: torch.dtype = torch.float32, variant: str | None = None
 ) -> EmptyPrompt:

@@ -15,6 +15,7 @@ from diffusers import (
 )
 from refusals import assert_refused
 from safetensors.torch import load_file
+from transformers.utils import logging as transformers_logging
 
 from mnvs.checkpoints.encoder_loading import load_encoders
 from mnvs.checkpoints.tiny_checkpoint import TinyCheckpoint, TinyConfig, build_tiny, new_vae
@@ -155,3 +156,12 @@ def test_impossible_sizes_end_before_any_work(
     monkeypatch.chdir(tmp_path)
     assert_refused(main, [override, *flags], capsys, words)
     assert not any(tmp_path.iterdir())
+
+
+def test_loading_writes_no_progress_bar(
+    tiny: TinyCheckpoint, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert transformers_logging.is_progress_bar_enabled()
+    load_encoders(tiny.zero123plus)
+    assert capfd.readouterr().err == ""
+    assert transformers_logging.is_progress_bar_enabled(), "other programs keep theirs"
