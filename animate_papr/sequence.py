@@ -94,7 +94,10 @@ def load_sequence(run: Path) -> Sequence:
     listed = read_json_or_none(run / "frames.json")
     if listed is None:
         raise InputError(f"{run}: no frames.json: training has not begun")
-    frames = [frame for frame in listed["frames"] if frame_is_done(run, frame)]
+    names = listed.get("frames") if isinstance(listed, dict) else None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{run / 'frames.json'}: 'frames', a list of names, is expected")
+    frames = [frame for frame in names if frame_is_done(run, frame)]
     if not frames:
         raise InputError(f"{run}: no frame is finished yet")
     dataset = dataset_of(run)

@@ -94,6 +94,8 @@ def read_official(path: Path) -> tuple[int, dict[str, Tensor]]:
         raise InputError(f"{path}: its key is {step!r}, no step: not a PAPR checkpoint")
     if "points" not in tensors:
         raise InputError(f"{path}: no tensor named 'points': not a PAPR checkpoint")
+    if not len(tensors["points"]):
+        raise InputError(f"{path}: holds no points")
     # Half-precision checkpoints would lose position digits in the change of units.
     return int(step), {n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}
 

@@ -111,7 +111,7 @@ class RunFolder:
         run = cls(path, config_file.exists())
         if run.resumed:
             _compare(config_file, config, may_change)
-        elif run.checkpoints.is_dir() and any(run.checkpoints.iterdir()):
+        elif any(run.checkpoints.glob("*")) or any(path.glob("frames/*/checkpoints/*")):
             raise ConfigError(f"{path} has checkpoints but no config.yaml; choose another name")
         for leftover in path.glob(".*.tmp"):
             leftover.unlink(missing_ok=True)

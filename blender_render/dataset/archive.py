@@ -8,6 +8,7 @@ Compressed ones are read all the same; ``validate`` reports them.
 from __future__ import annotations
 
 import json
+import lzma
 import os
 import posixpath
 import re
@@ -17,9 +18,17 @@ from pathlib import Path
 from typing import Any, cast
 
 from training_core.config import InputError
+from training_core.files.json_files import parse_json
 from training_core.files.zip_members import refuse_oversized
 
 _FRAME = re.compile(r"frame_\d+")
+
+
+# Of zips, too, whatever their members are packed with.
+_UNREADABLE = (
+    *(OSError, EOFError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
 
 
 class Tree:
@@ -51,6 +60,8 @@ class Tree:
         Raises:
             InputError: it leads out of the dataset.
         """
+        if any(ord(character) < 32 for character in rel):
+            raise InputError(f"{self.path}: {rel!r} is no name of a file")
         clean = posixpath.normpath(rel.replace("\\", "/")) if rel else ""
         if clean == ".":
             return ""
@@ -87,7 +98,7 @@ class Tree:
             return self._place(rel).read_bytes()
         except FileNotFoundError:
             raise InputError(f"{self.label(rel)}: file is missing") from None
-        except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        except _UNREADABLE as error:
             reason = getattr(error, "strerror", None) or error
             raise InputError(f"{self.label(rel)}: cannot be read ({reason})") from None
 
@@ -95,15 +106,15 @@ class Tree:
         """A JSON object. Raises InputError naming the file and, for broken syntax, the line."""
         try:
             # Some editors of Windows begin a file with a mark, which JSON does not know.
-            content = json.loads(self.read_bytes(rel).decode("utf-8-sig"))
+            content = parse_json(self.read_bytes(rel).decode("utf-8-sig"))
         except json.JSONDecodeError as error:
             raise InputError(
                 f"{self.label(rel)}: not valid JSON (line {error.lineno}: {error.msg})"
             ) from None
-        except RecursionError:
-            raise InputError(f"{self.label(rel)}: brackets are nested too deeply") from None
         except UnicodeDecodeError:
             raise InputError(f"{self.label(rel)}: not UTF-8 text") from None
+        except ValueError as error:
+            raise InputError(f"{self.label(rel)}: not valid JSON ({error})") from None
         if not isinstance(content, dict):
             raise InputError(f"{self.label(rel)}: a JSON object was expected")
         return content

@@ -76,6 +76,8 @@ def camera_from_dict(
     stated = "w" in entry or "h" in entry
     width = int(number(entry, "w", where, width or None))
     height = int(number(entry, "h", where, height or None))
+    if width < 1 or height < 1:
+        raise InputError(f"{where}: 'w' and 'h' are {width} and {height}; no picture is that small")
     fl_x, fl_y = _focal_lengths(entry, width, height, where, stated)
     cx, cy = number(entry, "cx", where, width / 2), number(entry, "cy", where, height / 2)
     if not stated and max(abs(cx / width - 0.5), abs(cy / height - 0.5)) > NEAR_MIDDLE:

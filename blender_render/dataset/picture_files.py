@@ -19,6 +19,8 @@ from training_core.config import InputError
 
 logger = logging.getLogger(__name__)
 
+NOT_READ = (".gif", ".bmp", ".tif", ".tiff", ".avif", ".tga", ".heic", ".heif", ".exr")
+
 
 def image_file(tree: Tree, frame: dict[str, Any]) -> str:
     """Path of a picture below the frame folder, with its extension.
@@ -26,9 +28,14 @@ def image_file(tree: Tree, frame: dict[str, Any]) -> str:
     ``file_path`` may leave the extension out, as in the NeRF-synthetic scenes.
 
     Raises:
-        InputError: the path leads out of the dataset.
+        InputError: the path leads out of the dataset, or to a picture of a kind that is not read.
     """
     name = tree.inside(frame["file_path"])
+    ending = posixpath.splitext(name)[1].lower()
+    if ending in NOT_READ and tree.exists(name):
+        raise InputError(
+            f"{tree.label(name)}: {ending} is not read; save it as {', '.join(EXTENSIONS)}"
+        )
     known = name.lower().endswith(EXTENSIONS)
     if known and tree.exists(name):
         return name

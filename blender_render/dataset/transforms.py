@@ -85,8 +85,12 @@ def has_pictures(tree: Tree) -> bool:
 
 
 def _has(tree: Tree, split: str) -> bool:
+    """Whether a split is there and not empty; a damaged file is refused when it is read itself."""
     rel = fmt.transforms_file(split)
-    return tree.exists(rel) and tree.read_json(rel).get("frames") != []
+    try:
+        return tree.exists(rel) and tree.read_json(rel).get("frames") != []
+    except InputError:
+        return True
 
 
 def _read_file(tree: Tree, rel: str) -> tuple[dict[str, Any], Frames]:

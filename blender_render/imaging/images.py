@@ -5,6 +5,7 @@ Blender's process imports this, and has no PyTorch: resizing of tensors is in ``
 
 import io
 import struct
+import warnings
 import zlib
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from training_core.config import InputError
 from training_core.files.atomic import write_bytes
 
+LARGEST_PIXELS = 8192 * 8192
 LFS_POINTER = b"version https://git-lfs"
 DECODE_ERRORS = (
     OSError,
@@ -67,15 +69,25 @@ def open_image(raw: bytes, where: str) -> Image.Image:
         where: the name of the file in messages.
 
     Raises:
-        InputError: the file is damaged or cut off.
+        InputError: the file is damaged, cut off, or larger than ``LARGEST_PIXELS``.
     """
     if raw.startswith(LFS_POINTER):
         raise InputError(
             f"{where}: a Git LFS pointer instead of the picture: run git lfs pull where it is from"
         )
     try:
-        image = Image.open(io.BytesIO(raw))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is below
+            image = Image.open(io.BytesIO(raw))
+        width, height = image.size
+        if width * height > LARGEST_PIXELS:
+            raise InputError(
+                f"{where}: {width}x{height} is {width * height / 1e6:.0f} megapixels; pictures of "
+                f"at most {LARGEST_PIXELS / 1e6:.0f} are read"
+            )
         image.load()
+    except InputError:
+        raise
     except UnidentifiedImageError:
         what = "an empty file" if not raw else "of no known kind"
         raise InputError(f"{where}: damaged or cut-off picture ({what})") from None

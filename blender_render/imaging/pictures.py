@@ -84,13 +84,16 @@ def _to_rgba(image: Image.Image, where: str) -> Pixels:
 def decode_mask(raw: bytes, where: str) -> Pixels:
     """A mask picture → alpha [H, W]: its alpha where it has one, else its grey (white = object).
 
+    A mask that knows only the numbers 0 and 1 is taken to mean 0 and 255.
+
     Raises:
         InputError: as of ``decode_picture``.
     """
     picture = decode_picture(raw, where)
     if picture.has_alpha:
         return picture.rgba[..., 3].copy()
-    return np.asarray(Image.fromarray(picture.rgba[..., :3]).convert("L"))
+    grey = np.asarray(Image.fromarray(picture.rgba[..., :3]).convert("L"))
+    return grey * np.uint8(255) if grey.max() == 1 else grey
 
 
 def with_alpha(picture: Picture, mask: Pixels | None, no_alpha: str, where: str) -> Pixels:

@@ -6,7 +6,7 @@ either `tokenizer` + `text_encoder` or our `empty_prompt`.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,13 @@ from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
 from transformers.utils import logging as transformers_logging
 
-from mnvs.checkpoints.weights import checkpoint_folder, variant_in
+from mnvs.checkpoints.weights import WEIGHTS, checkpoint_folder, open_weights, variant_in
 from mnvs.encoders.frozen_encoders import Encoders
 from mnvs.encoders.preprocessing import Preprocessing
 from mnvs.encoders.prompt import RAMP_KEY, EmptyPrompt, check_ramp
 from training_core.config import InputError
 from training_core.files.json_files import read_json
+from training_core.files.pickled_tensors import listed
 from training_core.files.weight_file import refuse_not_finite
 
 PROMPT_FOLDER = "empty_prompt"
@@ -61,21 +62,29 @@ def load_encoders(
         InputError: naming the folder and what is missing or does not fit.
     """
     folder = checkpoint_folder(checkpoint)
+    for part, stem in (("vae", WEIGHTS), ("vision_encoder", "model")):
+        # Looks at names and types of tensors. Several files, or none, are left to the libraries.
+        if (folder / part / f"{stem}.safetensors").is_file():
+            open_weights(folder / part, variant, stem)
     try:
-        vae = AutoencoderKL.from_pretrained(
+        vae, read_of_vae = AutoencoderKL.from_pretrained(
             folder / "vae",
             variant=variant_in(folder / "vae", variant),
             torch_dtype=dtype,
             use_safetensors=True,
+            output_loading_info=True,
         )
-        vision = CLIPVisionModelWithProjection.from_pretrained(
+        vision, read_of_vision = CLIPVisionModelWithProjection.from_pretrained(
             folder / "vision_encoder",
             variant=variant_in(folder / "vision_encoder", variant, "model"),
             dtype=dtype,
             use_safetensors=True,
+            output_loading_info=True,
         )
     except _LOAD_ERRORS as error:
         raise InputError(f"{folder}: {str(error).splitlines()[0]}") from error
+    _refuse_missing(read_of_vae, folder / "vae")
+    _refuse_missing(read_of_vision, folder / "vision_encoder")
     prompt = load_empty_prompt(folder, dtype, variant)
     for network in (vae, vision, prompt):
         # safetensors before 0.8 returns memory-mapped tensors: the file may be written again, and
@@ -101,6 +110,12 @@ def read_index(folder: Path) -> dict[str, Any]:
         InputError: it is missing or not a JSON object.
     """
     return read_json(folder / INDEX_FILE)
+
+
+def _refuse_missing(read: Mapping[str, Any], folder: Path) -> None:
+    """Both libraries fill what a file does not have with random numbers, or with nothing."""
+    if missing := sorted(read["missing_keys"]):
+        raise InputError(f"{folder}: {len(missing)} tensors missing: {listed(missing)}")
 
 
 def read_ramp(folder: Path) -> Tensor:

@@ -49,16 +49,19 @@ def variant_in(folder: Path, variant: str | None, stem: str = WEIGHTS) -> str | 
     return variant if there else None
 
 
-def open_weights(folder: Path, variant: str | None = None) -> WeightFile:
+def open_weights(folder: Path, variant: str | None = None, stem: str = WEIGHTS) -> WeightFile:
     """The safetensors file of one network; with a variant, such as "fp16", see `variant_in`.
+
+    Args:
+        stem: name of the file without its ending; transformers has "model".
 
     Raises:
         InputError: there is no such file (or only a pickled one), or it is damaged.
     """
-    found = variant_in(folder, variant)
-    path = folder / (f"{WEIGHTS}.{found}.safetensors" if found else f"{WEIGHTS}.safetensors")
+    found = variant_in(folder, variant, stem)
+    path = folder / (f"{stem}.{found}.safetensors" if found else f"{stem}.safetensors")
     if not path.is_file():
-        raise InputError(f"{path}: missing{_what_is_there(folder)}")
+        raise InputError(f"{path}: missing{_what_is_there(folder, stem)}")
     return WeightFile(path)
 
 
@@ -75,8 +78,8 @@ def checkpoint_folder(source: str | Path) -> Path:
     return hub_snapshot(source)
 
 
-def _what_is_there(folder: Path) -> str:
-    others = sorted(path.name for path in folder.glob(f"{WEIGHTS}*.safetensors"))
+def _what_is_there(folder: Path, stem: str) -> str:
+    others = sorted(path.name for path in folder.glob(f"{stem}*.safetensors"))
     if others:
         return f"; there is {', '.join(others)} (see the setting for the variant)"
     if list(folder.glob("*.bin")):

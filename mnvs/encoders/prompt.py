@@ -5,6 +5,7 @@ parameters. It is computed from a checkpoint's tokenizer and text encoder, and
 kept in our own checkpoints as `empty_prompt/`, which have no text encoder.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,7 +43,9 @@ class EmptyPrompt(ModelMixin, ConfigMixin):
 
 def check_ramp(values: Any, where: str) -> Tensor:
     """The ramp as a float32 tensor; InputError naming ``where`` if it is not a list of numbers."""
-    numbers = isinstance(values, Sequence) and all(isinstance(v, int | float) for v in values)
+    numbers = isinstance(values, Sequence) and all(
+        isinstance(v, int | float) and math.isfinite(v) for v in values
+    )
     if not numbers or not values:
         raise InputError(f"{where}: {RAMP_KEY} is missing or not a list of numbers")
     return torch.tensor([float(v) for v in values])

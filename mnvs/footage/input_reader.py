@@ -65,7 +65,7 @@ def _read(path: Path, choice: FrameChoice) -> Footage:
             return _read_dataset(path, choice)
     if not path.is_dir() or not (names := image_names(path)):
         raise InputError(f"{path}: neither a six-view dataset nor a folder of images")
-    chosen = [path / names[i] for i in choice.numbers(len(names))]
+    chosen = [path / names[i] for i in choice.numbers(len(names), path)]
     return _footage(_stack(chosen, [read_image(file) for file in chosen]), None, choice)
 
 
@@ -85,7 +85,7 @@ def _footage(images: Tensor, fps: float | None, choice: FrameChoice) -> Footage:
 
 def _read_image_file(path: Path, choice: FrameChoice) -> Footage:
     with ImageFile(path) as file:
-        frames = choice.numbers(file.count)
+        frames = choice.numbers(file.count, path)
         refuse_too_much(len(frames), *file.size, path)
         images, fps = file.read(frames)
     return _footage(_stack([path] * len(images), images), fps, choice)
@@ -96,7 +96,7 @@ def _read_dataset(path: Path, choice: FrameChoice) -> Footage:
     total = info["num_frames"]
     if not isinstance(total, int) or total < 1:
         raise InputError(f"{path}: 'num_frames' must be a positive whole number, is {total!r}")
-    names = [f"{fmt.INPUT_FOLDER}/{fmt.image_name(i)}.png" for i in choice.numbers(total)]
+    names = [f"{fmt.INPUT_FOLDER}/{fmt.image_name(i)}.png" for i in choice.numbers(total, path)]
     with open_tree(path) as tree:
         pixels = [decode_rgba(tree.read_bytes(name), tree.label(name)) for name in names]
     images = [torch.from_numpy(p.copy()).movedim(-1, 0).float() / 255.0 for p in pixels]

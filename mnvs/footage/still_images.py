@@ -117,6 +117,7 @@ def rgba_of(image: Image.Image) -> Tensor:
     Raises:
         InputError: values whose range is not known.
     """
+    image.load()  # Pillow turns a TIFF upright by itself here, and then takes its mark away
     orientation = image.getexif().get(_ORIENTATION, 1)
     if image.mode in _BEYOND_8_BIT:
         pixels = _rgba_of_numbers(image)

@@ -30,14 +30,18 @@ class FrameChoice:
     stride: int = 1
     one_is_enough: bool = False
 
-    def numbers(self, total: int) -> list[int]:
-        """Numbers of the chosen frames among ``total``. Raises InputError: there are too few."""
+    def numbers(self, total: int, where: Path) -> list[int]:
+        """Numbers of the chosen frames among the ``total`` of an input.
+
+        Raises:
+            InputError: there are too few.
+        """
         one = self.one_is_enough and total == 1
         wanted = 1 if one else self.count
         frames = list(range(self.start, total, 1 if one else self.stride))[: wanted or None]
         if not frames or len(frames) < wanted:
             raise InputError(
-                f"the input has {total} frames: too few for {wanted or 1} "
+                f"{where}: has {total} frames: too few for {wanted or 1} "
                 f"from number {self.start} in steps of {self.stride}"
             )
         return frames
@@ -76,7 +80,7 @@ def read_video(path: Path, choice: FrameChoice) -> tuple[Tensor, float | None]:
         raise InputError(f"{path}: unreadable video ({reason})") from error
     if len(frames) < max(choice.count, 1):
         total = int(imageio_ffmpeg.count_frames_and_secs(str(path))[0])
-        wanted = len(choice.numbers(total))  # raises where they are too few
+        wanted = len(choice.numbers(total, path))  # raises where they are too few
         if len(frames) < wanted:
             raise InputError(f"{path}: unreadable video (only {len(frames)} of {wanted} frames)")
     fps = float(facts.get("fps") or 0.0)

@@ -52,7 +52,7 @@ def make_plan(config: GenerateConfig, source: ModelSource, footage: Footage) -> 
     if frames == 1:
         frames = config.clip.frames or source.frames
     branches = 2 if config.sampling.guidance > 1.0 else 1
-    factor = 2 ** (len(read_config(folder / "vae")["block_out_channels"]) - 1)
+    factor = _vae_factor(folder)
     _refuse_impossible(config, unet, folder, frames, view_size, factor)
     pixels = ROWS * COLUMNS * (view_size // factor) ** 2
     together = branches if config.sampling.batched else 1
@@ -68,6 +68,14 @@ def _network(source: ModelSource) -> VideoUNet:
         return saved_unet_on_meta(source.pipeline)
     temporal = source.temporal_source or None
     return unet_of_sources(source.zero123plus, temporal, source.temporal, source.temporal_start)
+
+
+def _vae_factor(folder: Path) -> int:
+    """Pixels per latent in each direction."""
+    levels = read_config(folder / "vae").get("block_out_channels")
+    if not isinstance(levels, list) or not levels:
+        raise InputError(f"{folder / 'vae' / 'config.json'}: 'block_out_channels' is missing")
+    return int(2 ** (len(levels) - 1))
 
 
 def _refuse_impossible(

@@ -263,3 +263,17 @@ def test_numbers_that_mean_nothing_are_refused(override: str, message: str) -> N
 def test_numbers_at_their_bounds_are_taken() -> None:
     taken = load_config(Numbers, None, [f"seed={SEEDS[1]}", "threads=0", f"steps={-(2**62)}"])
     assert (taken.seed, taken.threads, taken.steps) == (SEEDS[1], 0, -(2**62))
+
+
+@dataclass
+class Words:
+    follow: str = option("off", "", choices=("off", "root"))
+    loop: str = option("auto", "", choices=("auto", "yes", "no"))
+
+
+def test_words_that_yaml_takes_for_true_and_false_are_choices(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("follow: off\nloop: yes\n")
+    assert load_config(Words, tmp_path / "c.yaml", []) == Words("off", "yes")
+    assert load_config(Words, None, ["follow=off", "loop=no"]) == Words("off", "no")
+    with pytest.raises(ConfigError, match=r"^follow: 'True' is not one of: off, root$"):
+        load_config(Words, None, ["follow=on"])

@@ -145,8 +145,9 @@ def test_a_half_made_folder_is_completed(tmp_path: Path) -> None:
     assert not list(run.path.glob(".*.tmp"))
 
 
-def test_checkpoints_of_unknown_origin_are_refused(tmp_path: Path) -> None:
-    CheckpointStore(tmp_path / "papr" / "fox" / "checkpoints").save(1, {}, {})
+@pytest.mark.parametrize("part", [".", "frames/frame_000"])
+def test_checkpoints_of_unknown_origin_are_refused(tmp_path: Path, part: str) -> None:
+    CheckpointStore(tmp_path / "papr" / "fox" / part / "checkpoints").save(1, {}, {})
     with pytest.raises(ConfigError, match=r"has checkpoints but no config\.yaml"):
         start(tmp_path)
 

@@ -88,6 +88,8 @@ def _assign(
         if name not in hints:
             raise origin.error(key, f"unknown key{_nearest(key, origin.known)}")
         type_ = hints[name]
+        if isinstance(value, bool) and type_ is str:
+            value = _word_of(value, schema, name)
         if dataclasses.is_dataclass(type_):
             if not isinstance(value, Mapping | None):
                 raise origin.error(key, f"expected a section of keys, got {shown(value)}")
@@ -106,6 +108,14 @@ def _assign(
         except REFUSALS as error:
             got = "got null" if value is None else f"got {value!r} ({type(value).__name__})"
             raise origin.error(key, f"expected {type_name(type_)}, {got}") from error
+
+
+def _word_of(value: bool, schema: type, name: str) -> bool | str:
+    """What was written where YAML reads a word as true or false: the choice that it can be."""
+    fields = {field.name: field for field in dataclasses.fields(schema)}
+    choices = fields[name].metadata.get("choices", ())
+    words = ("on", "yes", "true") if value else ("off", "no", "false")
+    return next((word for word in words if word in choices), value)
 
 
 def _refuse_missing(config: DictConfig, schema: type) -> None:

@@ -6,17 +6,27 @@ from typing import Any
 
 from training_core.config import InputError
 
+_LONGEST_NUMBER = 40
+
 
 def parse_json(text: str | bytes) -> Any:
     """The value that JSON text holds.
 
     Raises:
-        ValueError: it is not valid, or nested deeper than anything we write.
+        ValueError: it is not valid, nested deeper than anything we write, or holds a whole number
+            that is larger than any of ours.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, parse_int=_whole_number)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _whole_number(digits: str) -> int:
+    """Python's have no limit, but what reckons with them has."""
+    if len(digits) > _LONGEST_NUMBER:
+        raise ValueError(f"a whole number of {len(digits)} digits")
+    return int(digits)
 
 
 def read_json(path: Path) -> dict[str, Any]:

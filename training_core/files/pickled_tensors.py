@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from training_core.config import InputError
@@ -22,7 +23,7 @@ SHOWN = 6  # names in one message; the first ones tell what is wrong
 # What PyTorch and the unpickler raise on files that are damaged or something else.
 UNREADABLE = (
     *(OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError),
-    *(ArithmeticError, MemoryError, struct.error, pickle.PickleError),
+    *(ArithmeticError, MemoryError, struct.error, pickle.PickleError, SafetensorError),
 )
 _REBUILDERS = frozenset(
     {

@@ -13,6 +13,10 @@ from torch import Tensor
 from training_core.config import InputError
 from training_core.files.pickled_tensors import listed, read_pickled
 
+# Of safetensors. Quantised weights need factors of their own, which nobody would apply here; whole
+# numbers are counters and positions.
+_TYPES = ("F16", "BF16", "F32", "F64", "I32", "I64")
+
 
 class WeightFile:
     """The tensors of one file (safetensors or torch.save); remembers which were read.
@@ -22,7 +26,8 @@ class WeightFile:
         shapes: shape of every tensor in the file, by name.
 
     Raises:
-        InputError: the file is missing, damaged, or holds something else.
+        InputError: the file is missing, damaged, or holds something else; or weights of a type
+            that is no plain floating point.
     """
 
     def __init__(self, path: Path) -> None:
@@ -42,9 +47,13 @@ class WeightFile:
     def _open_safetensors(self) -> None:
         try:
             file = safe_open(self.path, framework="pt")
-            self.shapes = {n: tuple(file.get_slice(n).get_shape()) for n in file.keys()}  # noqa: SIM118
+            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            self.shapes = {name: tuple(part.get_shape()) for name, part in parts.items()}
+            types = {name: part.get_dtype() for name, part in parts.items()}
         except (SafetensorError, OSError) as error:
             raise InputError(f"{self.path}: not a readable safetensors file: {error}") from error
+        if odd := [f"{name} ({kind})" for name, kind in types.items() if kind not in _TYPES]:
+            raise InputError(f"{self.path}: weights of a type that is not read: {listed(odd)}")
         self._read = file.get_tensor
 
     def read(self, name: str) -> Tensor:

@@ -123,6 +123,13 @@ SAME: dict[str, Change] = {
         ),
     ),
     "masks NAME_mask.png": lambda f: write_masks(f, lambda p: p.with_name(f"{p.stem}_mask.png")),
+    "masks of 0 and 1": lambda f: (
+        write_masks(f, lambda p: p.with_name(f"{p.stem}_mask.png")),
+        [
+            Image.eval(Image.open(p), lambda grey: grey // 255).save(p)
+            for p in sorted(f.rglob("*_mask.png"))
+        ],
+    ),
     "masks in a folder masks beside the pictures": lambda f: write_masks(
         f, lambda p: p.parent / "masks" / p.name
     ),

@@ -133,6 +133,23 @@ REFUSED: dict[str, tuple[Change, tuple[str, ...]]] = {
         lambda f: (f / "transforms_train.json").write_text("[" * 200_000),
         ("transforms_train.json",),
     ),
+    "a number of a hundred digits": (shared(w=10**100), ("transforms_", "of 101 digits")),
+    "a picture of no width": (shared(w=0), ("frame 0", "'w' and 'h' are 0")),
+    "a path with a NUL": (
+        edit_one(lambda e: e.update(file_path="train/\x00.png")),
+        ("my scene", "is no name of a file"),
+    ),
+    "a kind that is not read": (
+        lambda f: (
+            Image.open(f / "train/002.png").save(f / "train/002.gif"),
+            edit_one(lambda e: e.update(file_path="train/002.gif"))(f),
+        ),
+        ("train/002.gif", ".gif is not read", ".webp"),
+    ),
+    "144 megapixels": (
+        lambda f: Image.new("1", (12_000, 12_000)).save(f / "train/002.png"),
+        ("train/002.png", "12000x12000", "144 megapixels"),
+    ),
     "an HTML page for a picture": (
         lambda f: (f / "train/002.png").write_text("<!DOCTYPE html><html>404</html>"),
         ("train/002.png", "no known kind"),
@@ -150,6 +167,13 @@ def test_refused_by_name(scene: Path, change: Change, words: tuple[str, ...]) ->
         assert word in said, said
     assert "\n" not in said and "object at 0x" not in said
     assert said in validate(scene), "validate says the same"
+
+
+def test_a_damaged_file_of_another_split_is_a_problem_of_the_dataset(scene: Path) -> None:
+    (scene / "transforms_val.json").write_text("{")
+    assert len(read_views(scene, "train")) == 12
+    (problem,) = validate(scene)
+    assert "transforms_val.json: not valid JSON (line 1" in problem
 
 
 def test_a_folder_too_high_names_the_folders_below(tmp_path: Path) -> None:

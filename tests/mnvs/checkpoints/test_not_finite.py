@@ -1,11 +1,14 @@
 """A single NaN in any network's file is found when it is loaded, not in the pictures."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 from small_unet import small_unet
+from torch import Tensor
 
 from mnvs.checkpoints.tiny_checkpoint import TinyConfig, build_tiny, checkpoint_vae
 from mnvs.inference.pipeline import MNVSPipeline
@@ -46,6 +49,35 @@ def test_a_network_that_is_not_finite_is_refused(tiny: Path, tmp_path: Path, net
     made = Path(shutil.copytree(tiny, tmp_path / "made"))
     poison(made / FILES[network])
     with pytest.raises(InputError, match="not finite") as caught:
+        MNVSPipeline.from_sources(made / "zero123plus", made / "svd")
+    assert str(made) in str(caught.value)
+
+
+def change(path: Path, how: Callable[[str, Tensor], Tensor | None]) -> None:
+    """Write a file anew with every tensor changed, or left out where ``how`` returns None."""
+    changed = {name: how(name, tensor) for name, tensor in load_file(path).items()}
+    path.unlink()
+    save_file({name: tensor for name, tensor in changed.items() if tensor is not None}, path)
+
+
+@pytest.mark.parametrize("network", [name for name in FILES if name != "empty prompt"])
+def test_quantised_weights_are_refused(tiny: Path, tmp_path: Path, network: str) -> None:
+    made = Path(shutil.copytree(tiny, tmp_path / "made"))
+    change(made / FILES[network], lambda _, tensor: tensor.to(torch.int8))
+    with pytest.raises(InputError, match=r"safetensors: weights of a type that is not read: .*I8"):
+        MNVSPipeline.from_sources(made / "zero123plus", made / "svd")
+
+
+@pytest.mark.parametrize(
+    ("network", "lost"),
+    [("VAE", "decoder.conv_in.weight"), ("vision encoder", "patch_embedding.weight")],
+)
+def test_a_tensor_that_is_missing_is_not_made_up(
+    tiny: Path, tmp_path: Path, network: str, lost: str
+) -> None:
+    made = Path(shutil.copytree(tiny, tmp_path / "made"))
+    change(made / FILES[network], lambda name, tensor: None if name.endswith(lost) else tensor)
+    with pytest.raises(InputError, match=f"1 tensors missing: .*{lost}") as caught:
         MNVSPipeline.from_sources(made / "zero123plus", made / "svd")
     assert str(made) in str(caught.value)
 

@@ -162,7 +162,7 @@ SPOILED = {
     ),
     "damaged weights": (
         lambda f: (f / "vision_encoder/model.safetensors").write_bytes(b"no"),
-        "copy: ",
+        r"vision_encoder.model\.safetensors: not a readable safetensors file",
     ),
 }
 

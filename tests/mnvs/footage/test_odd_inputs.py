@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from mnvs.footage import still_images, video_frames
 from mnvs.footage.image_transforms import refuse_invisible, square_rgba, to_rgba
@@ -272,3 +272,22 @@ def test_a_long_animation_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(video_frames, "LARGEST_FOOTAGE", 2 * 64)
     with pytest.raises(InputError, match=r"a\.gif: 3 frames of 8x8 are more than"):
         read_footage(tmp_path / "a.gif")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("ending", [".png", ".tif", ".jpg"])
+def test_every_kind_of_picture_is_turned_upright_once(
+    tmp_path: Path, ending: str, orientation: int
+) -> None:
+    mark = Image.Exif()
+    mark[0x0112] = orientation
+    corner = Image.new("RGB", (48, 32), "white")
+    corner.paste(RED, (0, 0, 24, 16))
+    corner.save(tmp_path / "plain.png", exif=mark)
+    more = {"tiffinfo": {0x0112: orientation}} if ending == ".tif" else {"exif": mark}
+    corner.save(tmp_path / f"a{ending}", **more)
+    with Image.open(tmp_path / "plain.png") as plain:
+        wanted = np.asarray(ImageOps.exif_transpose(plain)) / 255.0
+    found = only(tmp_path / f"a{ending}")[:3].movedim(0, -1).numpy()
+    assert found.shape == wanted.shape
+    assert np.abs(found - wanted).mean() < 0.01, "JPEG blurs a little"
