@@ -39,6 +39,7 @@ from blender_render.rendering.jobs import (
 from training_core.cli import run_command
 from training_core.config import ConfigError, InputError
 from training_core.files.natural_order import natural_key
+from training_core.files.places import refuse_unusable
 from training_core.metrics_log import Progress, progress_bar
 from training_core.stopping import StopSignals
 
@@ -138,6 +139,7 @@ def threads_per_worker(config: RenderConfig) -> int:
 def plan(config: RenderConfig) -> str:
     """What a start would do, as text."""
     assets = find_assets(config)
+    refuse_unusable(config.output, "output")
     rig, frames = config.rig, config.frames
     lines = [
         f"{len(assets)} asset(s), {config.workers} at a time, "
@@ -201,10 +203,8 @@ def render_all(config: RenderConfig) -> list[str]:
         Stopped: by SIGTERM, SIGINT or SIGUSR1; finished frames are kept for the next start.
     """
     assets = find_assets(config)
-    try:
-        Path(config.output).mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise ConfigError(f"output: {config.output} is in the way: not a folder") from None
+    refuse_unusable(config.output, "output")
+    Path(config.output).mkdir(parents=True, exist_ok=True)
     threads, worker_pool = threads_per_worker(config), WorkerPool()
     with StopSignals() as signals, ThreadPoolExecutor(config.workers) as executor:
         futures = [

@@ -37,6 +37,7 @@ from training_core.cli import run_command
 from training_core.config import ConfigError, InputError, to_plain
 from training_core.devices import pick_device, prepare_cpu
 from training_core.files import atomic
+from training_core.files.places import refuse_unusable
 from training_core.metrics_log import progress_bar
 from training_core.run_folder import load_run_config
 from training_core.stopping import StopSignals
@@ -253,6 +254,7 @@ def plan(config: GenerateConfig) -> str:
 def _refuse_existing(config: GenerateConfig) -> None:
     if not config.output:
         raise ConfigError("output is missing: which folder?")
+    refuse_unusable(config.output, "output")
     for name in (DATASET, MULTIVIEW):
         folder = Path(config.output) / name
         if folder.exists():

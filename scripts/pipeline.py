@@ -216,9 +216,9 @@ class Pipeline:
             return train.plan(asked)
         factor, longer = self.config.inflated.longer, ""
         if factor != 1.0 and self.config.kind in ("image", "video"):
-            longer = f" (inflated bodies {factor:g} times as many)"
+            longer = f" (of inflated bodies {factor:g} times as many)"
         first, later, points = asked.first.steps, asked.next.steps, asked.points.count
-        return f"first frame {first} steps{longer}, each later one {later}; {points} points"
+        return f"first frame {first} steps, each later one {later}{longer}; {points} points"
 
     def refuse_changed_input(self) -> None:
         """Raises ConfigError where the input is not what it was when the run was begun."""

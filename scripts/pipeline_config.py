@@ -47,7 +47,7 @@ class InflatedConfig:
     bandwidth: float = option(0.0, "of animate.model.attention; 0 = as it says there")
     reach: float = option(0.0, "of animate.model.attention; 0 = as it says there")
     colours: float = option(0.0, "of animate.points; 0 = as it says there")
-    longer: float = option(1.0, "times the steps of animate.first")
+    longer: float = option(1.0, "times the steps of animate.first and animate.next")
 
     def validate(self) -> None:
         """Raises ValueError on negative numbers."""
@@ -61,6 +61,7 @@ class InflatedConfig:
         attention.reach = self.reach or attention.reach
         asked.points.colours = self.colours or asked.points.colours
         asked.first.steps = round(self.longer * asked.first.steps)
+        asked.next.steps = round(self.longer * asked.next.steps)
 
 
 @dataclass

@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 from tqdm import tqdm
 
 from training_core.config import ConfigError, InputError, describe_options, load_config
+from training_core.files.places import refuse_unusable
 from training_core.run_folder import check_name
 from training_core.step.guards import TrainingFault
 from training_core.stopping import Stopped
@@ -74,6 +75,7 @@ def run_command(
         defaults = {f.name: f.default for f in dataclasses.fields(cast(Any, schema))}
         if defaults.get("name") and "output_root" in defaults:
             check_name(cast(Any, config).name)
+            refuse_unusable(cast(Any, config).output_root, "output_root")
         if not arguments.dry_run:
             return run(config)
         sys.stdout.write(plan(config).rstrip() + "\n")

@@ -21,6 +21,7 @@ from training_core.files.locks import acquire
 
 logger = logging.getLogger(__name__)
 
+_LONGEST_NAME = 200  # file systems take 255; a number may follow
 CONFIG_FILE = "config.yaml"
 _PACKAGES = [
     "videopapr",
@@ -138,6 +139,8 @@ def check_name(name: str) -> None:
     """Raise ConfigError where a name is not that of one folder, such as `../other`."""
     if name in ("", ".", "..") or Path(name).name != name or "\0" in name:
         raise ConfigError(f"name: {name!r} is not the name of one folder")
+    if len(name.encode()) > _LONGEST_NAME:
+        raise ConfigError(f"name: longer than {_LONGEST_NAME} bytes, {name[:20]}…")
 
 
 def describe_environment() -> dict[str, Any]:

@@ -117,7 +117,7 @@ def test_an_output_that_is_a_file_ends_with_one_line_and_2(
     arguments = ["--config", str(CONFIGS / "smoke.yaml")]
     for output in (tmp_path / "out", tmp_path / "out" / "deeper"):
         asked = [*arguments, f"output={output}"]
-        assert_refused(render.main, asked, capfd, str(output), "not a folder")
+        assert_refused(render.main, asked, capfd, f"{tmp_path / 'out'} is in the way: not a folder")
 
 
 def test_dry_run_says_what_and_makes_nothing(

@@ -10,7 +10,7 @@ import pipeline
 import pytest
 from kill_runs import PRELOADED, end_when
 from PIL import Image
-from tiny_pipeline import FIRST_STEPS, STAGES, arguments, complete, made, run_folder
+from tiny_pipeline import FIRST_STEPS, NEXT_STEPS, STAGES, arguments, complete, made, run_folder
 
 from blender_render.dataset.readers import read_dataset_info
 from training_core.cli import EXIT_STOPPED
@@ -94,7 +94,8 @@ def test_one_picture_becomes_an_animation(tmp_path: Path) -> None:
     ).read_text()
     assert "2_views/multiview" in settings and "init: hull" in settings
     # Said for inflated bodies, in configs/pipeline/small.yaml; six views alone have another one.
-    said = ("bandwidth: 2.5", "reach: 0.025", "colours: 4.0", f"steps: {FIRST_STEPS * 3 // 2}")
+    steps = [f"steps: {count * 3 // 2}" for count in (FIRST_STEPS, NEXT_STEPS)]
+    said = ("bandwidth: 2.5", "reach: 0.025", "colours: 4.0", *steps)
     assert all(line in settings for line in said)
 
     command, folder = arguments(killed, "image", tmp_path / "fox.png", *more), run_folder(killed)
