@@ -33,6 +33,11 @@ def check_input(config: GenerateConfig, source: ModelSource, footage: Footage) -
         refuse_invisible(footage.images, side, recentre=config.clip.recentre)
     except InputError as error:
         raise InputError(f"{footage.name}: {error}") from None
+    if footage.opaque and source.inflate:
+        raise InputError(
+            f"{footage.name}: has no transparent background, so there is no outline to inflate; "
+            "scripts/pipeline.py --image cuts the object out first"
+        )
     if footage.opaque:
         logger.warning(
             "%s has no transparent background, so all of it is taken for the object; "

@@ -90,3 +90,13 @@ def test_what_inflation_centres_itself_is_not_recentred(
 ) -> None:
     asked = [f"input={dots}", f"output={tmp_path / 'out'}", "model.inflate=true"]
     assert_refused(main, [*asked, "clip.recentre=0.8"], capsys, "clip.recentre", "inflate.size")
+
+
+@pytest.mark.parametrize("flags", [(), ("--dry-run",)], ids=["run", "dry run"])
+def test_what_has_no_outline_is_not_inflated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...]
+) -> None:
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "red.png")
+    asked = [f"input={tmp_path / 'red.png'}", f"output={tmp_path / 'out'}", "model.inflate=true"]
+    assert_refused(main, [*asked, *flags], capsys, "red.png", "no outline to inflate")
+    assert not (tmp_path / "out").exists()
