@@ -174,7 +174,7 @@ def _check_entry(
         seen.add(camera_of(entry, image, tree.label(rel), where, notes), image, rel)
     except InputError as error:
         problems.append(str(error))
-    if "depth_path" in entry:
+    if entry.get("depth_path") is not None:
         checks.check_depth(tree, entry, image, problems)
 
 

@@ -137,8 +137,11 @@ def check_depth(
 ) -> None:
     """Depth must be readable, of the image's size, and present just where alpha is."""
     rel, scale = entry["depth_path"], entry.get("depth_scale")
+    if not isinstance(rel, str):
+        problems.append(f"{tree.label()}: 'depth_path' must be the path of a picture, is {rel!r}")
+        return
     if not isinstance(scale, int | float) or not scale > 0:
-        problems.append(f"{tree.label(str(rel))}: 'depth_scale' must be positive, is {scale!r}")
+        problems.append(f"{tree.label(rel)}: 'depth_scale' must be positive, is {scale!r}")
         return
     try:
         depth = decode_depth(tree.read_bytes(rel), scale, tree.label(rel))

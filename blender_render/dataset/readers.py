@@ -116,7 +116,7 @@ def read_views(
             pixels, pictures[index] = pictures[index], np.empty((0, 0, 4), np.uint8)
             images[index] = resize_rgba(torch.from_numpy(pixels).float() / 255.0, width, height)
         depth: Tensor | None = None
-        if with_depth and any("depth_path" in entry for entry in entries):
+        if with_depth and any(entry.get("depth_path") is not None for entry in entries):
             depth = torch.empty(len(frames), height, width)
             for index, (entry, camera) in enumerate(zip(entries, cameras, strict=True)):
                 found = (camera.width, camera.height)

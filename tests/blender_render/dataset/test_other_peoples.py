@@ -123,6 +123,7 @@ SAME: dict[str, Change] = {
         ),
     ),
     "masks NAME_mask.png": lambda f: write_masks(f, lambda p: p.with_name(f"{p.stem}_mask.png")),
+    "no depth, written as null": lambda f: each_frame(f, lambda e: e.update(depth_path=None)),
     "masks of 0 and 1": lambda f: (
         write_masks(f, lambda p: p.with_name(f"{p.stem}_mask.png")),
         [
