@@ -1,8 +1,8 @@
 """What a generated six-view video is compared with: four answers that need no network."""
 
-import logging
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,8 +13,6 @@ from mnvs.data.dataset import Clip, SixViewDataset
 from mnvs.data.tiles import VIEWS, unpack_tile
 from mnvs.encoders.vae_scaling import GREY
 from mnvs.training.metrics import boxes_around, reference_scores
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -50,7 +48,7 @@ class _Neighbours:
     total: Tensor | None = None
     count: int = 0
     nearest: Tensor | None = None
-    distance: float = field(default=float("inf"))
+    distance: float = math.inf
 
     def look_at(self, clip: Clip, wanted: Clip) -> None:
         if clip.tiles.shape != wanted.tiles.shape or clip.condition.shape != wanted.condition.shape:
