@@ -206,7 +206,8 @@ class Pipeline:
         asked = self.generating(Path(self.source))
         source = generate.find_source(asked)
         footage = generate.read_input(asked, source)
-        matte(footage, self.config.prepare.background)  # refuses what has nothing to be cut out
+        if not is_complete(self.folder, PREPARE):
+            matte(footage, self.config.prepare.background)  # refuses what shows no object
         return describe(asked, source, footage, generate.frames_per_second(asked, footage))
 
     def plan_of_training(self) -> str:

@@ -64,7 +64,8 @@ def load_encoders(
     folder = checkpoint_folder(checkpoint)
     for part, stem in (("vae", WEIGHTS), ("vision_encoder", "model")):
         # Looks at names and types of tensors. Several files, or none, are left to the libraries.
-        if (folder / part / f"{stem}.safetensors").is_file():
+        whole = (folder / part / f"{stem}.safetensors").is_file()
+        if whole or variant_in(folder / part, variant, stem):
             open_weights(folder / part, variant, stem)
     try:
         vae, read_of_vae = AutoencoderKL.from_pretrained(
