@@ -7,8 +7,8 @@ from pathlib import Path
 
 from animate_papr.config import AnimateConfig
 from blender_render.dataset.readers import Views
-from sjc_papr.data.input_checks import check_poses
-from sjc_papr.data.loading import load_training_views, load_views
+from sjc_papr.data.input_checks import check_held_out, check_poses
+from sjc_papr.data.loading import load_training_views, load_views, split_file
 from sjc_papr.data.world import World, find_world, read_world, why_left
 from sjc_papr.novel_view.from_options import check_novel
 from sjc_papr.training.config import PointsConfig
@@ -45,8 +45,7 @@ class FrameTask:
         """
         folder = Path(config.data.path) / name
         train = training_views(config, folder)
-        test = load_views(config.data, folder, "test")
-        val = load_views(config.data, folder, "val") if config.log.validate_every else None
+        test, val = _held_out_views(config, folder, train)
         _say_if_left(folder, index, world.views(train))
         return FrameTask(
             index,
@@ -68,6 +67,17 @@ def training_views(config: AnimateConfig, folder: Path) -> Views:
     views = load_training_views(config.data, folder)
     check_poses(views, config.data, str(folder))
     return views
+
+
+def _held_out_views(
+    config: AnimateConfig, folder: Path, train: Views
+) -> tuple[Views, Views | None]:
+    """A frame's test and validation images, checked; the latter only where they are asked for."""
+    test = load_views(config.data, folder, "test")
+    val = load_views(config.data, folder, "val") if config.log.validate_every else None
+    held_out = {split_file(folder, "val"): val, split_file(folder, "test"): test}
+    check_held_out(train, held_out, config.data)
+    return test, val
 
 
 def _say_if_left(folder: Path, index: int, views: Views) -> None:
@@ -95,8 +105,6 @@ def check_frames(config: AnimateConfig, names: Sequence[str]) -> tuple[tuple[int
         elif config.next.align.steps and not config.next.freeze.positions:
             initial_points(world.views(train), PointsConfig(count=1), 1, config.seed)
         train_count += len(train)
-        test_count += len(load_views(config.data, folder, "test"))
-        if config.log.validate_every:
-            load_views(config.data, folder, "val")
+        test_count += len(_held_out_views(config, folder, train)[0])
     assert world is not None
     return (train_count, test_count), world

@@ -27,8 +27,8 @@ from blender_render.dataset.checks import FilledShare, FrameObservations
 from blender_render.dataset.picture_files import camera_of, image_file, read_picture
 from blender_render.dataset.readers import list_frames
 from blender_render.dataset.transforms import (
-    ONE_FILE,
     describe_notes,
+    file_of,
     read_transforms,
     splits_of,
 )
@@ -132,8 +132,7 @@ def _check_frame(folder: Tree, ours: bool, no_alpha: str, problems: list[str]) -
                 "points.init=cube",
                 folder.label(),
             )
-        own = fmt.transforms_file(split)
-        label = folder.label(own if folder.exists(own) else ONE_FILE)
+        label = folder.label(file_of(folder, split))
         notes: list[str] = []
         for index, frame in enumerate(frames):
             entry = frame_entry(meta, frame)
@@ -146,9 +145,11 @@ def _check_frame(folder: Tree, ours: bool, no_alpha: str, problems: list[str]) -
                 problems.append(f"{folder.label(rel)}: in {used[rel]!r} and again in {split!r}")
             used[rel] = split
             where = f"{label}: frame {index} ({rel})"
+            seen.split = split
             _check_entry(folder, rel, entry, where, no_alpha, seen, notes, problems)
         describe_notes(label, notes)
-    checks.check_poses(seen, folder.label(), ours, problems)
+    held_out = {s: folder.label(file_of(folder, s)) for s in found if s != "train"}
+    checks.check_poses(seen, folder.label(), ours, problems, held_out)
     return seen
 
 

@@ -6,7 +6,7 @@ schema would not look into the images, and its messages do not name the fault in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,8 +16,10 @@ import numpy.typing as npt
 from blender_render.dataset import format as fmt
 from blender_render.dataset.archive import Tree
 from blender_render.geometry.cameras import Camera
+from blender_render.geometry.held_out_checks import training_shape, why_apart
 from blender_render.geometry.pose_checks import (
     MIN_CAMERAS,
+    OPENCV_AXES,
     common_aim,
     fits_its_poses,
     looks_inverted,
@@ -37,22 +39,30 @@ SAME_IMAGE = 0.02
 # An object should be this long in some image, as a share of the image's side.
 FILLS = 0.6
 MIN_DEPTH_AGREEMENT = 0.95
-OPENCV_AXES = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
 @dataclass
 class FrameObservations:
-    """What the checks of one animation frame have gathered."""
+    """What the checks of one animation frame have gathered; ``split``: of what is added next."""
 
     cameras: list[Camera] = field(default_factory=list)
     images: list[npt.NDArray[np.uint8]] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
+    splits: list[str] = field(default_factory=list)
+    split: str = "train"
 
     def add(self, camera: Camera, image: npt.NDArray[np.uint8], name: str) -> None:
         """Remember a sound image [H, W, 4] with its camera."""
         self.cameras.append(camera)
         self.images.append(image)
         self.names.append(name)
+        self.splits.append(self.split)
+
+    def of(self, split: str = "") -> tuple[list[Camera], list[npt.NDArray[np.bool_]]]:
+        """Cameras and masks [H, W] of a split, or of all."""
+        chosen = [i for i, own in enumerate(self.splits) if split in ("", own)]
+        masks = [self.images[i][..., 3] >= 128 for i in chosen]
+        return [self.cameras[i] for i in chosen], masks
 
 
 class FilledShare:
@@ -162,14 +172,26 @@ def check_depth(
             problems.append(f"{tree.label(rel)}: {share:.0%} {text}")
 
 
-def check_poses(seen: FrameObservations, where: str, centred: bool, problems: list[str]) -> None:
-    """Poses of one frame as a set, see ``pose_problems``.
+def check_poses(
+    seen: FrameObservations,
+    where: str,
+    centred: bool,
+    problems: list[str],
+    held_out: Mapping[str, str] | None = None,
+) -> None:
+    """Poses of one frame: those of the training images first, then the others by the shape that
+    these show, then all as a set; see ``pose_problems`` and ``held_out_problems``.
 
     Args:
         centred: the object is meant to lie at the origin (datasets of ours).
+        held_out: the other splits, with the file of each, for messages.
     """
-    masks = [image[..., 3] >= 128 for image in seen.images]
-    problems += pose_problems(seen.cameras, masks, where)
+    train, held_out = seen.of("train"), held_out or {}
+    found = pose_problems(*train, where)
+    if not found:
+        others = {file: seen.of(split) for split, file in held_out.items()}
+        found = held_out_problems(train, others) or pose_problems(*seen.of(), where)
+    problems += found
     aim = common_aim(stack_poses(seen.cameras)) if seen.cameras else None
     if centred and aim and aim.converges and float(np.linalg.norm(aim.point)) > 0.5:
         point = np.round(aim.point, 3).tolist()
@@ -211,6 +233,28 @@ def pose_problems(
             f"({found})"
         ]
     return []
+
+
+def held_out_problems(
+    train: tuple[Sequence[Camera], Sequence[npt.NDArray[np.bool_]]],
+    held_out: Mapping[str, tuple[Sequence[Camera], Sequence[npt.NDArray[np.bool_]]]],
+) -> list[str]:
+    """Do held-out images show the object of the training images from where they say? One line a
+    problem; none where the training images do not say what the object's shape is.
+
+    Args:
+        train, held_out: cameras and masks [H, W], true inside the object; the held-out ones under
+            what to name in the lines.
+    """
+    shape = training_shape(*train) if held_out and len(train[0]) >= MIN_CAMERAS else None
+    if shape is None:
+        return []
+    found = {where: why_apart(shape, *views) for where, views in held_out.items()}
+    return [
+        f"{where}: held-out pictures do not fit the training pictures: {why}"
+        for where, why in found.items()
+        if why
+    ]
 
 
 def same_images(

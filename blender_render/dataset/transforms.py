@@ -39,23 +39,16 @@ def read_transforms(
         InputError: no file, broken JSON, no pictures, an entry without ``file_path``, pictures of
             several moments.
     """
-    named = fmt.transforms_file("train")
-    if not tree.exists(named) and tree.exists(ONE_FILE):
+    found, rel = _serving(tree, split)
+    if rel == ONE_FILE:
         meta, frames = _read_file(tree, ONE_FILE)
         lists = {s: meta.pop(f"{s}_filenames", None) for s in fmt.SPLITS}
         _refuse_empty(tree, ONE_FILE, frames, "train")
         if isinstance(lists["train"], list):
             return meta, _listed(tree, frames, lists, split)
         return meta, _drawn(tree, ONE_FILE, frames, split, split_seed)
-    others = {"val": "test", "test": "val"}
-    if split == "train" or _has(tree, split):
-        found = split
-    elif _has(tree, others[split]):
-        found = others[split]
+    if found not in (split, "train"):
         logger.info("%s: no %s split; the %s split serves", tree.label(), split, found)
-    else:
-        found = "train"
-    rel = fmt.transforms_file(found)
     if not tree.exists(rel):
         raise InputError(
             f"{tree.label(rel)}: file is missing; the dataset has no {split!r} split here"
@@ -66,6 +59,23 @@ def read_transforms(
     if found == "train" and not (_has(tree, "val") or _has(tree, "test")):
         return meta, _drawn(tree, rel, frames, split, split_seed)
     return meta, frames
+
+
+def file_of(tree: Tree, split: str) -> str:
+    """Name of the JSON file that says which pictures a split has."""
+    return _serving(tree, split)[1]
+
+
+def _serving(tree: Tree, split: str) -> tuple[str, str]:
+    """The split whose pictures serve as ``split``, and its file, which need not be there."""
+    if not tree.exists(fmt.transforms_file("train")) and tree.exists(ONE_FILE):
+        return split, ONE_FILE
+    others = {"val": "test", "test": "val"}
+    if split == "train" or _has(tree, split):
+        found = split
+    else:
+        found = others[split] if _has(tree, others[split]) else "train"
+    return found, fmt.transforms_file(found)
 
 
 def splits_of(tree: Tree) -> list[str]:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import torch
 
 from blender_render.geometry.cameras import Camera
-from blender_render.geometry.visual_hull import carve, reprojection_iou
+from blender_render.geometry.visual_hull import Hull, carve, reprojection_iou
 
 Array = npt.NDArray[np.float64]
 
@@ -38,6 +38,8 @@ CLEAR_AGREEMENT, CLEARLY_BETTER = 0.7, 0.08
 ORDER_VIEWS, ORDER_SIDE = 12, 40
 # IoU of outlines from different sides from which it does not matter whose poses they have.
 ALIKE = 0.75
+# Changes poses of OpenCV's axes (+Z forward, +Y down) into OpenGL's, and back.
+OPENCV_AXES = np.diag([1.0, -1.0, -1.0, 1.0])
 # Enough images to test outlines against; more cost time and add nothing.
 MAX_HULL_VIEWS = 32
 
@@ -128,22 +130,41 @@ def hull_agreement(cameras: Sequence[Camera], masks: Sequence[npt.NDArray[np.boo
     On its coarse grid true poses reach 0.7 to 0.85, wrong ones stay below about 0.5. 0 for an
     empty hull, or where fewer than three masks show both object and background.
     """
-    step = math.ceil(len(cameras) / MAX_HULL_VIEWS)
+    shape = agreed_hull(cameras, masks)
+    if shape is None:
+        return 0.0
+    hull, cameras, inside = shape
+    return float(reprojection_iou(hull, inside, cameras).median())
+
+
+def agreed_hull(
+    cameras: Sequence[Camera],
+    masks: Sequence[npt.NDArray[np.bool_]],
+    most: int = MAX_HULL_VIEWS,
+) -> tuple[Hull, list[Camera], list[torch.Tensor]] | None:
+    """The coarse hull of masks [H, W], with the cameras and masks that it is carved from.
+
+    None for an empty hull, or where fewer than three masks show both object and background.
+
+    Args:
+        most: so many images are used, spread over all.
+    """
+    step = math.ceil(len(cameras) / most)
     picked = [i for i in range(0, len(cameras), step) if 0 < masks[i].sum() < masks[i].size]
     if len(picked) < MIN_CAMERAS:
-        return 0.0
-    cameras = [cameras[i] for i in picked]
+        return None
+    used = [cameras[i] for i in picked]
     inside = [torch.from_numpy(masks[i]) for i in picked]
-    aim = common_aim(stack_poses(cameras))
+    aim = common_aim(stack_poses(used))
     # One and a half times what fits in an image: the object may be cut by the border.
-    reach = 1.5 * aim.distance * math.tan(0.5 * cameras[0].camera_angle_x)
+    reach = 1.5 * aim.distance * math.tan(0.5 * used[0].camera_angle_x)
     if reach < 1e-6:
-        return 0.0
+        return None
     low, high = aim.point - reach, aim.point + reach
     for resolution in (40, 72):
-        hull = carve(inside, cameras, resolution, (low, high), min_agreement=0.95)
+        hull = carve(inside, used, resolution, (low, high), min_agreement=0.95)
         if not len(hull.points):
-            return 0.0
+            return None
         low, high = hull.extent()
         low, high = low - hull.voxel_size, high + hull.voxel_size
-    return float(reprojection_iou(hull, inside, cameras).median())
+    return hull, used, inside

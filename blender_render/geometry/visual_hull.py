@@ -134,6 +134,18 @@ def reprojection_iou(hull: Hull, masks: Masks, cameras: Sequence[Camera]) -> Ten
     return torch.stack(values)
 
 
+def coverage(hull: Hull, masks: Sequence[Tensor], cameras: Sequence[Camera]) -> Tensor:
+    """Share [N] of each bool mask [H, W] that lies on the hull, seen from its camera.
+
+    1 for the masks that the hull was carved from, and for those of any other view of the same
+    object: the hull holds all of it. Masks must not be empty.
+    """
+    shares = []
+    for mask, camera in zip(masks, cameras, strict=True):
+        shares.append((_silhouette(hull, camera) & mask).sum() / mask.sum())
+    return torch.stack(shares)
+
+
 def _silhouette(hull: Hull, camera: Camera) -> Tensor:
     """Bool [H, W]: every voxel drawn as a square of its size at the hull's mean distance."""
     image = torch.zeros(camera.height, camera.width, dtype=torch.bool)

@@ -1,11 +1,14 @@
 """What must be right with training views before anything is trained; ``validate`` asks the same."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
-from blender_render.dataset.checks import pose_problems
+from blender_render.dataset.checks import held_out_problems, pose_problems
 from blender_render.dataset.readers import Views
 from sjc_papr.data.config import DataConfig
 from training_core.config import InputError
@@ -55,12 +58,32 @@ def check_poses(views: Views, data: DataConfig, where: str) -> None:
     Raises:
         InputError: they do not, and ``data.check`` is on.
     """
-    masks = list((views.images[..., 3] >= 0.5).numpy())
-    for problem in pose_problems(views.cameras, masks, where):
-        outlines_only = "outlines" in problem
-        if data.check and not (outlines_only and len(views) <= FEW_VIEWS):
-            raise InputError(
-                f"{problem} (python -m blender_render.validate names every fault; "
-                "data.check=false trains all the same)"
-            )
-        logger.warning("%s", problem)
+    for problem in pose_problems(views.cameras, _masks(views), where):
+        _refuse_or_warn(problem, data, "outlines" in problem and len(views) <= FEW_VIEWS)
+
+
+def check_held_out(train: Views, held_out: Mapping[str, Views | None], data: DataConfig) -> None:
+    """Held-out images must show the object of the training images from where they say.
+
+    Args:
+        held_out: by file name, see ``split_file``; None is not looked at.
+
+    Raises:
+        InputError: they do not, and ``data.check`` is on.
+    """
+    others = {w: (v.cameras, _masks(v)) for w, v in held_out.items() if v is not None}
+    for problem in held_out_problems((train.cameras, _masks(train)), others):
+        _refuse_or_warn(problem, data, len(train) <= FEW_VIEWS)
+
+
+def _masks(views: Views) -> list[npt.NDArray[np.bool_]]:
+    return list((views.images[..., 3] >= 0.5).numpy())
+
+
+def _refuse_or_warn(problem: str, data: DataConfig, is_uncertain: bool) -> None:
+    if data.check and not is_uncertain:
+        raise InputError(
+            f"{problem} (python -m blender_render.validate names every fault; "
+            "data.check=false trains all the same)"
+        )
+    logger.warning("%s", problem)
