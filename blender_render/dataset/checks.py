@@ -34,6 +34,9 @@ MIN_HULL_IOU = 0.5  # see hull_agreement
 # Outlines of fewer pixels decide nothing: of an animal in 16x16 pixels (18 to 41) true poses
 # reach 0.50 to 0.56 and wrong ones 0.43 to 0.49. In 32x32 true ones reach 0.64.
 MIN_OUTLINE = 64
+# Where an object covers this share of the border, and by so much less of the whole picture, object
+# and background have changed places: one seen from close up covers less of the border.
+ALL_AROUND, LEAST_HOLE = 0.75, 0.02
 # Mean difference in 8-bit counts under which two images count as the same.
 SAME_IMAGE = 0.02
 # An object should be this long in some image, as a share of the image's side.
@@ -201,12 +204,15 @@ def check_poses(
 def pose_problems(
     cameras: Sequence[Camera], masks: Sequence[npt.NDArray[np.bool_]], where: str
 ) -> list[str]:
-    """Are poses inverted? Around the object? In agreement with the outlines? One line a problem.
+    """Are masks inverted, or poses? Are these around the object? In agreement with the outlines?
+    One line a problem.
 
     Args:
         masks: [H, W] of each camera's image, true inside the object.
         where: what to name in the lines.
     """
+    if inverted := _why_inverted(masks):
+        return [f"{where}: {inverted}"]
     if len(cameras) < MIN_CAMERAS:
         return []
     if looks_inverted(cameras, masks):
@@ -235,6 +241,21 @@ def pose_problems(
     return []
 
 
+def _why_inverted(masks: Sequence[npt.NDArray[np.bool_]]) -> str:
+    """One phrase where most masks [H, W] have the object along the border only; else empty."""
+    holed = 0
+    for mask in masks:
+        rim = np.concatenate([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]])
+        holed += bool(rim.mean() > max(ALL_AROUND, mask.mean() + LEAST_HOLE))
+    if 2 * holed <= len(masks):
+        return ""
+    return (
+        f"the masks look inverted: in {holed} of {len(masks)} pictures the object lies along "
+        "the border and the background in the middle; what is opaque, or white in a mask, "
+        "must be the object"
+    )
+
+
 def held_out_problems(
     train: tuple[Sequence[Camera], Sequence[npt.NDArray[np.bool_]]],
     held_out: Mapping[str, tuple[Sequence[Camera], Sequence[npt.NDArray[np.bool_]]]],
@@ -247,14 +268,13 @@ def held_out_problems(
             what to name in the lines.
     """
     shape = training_shape(*train) if held_out and len(train[0]) >= MIN_CAMERAS else None
-    if shape is None:
-        return []
-    found = {where: why_apart(shape, *views) for where, views in held_out.items()}
-    return [
-        f"{where}: held-out pictures do not fit the training pictures: {why}"
-        for where, why in found.items()
-        if why
-    ]
+    problems = []
+    for where, (cameras, masks) in held_out.items():
+        if inverted := _why_inverted(masks):
+            problems.append(f"{where}: {inverted}")
+        elif shape and (why := why_apart(shape, cameras, masks)):
+            problems.append(f"{where}: held-out pictures do not fit the training pictures: {why}")
+    return problems
 
 
 def same_images(

@@ -44,6 +44,14 @@ def blank(folder: Path, *names: str) -> None:
         Image.new("RGBA", SIZE).save(folder / f"train/{name}.png")
 
 
+def invert_alpha(folder: Path, split: str) -> None:
+    """The object transparent in every picture of a split, and what lies behind it opaque."""
+    for path in folder.glob(f"{split}/[0-9][0-9][0-9].png"):
+        pixels = np.array(Image.open(path))
+        pixels[..., 3] = 255 - pixels[..., 3]
+        Image.fromarray(pixels).save(path)
+
+
 def arguments(folder: Path, output: Path, *more: str) -> list[str]:
     short = ("optimize.steps=2", "optimize.patches.size=10", "name=tiny", "log.every=1")
     return [f"data.path={folder}", f"output_root={output}", *TINY_MODEL, *short, *more]
@@ -106,6 +114,24 @@ def test_the_dry_run_refuses_what_training_refuses(
     dry = assert_refused(train.main, [*arguments(broken, output), "--dry-run"], capsys, *words)
     assert not output.exists()
     assert assert_refused(train.main, arguments(broken, output), capsys, *words) == dry
+
+
+@pytest.mark.parametrize(
+    "split, words",
+    [
+        ("train", ("frame_000: the masks look inverted", "of 10 pictures", "must be the object")),
+        ("test", ("transforms_test.json: the masks look inverted", "in 2 of 2 pictures")),
+    ],
+)
+def test_inverted_masks_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], split: str, words: tuple[str, ...]
+) -> None:
+    folder = write_frame(tmp_path / "frame_000")
+    assert validate(folder) == []
+    invert_alpha(folder, split)
+    plan = [*arguments(folder, tmp_path / "runs"), "--dry-run"]
+    said = assert_refused(train.main, plan, capsys, *words)
+    assert any(said.startswith(f"error: {problem}") for problem in validate(folder))
 
 
 @pytest.mark.parametrize("case", ["inverted poses", "OpenCV poses", "poses of other pictures"])
