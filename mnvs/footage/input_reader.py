@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -66,7 +66,7 @@ def _read(path: Path, choice: FrameChoice) -> Footage:
     if not path.is_dir() or not (names := image_names(path)):
         raise InputError(f"{path}: neither a six-view dataset nor a folder of images")
     chosen = [path / names[i] for i in choice.numbers(len(names), path)]
-    return _footage(_stack(chosen, [read_image(file) for file in chosen]), None, choice)
+    return _footage(_stack(chosen, map(read_image, chosen)), None, choice)
 
 
 def image_names(folder: Path) -> list[str]:
@@ -98,21 +98,28 @@ def _read_dataset(path: Path, choice: FrameChoice) -> Footage:
         raise InputError(f"{path}: 'num_frames' must be a positive whole number, is {total!r}")
     names = [f"{fmt.INPUT_FOLDER}/{fmt.image_name(i)}.png" for i in choice.numbers(total, path)]
     with open_tree(path) as tree:
-        pixels = [decode_rgba(tree.read_bytes(name), tree.label(name)) for name in names]
-    images = [torch.from_numpy(p.copy()).movedim(-1, 0).float() / 255.0 for p in pixels]
+        pixels = (decode_rgba(tree.read_bytes(name), tree.label(name)) for name in names)
+        images = (torch.from_numpy(p.copy()).movedim(-1, 0).float() / 255.0 for p in pixels)
+        stacked = _stack([path / name for name in names], images)
     fps = info.get("fps")
     known = float(fps) if isinstance(fps, int | float) and fps > 0 else None
-    return _footage(_stack([path / name for name in names], images), known, choice)
+    return _footage(stacked, known, choice)
 
 
-def _stack(files: Sequence[Path], images: Sequence[Tensor]) -> Tensor:
-    """[T, 4, H, W] of images that must be of one size."""
-    height, width = images[0].shape[1:]
-    for file, image in zip(files, images, strict=True):
-        if image.shape != images[0].shape:
+def _stack(files: Sequence[Path], images: Iterable[Tensor]) -> Tensor:
+    """[T, 4, H, W] of images that must be of one size. They are taken one by one, so that only
+    the last ones are in memory beside the result, and only the first where all are too much.
+    """
+    stacked = torch.empty(0)
+    for index, (file, image) in enumerate(zip(files, images, strict=True)):
+        height, width = image.shape[1:]
+        if index == 0:
+            refuse_too_much(len(files), width, height, file.parent)
+            stacked = torch.empty(len(files), *image.shape)
+        if image.shape != stacked.shape[1:]:
             raise InputError(
-                f"{file}: is {image.shape[2]}x{image.shape[1]}, but {files[0].name} is "
-                f"{width}x{height}; images of one size are expected"
+                f"{file}: is {width}x{height}, but {files[0].name} is "
+                f"{stacked.shape[3]}x{stacked.shape[2]}; images of one size are expected"
             )
-    refuse_too_much(len(images), width, height, files[0].parent)
-    return torch.stack(list(images))
+        stacked[index] = image
+    return stacked

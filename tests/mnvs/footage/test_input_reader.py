@@ -1,5 +1,6 @@
 """Reading what is to be animated."""
 
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from PIL import Image
 from blender_render.dataset.readers import read_sixview
 from blender_render.imaging.video import write_video
 from mnvs.encoders.vae_scaling import on_grey
+from mnvs.footage import input_reader, video_frames
 from mnvs.footage.input_reader import read_footage
 from mnvs.footage.video_frames import FrameChoice
 from training_core.config import InputError
@@ -58,3 +60,35 @@ def test_bad_input(tmp_path: Path, make: Any, message: str) -> None:
     with pytest.raises(InputError, match=message) as error:
         read_footage(make(tmp_path))
     assert "\n" not in str(error.value)
+
+
+def test_a_folder_of_too_much_is_refused_after_its_first_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{number}.png")
+    (tmp_path / "1.png").write_bytes(b"damaged, which nobody comes to know")
+    monkeypatch.setattr(video_frames, "LARGEST_FOOTAGE", 4 * 64)
+    with pytest.raises(InputError, match=rf"{tmp_path.name}: 5 frames of 8x8 are more than"):
+        read_footage(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["folder", "dataset"])
+def test_pictures_are_in_memory_one_after_the_other(
+    dots: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Beside the tensor that they are copied into: the last one or two of them."""
+    pictures: list[weakref.ref] = []
+    alive = []
+    name = "read_image" if kind == "folder" else "decode_rgba"
+    decode = getattr(input_reader, name)
+
+    def watched(*arguments: Any) -> Any:
+        alive.append(sum(picture() is not None for picture in pictures))
+        picture = decode(*arguments)
+        pictures.append(weakref.ref(picture))
+        return picture
+
+    monkeypatch.setattr(input_reader, name, watched)
+    assert len(read_footage(dots / "input" if kind == "folder" else dots).images) == 6
+    assert len(alive) == 6 and max(alive) <= 2
