@@ -1,10 +1,11 @@
 """A camera from the keys of a JSON file: the lens in any of its spellings, and the pose.
 
 Read: ``fl_x`` (``fl_y``, ``cx``, ``cy``, ``w``, ``h``), ``camera_angle_x`` and ``camera_angle_y``,
-or a 3x3 ``intrinsic_matrix`` (``K``); poses as 4x4 ``transform_matrix``. A lens given for a larger
-copy of the picture is scaled with it. Refused by name: distortion, lenses that are not pinholes,
-and statements that contradict each other. Keys that only place the scene for other programs
-(``aabb_scale``, ``scale``, ``offset``, ``applied_transform``, ``applied_scale``) change no pose.
+or a 3x3 ``intrinsic_matrix`` (``K``), beside the pose or in an object ``camera``; poses as 4x4
+``transform_matrix``. A lens given for a larger copy of the picture is scaled with it. Refused by
+name: distortion, lenses that are not pinholes, and statements that contradict each other.
+Keys that only place the scene for other programs (``aabb_scale``, ``scale``, ``offset``,
+``applied_transform``, ``applied_scale``) change no pose.
 """
 
 from __future__ import annotations
@@ -25,17 +26,29 @@ Array = npt.NDArray[np.float64]
 MATRIX_KEYS = ("intrinsic_matrix", "intrinsics", "camera_intrinsics", "K")
 # An entry of a frame with any of these has a lens of its own, and nothing of the shared one.
 LENS_KEYS = ("fl_x", "fl_y", "camera_angle_x", "camera_angle_y", *MATRIX_KEYS)
+# In small letters; files have them in either.
 DISTORTION_KEYS = (
     *("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2"),
-    *("distortion", "distortion_params", "distortion_coefficients", "dist_coeffs"),
+    *("distortion", "distortion_params", "distortion_coefficients", "distortion_coeffs"),
+    *("dist_coeffs", "radial_distortion", "tangential_distortion", "lens_distortion"),
     "rolling_shutter",
 )
 MODEL_KEYS = ("camera_model", "camera_type", "model")
+# Models that are set by a flag.
+OTHER_LENSES = (
+    *("is_fisheye", "fisheye", "is_latlong", "equirectangular"),
+    *("orthographic", "is_orthographic", "ortho", "is_ortho"),
+)
 # Pinholes, with distortion that is 0 here.
 PINHOLES = (
     *("PINHOLE", "SIMPLE_PINHOLE", "OPENCV", "FULL_OPENCV", "SIMPLE_RADIAL", "RADIAL"),
     *("PERSPECTIVE", "PERSP"),
 )
+# COLMAP's numbers of models; nerfstudio's of camera types.
+NUMBERED = {
+    "camera_model": ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV"),
+    "camera_type": ("", "PERSPECTIVE"),
+}
 # Statements about one lens may differ by rounding and by a principal point off the middle.
 SAME_LENS = 0.03
 # Rounding to four digits moves products of rows by up to 2e-4, to three by 2e-3, to two by 2e-2.
@@ -71,7 +84,8 @@ def camera_from_dict(
     notes = [] if notes is None else notes
     pose = _pose(entry, where, notes)
     _refuse_distortion(entry, where)
-    entry = {**entry, **_from_matrix(entry, where)}
+    entry = _with_inner(entry, where)
+    entry = _agreeing(entry, _from_matrix(entry, where), where)
     width, height = size or (0, 0)
     stated = "w" in entry or "h" in entry
     width = int(number(entry, "w", where, width or None))
@@ -155,9 +169,34 @@ def _from_matrix(entry: Entry, where: str) -> dict[str, float]:
     return {name: float(value) for name, value in found.items()}
 
 
+def _with_inner(entry: Entry, where: str) -> dict[str, Any]:
+    """An entry with the lens that it holds in an object ``camera``, if it has one there."""
+    inner = entry.get("camera")
+    if not isinstance(inner, Mapping):
+        return dict(entry)
+    _refuse_distortion(inner, f"{where}: camera")
+    lens = {k: inner[k] for k in (*LENS_KEYS, "w", "h", "cx", "cy") if k in inner}
+    return _agreeing(entry, lens, f"{where}: camera")
+
+
+def _agreeing(entry: Entry, more: Entry, where: str) -> dict[str, Any]:
+    """An entry with ``more`` on its lens in the place of its own; both must say one length."""
+    for key, value in more.items():
+        if key not in LENS_KEYS:
+            continue
+        numbers = _matrix_of(value), _matrix_of(entry.get(key, value))
+        alike = numbers[0].shape == numbers[1].shape and np.allclose(*numbers, rtol=SAME_LENS)
+        if not alike:
+            raise InputError(
+                f"{where}: says {key}={value!r}, but {key}={entry[key]!r} stands beside"
+            )
+    return {**entry, **more}
+
+
 def _refuse_distortion(entry: Entry, where: str) -> None:
-    for key in DISTORTION_KEYS:
-        value = entry.get(key)
+    for key, value in entry.items():
+        if key.lower() not in DISTORTION_KEYS:
+            continue
         values = list(value.values()) if isinstance(value, Mapping) else value
         if value is None or (isinstance(values, list) and not values):
             continue
@@ -171,9 +210,12 @@ def _refuse_distortion(entry: Entry, where: str) -> None:
             )
     for key in MODEL_KEYS:
         model = entry.get(key)
-        if isinstance(model, str) and model.upper() not in PINHOLES:
-            raise InputError(f"{where}: {key!r} is {model!r}: only pinhole cameras are read")
-    for key in ("is_fisheye", "fisheye", "is_latlong", "equirectangular"):
+        if isinstance(model, int) and not isinstance(model, bool):
+            names = NUMBERED.get(key, ())
+            model = names[model] if 0 <= model < len(names) else f"number {model}"
+        if model is not None and str(model).upper() not in PINHOLES:
+            raise InputError(f"{where}: {key!r} is {entry[key]!r}: only pinhole cameras are read")
+    for key in OTHER_LENSES:
         if entry.get(key):
             raise InputError(f"{where}: {key!r} is set: only pinhole cameras are read")
 

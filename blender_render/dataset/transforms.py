@@ -25,6 +25,8 @@ Frames = list[dict[str, Any]]
 # One picture in ten for validation and as many for the test.
 HELD_OUT_SHARE = 0.1
 FEWEST_TO_SPLIT = 5
+# Of an entry: which moment of a moving scene it shows.
+TIME_KEYS = ("time", "time_id", "time_idx", "timestamp")
 
 
 def read_transforms(
@@ -44,7 +46,8 @@ def read_transforms(
         meta, frames = _read_file(tree, ONE_FILE)
         lists = {s: meta.pop(f"{s}_filenames", None) for s in fmt.SPLITS}
         _refuse_empty(tree, ONE_FILE, frames, "train")
-        if isinstance(lists["train"], list):
+        _refuse_no_lists(tree, lists)
+        if lists["train"] is not None:
             return meta, _listed(tree, frames, lists, split)
         return meta, _drawn(tree, ONE_FILE, frames, split, split_seed)
     if found not in (split, "train"):
@@ -111,14 +114,38 @@ def _read_file(tree: Tree, rel: str) -> tuple[dict[str, Any], Frames]:
     for index, frame in enumerate(frames):
         if not isinstance(frame, dict) or not isinstance(frame.get("file_path"), str):
             raise InputError(f"{where}: frame {index}: key 'file_path' is missing")
-    times = {repr(frame["time"]) for frame in frames if "time" in frame}
-    if len(times) > 1:
+    _refuse_moments(frames, where)
+    return meta, frames
+
+
+def _refuse_moments(frames: Frames, where: str) -> None:
+    """Pictures of one moment are expected. Telephones stamp each picture of a scene that rests with
+    its own time, so stamps are a moment's only where several pictures share one."""
+    for key in TIME_KEYS:
+        times = [repr(frame[key]) for frame in frames if key in frame]
+        values = len(set(times))
+        if values < 2:
+            continue
+        if key == "timestamp" and values == len(times):
+            logger.warning(
+                "%s: each picture has its own 'timestamp'; all are taken for one moment", where
+            )
+            continue
         raise InputError(
-            f"{where}: 'time' takes {len(times)} values: pictures of several moments, as a moving "
+            f"{where}: {key!r} takes {values} values: pictures of several moments, as a moving "
             "scene before one camera (D-NeRF); give each moment a folder frame_000, frame_001, ... "
             "with all its pictures"
         )
-    return meta, frames
+
+
+def _refuse_no_lists(tree: Tree, lists: dict[str, Any]) -> None:
+    """The keys ``{split}_filenames`` are lists, if there are any, and that of training is there."""
+    where = tree.label(ONE_FILE)
+    for split, names in lists.items():
+        if names is not None and not isinstance(names, list):
+            raise InputError(f"{where}: '{split}_filenames' must be a list, is {names!r}")
+        if names and lists["train"] is None:
+            raise InputError(f"{where}: '{split}_filenames' is there, but no 'train_filenames'")
 
 
 def _refuse_empty(tree: Tree, rel: str, frames: Frames, split: str) -> None:

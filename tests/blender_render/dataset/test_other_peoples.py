@@ -67,6 +67,12 @@ def angle_y_only(content: dict[str, Any]) -> None:
     content["camera_angle_y"] = float(angle)
 
 
+def lens_in_object(content: dict[str, Any]) -> None:
+    inner = {key: content[key] for key in ("fl_x", "fl_y", "cx", "cy", "w", "h")}
+    without_lens(content)
+    content["camera"] = {"id": 1, **inner, "k1": 0.0}
+
+
 PLACEMENT = {
     "aabb_scale": 16,
     "scale": 0.33,
@@ -75,6 +81,7 @@ PLACEMENT = {
     "applied_scale": 0.2,
     **{key: 0.0 for key in ("k1", "k2", "k3", "k4", "p1", "p2")},
     "is_fisheye": False,
+    **{"K1": 0.0, "radial_distortion": [0.0, 0.0], "orthographic": False},
     "camera_model": "OPENCV",
 }
 
@@ -106,6 +113,9 @@ SAME: dict[str, Change] = {
         f, lambda c: c.update(PLACEMENT)
     ),
     "intrinsic_matrix": lambda f: each_file(f, as_matrix),
+    "a lens in an object": lambda f: each_file(f, lens_in_object),
+    "COLMAP's number of PINHOLE": lambda f: each_file(f, lambda c: c.update(camera_model=1)),
+    "nerfstudio's number of a pinhole": lambda f: each_file(f, lambda c: c.update(camera_type=1)),
     "camera_angle_y alone": lambda f: each_file(f, angle_y_only),
     "camera_angle_x alone": lambda f: each_file(f, lambda c: without_lens(c, "camera_angle_x")),
     "a frame's angle against the shared fl_x": zoom_every_second,
@@ -138,6 +148,19 @@ SAME: dict[str, Change] = {
         f, lambda p: f / "masks" / p.parent.name / p.name
     ),
 }
+
+
+def test_stamps_of_a_telephone_are_read_with_a_warning(
+    scene: Path, plain: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A scene at rest, each picture stamped with its own time."""
+    each_file(scene, lambda c: [e.update(timestamp=1e9 + i) for i, e in enumerate(c["frames"])])
+    same_cameras(read_views(scene, "train"), read_views(plain, "train"))
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [
+        f"{scene / 'transforms_train.json'}: each picture has its own 'timestamp'; all are taken "
+        "for one moment"
+    ]
 
 
 @pytest.mark.parametrize("change", SAME.values(), ids=SAME)

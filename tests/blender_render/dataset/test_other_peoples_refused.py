@@ -73,6 +73,37 @@ REFUSED: dict[str, tuple[Change, tuple[str, ...]]] = {
         ("'distortion_params'", "undistort"),
     ),
     "distortion that is a word": (shared(k1="none"), ("'k1'", "finite number")),
+    **{
+        f"distortion {key}": (shared(**{key: value}), ("frame 0", repr(key), "undistort"))
+        for key, value in (
+            ("K1", 0.05),
+            ("P2", -0.01),
+            ("radial_distortion", [0.1, 0.0]),
+            ("tangential_distortion", [0.0, 0.1]),
+        )
+    },
+    "distortion in an object": (
+        shared(camera={"k1": 0.05}),
+        ("frame 0", "camera: 'k1' is 0.05", "undistort"),
+    ),
+    "another lens in an object": (
+        shared(camera={"fl_x": 12.5}),
+        ("frame 0", "camera: says fl_x=12.5, but fl_x="),
+    ),
+    "another lens in a matrix": (
+        lambda f: each_file(
+            f, lambda c: c.update(K=[[12.5, 0, c["cx"]], [0, 12.5, c["cy"]], [0, 0, 1]])
+        ),
+        ("frame 0", "says fl_x=12.5, but fl_x="),
+    ),
+    "orthographic": (shared(orthographic=True), ("'orthographic' is set", "pinhole")),
+    "orthographic type": (shared(camera_type="ORTHO"), ("'camera_type' is 'ORTHO'", "pinhole")),
+    "COLMAP's number of a fisheye": (
+        shared(camera_model=5),
+        ("'camera_model' is 5", "pinhole"),
+    ),
+    "nerfstudio's number of a fisheye": (shared(camera_type=2), ("'camera_type' is 2", "pinhole")),
+    "a model that is a list": (shared(camera_model=[1]), ("'camera_model' is [1]", "pinhole")),
     "fisheye model": (shared(camera_model="OPENCV_FISHEYE"), ("OPENCV_FISHEYE", "pinhole")),
     "is_fisheye": (shared(is_fisheye=True), ("'is_fisheye'", "pinhole")),
     "rolling shutter": (shared(rolling_shutter=[0.1, 0.0, 0.0]), ("'rolling_shutter'",)),
@@ -102,6 +133,24 @@ REFUSED: dict[str, tuple[Change, tuple[str, ...]]] = {
     "time of each picture": (
         lambda f: each_file(f, lambda c: [e.update(time=i / 9) for i, e in enumerate(c["frames"])]),
         ("transforms_train.json", "'time'", "D-NeRF", "frame_000"),
+    ),
+    "time_id of each picture": (
+        lambda f: each_file(f, lambda c: [e.update(time_id=i) for i, e in enumerate(c["frames"])]),
+        ("transforms_train.json", "'time_id' takes 12 values", "frame_000"),
+    ),
+    "a timestamp of several pictures": (
+        lambda f: each_file(
+            f, lambda c: [e.update(timestamp=i % 4 / 30) for i, e in enumerate(c["frames"])]
+        ),
+        ("transforms_train.json", "'timestamp' takes 4 values", "frame_000"),
+    ),
+    "train_filenames that is no list": (
+        lambda f: merge_files(f, train_filenames="train/000"),
+        ("transforms.json", "'train_filenames' must be a list, is 'train/000'"),
+    ),
+    "test_filenames alone": (
+        lambda f: merge_files(f, test_filenames=["test/000"]),
+        ("transforms.json", "'test_filenames' is there, but no 'train_filenames'"),
     ),
     "EXIF orientation": (exif_turned, ("train/000.png", "EXIF orientation 6")),
     "opaque RGBA": (
