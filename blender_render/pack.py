@@ -22,6 +22,7 @@ from blender_render.rendering.jobs import pack as write_archive
 from training_core.cli import exit_code_of
 from training_core.config import InputError
 from training_core.files.atomic import replacing
+from training_core.files.zip_members import tidy_names
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ def differs(folder: Path, archive: Path) -> str:
     """The first difference between a folder's files and an archive's; "" where they are equal."""
     try:
         with zipfile.ZipFile(archive) as opened:
+            tidy_names(opened, archive)
             kept = {m.filename: m.CRC for m in opened.infolist() if not m.is_dir()}
             damaged = opened.testzip()
     except (OSError, zipfile.BadZipFile, zlib.error) as error:

@@ -20,7 +20,7 @@ from blender_render.pack import differs
 from training_core.cli import exit_code_of
 from training_core.config import InputError
 from training_core.files.atomic import new_directory
-from training_core.files.zip_members import refuse_oversized
+from training_core.files.zip_members import refuse_oversized, tidy_names
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ def unpack_dataset(archive: Path, folder: Path) -> bool:
             members = [m for m in opened.infolist() if not m.is_dir()]
             for member in members:
                 _refuse_outside(member.filename, archive)
+            tidy_names(opened, archive)
             if folder.is_dir() and any(folder.iterdir()):
                 if difference := differs(folder, archive):
                     raise InputError(f"{folder}: is in the way: {difference}")

@@ -19,7 +19,7 @@ from typing import Any, cast
 
 from training_core.config import InputError
 from training_core.files.json_files import parse_json
-from training_core.files.zip_members import refuse_oversized
+from training_core.files.zip_members import refuse_oversized, tidy_names
 
 _FRAME = re.compile(r"frame_\d+")
 
@@ -173,15 +173,13 @@ def _open_zip(file: Path, path: Path) -> Tree:
         archive = zipfile.ZipFile(file)
     except (OSError, zipfile.BadZipFile) as error:
         raise InputError(f"{file}: not a readable zip archive ({error})") from None
-    refuse_oversized(archive, file)
-    top = zipfile.Path(archive)
-    # Archives made on a Mac hold a second tree of side files.
-    entries = [e for e in top.iterdir() if e.name != "__MACOSX" and not e.name.startswith(".")]
-    roots = [top]
-    # An archive made of one folder NAME/ is read as if that folder were its root; a lone
-    # frame_000/ is a dataset's content, not a folder around it.
-    if len(entries) == 1 and entries[0].is_dir() and not entries[0].name.startswith("frame_"):
-        roots.append(entries[0])
+    try:
+        tidy_names(archive, file)
+        refuse_oversized(archive, file)
+    except InputError:
+        archive.close()
+        raise
+    roots = _roots(zipfile.Path(archive))
     if path == file:
         return Tree(roots[-1], path, archive)
     for root in roots:
@@ -190,3 +188,20 @@ def _open_zip(file: Path, path: Path) -> Tree:
             return Tree(folder, path, archive)
     archive.close()
     raise InputError(f"{path}: no such folder in the archive")
+
+
+def _roots(top: zipfile.Path) -> list[zipfile.Path]:
+    """The archive's root, and the folders that lie around its content alone, from the outside in.
+
+    An archive made of one folder NAME/ is read as if that folder were its root, and so on inside;
+    a lone frame_000/ is a dataset's content, not a folder around it.
+    """
+    roots = [top]
+    while True:
+        # Archives made on a Mac hold a second tree of side files.
+        inside = [
+            e for e in roots[-1].iterdir() if e.name != "__MACOSX" and not e.name.startswith(".")
+        ]
+        if len(inside) != 1 or not inside[0].is_dir() or _FRAME.fullmatch(inside[0].name):
+            return roots
+        roots.append(inside[0])

@@ -25,6 +25,8 @@ Frames = list[dict[str, Any]]
 # One picture in ten for validation and as many for the test.
 HELD_OUT_SHARE = 0.1
 FEWEST_TO_SPLIT = 5
+# How far down, and among how many names, a dataset is looked for that is not where it was said.
+DEEPEST_HINT, MOST_FOLDERS = 3, 300
 # Of an entry: which moment of a moving scene it shows.
 TIME_KEYS = ("time", "time_id", "time_idx", "timestamp")
 
@@ -189,8 +191,14 @@ def _drawn(tree: Tree, rel: str, frames: Frames, split: str, seed: int) -> Frame
 
 
 def elsewhere(tree: Tree) -> str:
-    """A hint where the pictures lie in a folder of this one."""
-    inside = [name for name in tree.list() if _holds_pictures(tree.sub(name))]
+    """A hint where the pictures lie in a folder of this one, up to three folders down."""
+    inside: list[str] = []
+    beside = [(name, tree.sub(name)) for name in tree.list()]
+    for _ in range(DEEPEST_HINT):
+        inside = [path for path, folder in beside if _holds_pictures(folder)]
+        if inside or len(beside) > MOST_FOLDERS:
+            break
+        beside = [(f"{p}/{name}", f.sub(name)) for p, f in beside for name in f.list()]
     if not inside:
         return ""
     named = ", ".join(inside[:3]) + (", ..." if len(inside) > 3 else "")

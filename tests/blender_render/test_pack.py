@@ -106,3 +106,12 @@ def test_an_archive_writes_nowhere_else(
         archive.writestr(name, "x")
     assert_refused(unpack.main, [str(tmp_path / "bad.zip")], capsys, "leads out of the archive")
     assert [p.name for p in tmp_path.iterdir()] == ["bad.zip"]
+
+
+def test_backslashes_become_folders(tmp_path: Path) -> None:
+    """As older programs of Windows pack; a second call finds that all is there."""
+    with zipfile.ZipFile(tmp_path / "one.zip", "w") as archive:
+        archive.writestr(zipfile.ZipInfo("frame_000\\train\\000.txt"), "x")
+    for _ in range(2):
+        assert unpack.main([str(tmp_path / "one.zip")]) == 0
+    assert (tmp_path / "one/frame_000/train/000.txt").read_text() == "x"

@@ -1,5 +1,6 @@
 """What a .zip may hold before anything in it is inflated."""
 
+import re
 import zipfile
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from training_core.config import InputError
 LARGEST_MEMBER = 300_000_000
 # As on usual file systems; deeper or longer names make looking them up take forever.
 LONGEST_NAME, DEEPEST = 1024, 32
+_ROOT = re.compile(r"(?:[A-Za-z]:)?/*(?:\./+)*")
 
 
 def refuse_oversized(archive: zipfile.ZipFile, where: Path) -> None:
@@ -29,3 +31,24 @@ def refuse_oversized(archive: zipfile.ZipFile, where: Path) -> None:
                 f"{where}: {name} would inflate to {millions:,.0f} MB; files of at most "
                 f"{LARGEST_MEMBER / 1e6:.0f} MB are read"
             )
+
+
+def tidy_names(archive: zipfile.ZipFile, where: Path) -> None:
+    """Name the members as the form of archives asks: "/" between folders where some programs of
+    Windows write a backslash, and all below the archive's root, whatever drive or "/" they begin
+    with. Only the names in memory change.
+
+    Raises:
+        InputError: a name leads out of the archive, or two members come to have one name.
+    """
+    original: dict[str, str] = {}
+    for member in archive.infolist():
+        name = _ROOT.sub("", member.filename.replace("\\", "/"), count=1)
+        if ".." in name.split("/"):
+            raise InputError(f"{where}: {member.filename[:60]!r} leads out of the archive")
+        other = original.setdefault(name, member.filename)
+        if other != member.filename:
+            raise InputError(f"{where}: {other[:60]!r} and {member.filename[:60]!r} are one file")
+        member.filename = name
+    archive.filelist = [member for member in archive.infolist() if member.filename]
+    archive.NameToInfo = {member.filename: member for member in archive.infolist()}

@@ -2,19 +2,21 @@
 
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from ball_scene import edit_json, pack, write_dataset
+from refusals import assert_refused
 from variants import (
     Change,
     merge_files,
 )
 
 from blender_render.dataset.readers import list_frames, read_views
-from blender_render.validate import validate
+from blender_render.validate import main, validate
 
 SPLITS = {
     "one transforms.json": merge_files,
@@ -68,6 +70,66 @@ def test_a_mac_zip(tmp_path: Path) -> None:
     assert list_frames(archive) == ["frame_000", "frame_001"]
     assert len(read_views(archive / "frame_001", "train")) == 12
     assert validate(archive) == []
+
+
+def repack(folder: Path, archive: Path, rename: Callable[[str], str]) -> Path:
+    """A .zip of a folder whose members have other names."""
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+            member = zipfile.ZipInfo(rename(path.relative_to(folder).as_posix()))
+            file.writestr(member, path.read_bytes())
+    return archive
+
+
+ODD_NAMES: dict[str, Callable[[str], str]] = {
+    "backslashes": lambda name: name.replace("/", "\\"),
+    "backslashes in a folder": lambda name: "balls\\" + name.replace("/", "\\"),
+    "absolute": lambda name: f"/home/somebody/balls/{name}",
+    "of a drive": lambda name: f"C:\\data\\balls\\{name}",
+    "three folders down": lambda name: f"export/2024/balls/{name}",
+    "below the folder it was packed in": lambda name: f"./{name}",
+}
+
+
+@pytest.mark.parametrize("rename", ODD_NAMES.values(), ids=ODD_NAMES)
+def test_a_zip_with_other_names(tmp_path: Path, rename: Callable[[str], str]) -> None:
+    folder = write_dataset(tmp_path / "balls")
+    archive = repack(folder, tmp_path / "odd.zip", rename)
+    assert list_frames(archive) == ["frame_000", "frame_001"]
+    found = read_views(archive / "frame_001", "train")
+    assert torch.equal(found.images, read_views(folder / "frame_001", "train").images)
+    assert validate(archive) == []
+
+
+def test_a_zip_whose_names_lead_out_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_dataset(tmp_path / "balls")
+    for odd in ("../{}", "a\\..\\..\\{}"):
+        archive = repack(folder, tmp_path / "odd.zip", odd.format)
+        assert_refused(main, [str(archive)], capsys, str(archive), "leads out of the archive")
+
+
+def test_a_zip_in_which_two_names_are_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = tmp_path / "odd.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("balls/a.png", b"x")
+        file.writestr("balls\\a.png", b"y")
+    assert_refused(main, [str(archive)], capsys, str(archive), "are one file")
+
+
+def test_a_zip_with_something_beside_the_dataset_says_where_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_dataset(tmp_path / "balls")
+    archive = repack(folder, tmp_path / "odd.zip", lambda name: f"data/2024/balls/{name}")
+    with zipfile.ZipFile(archive, "a") as file:
+        file.writestr("README.txt", "balls")
+    inside = archive / "data/2024/balls"
+    assert_refused(main, [str(archive)], capsys, f"did you mean {inside}?")
+    assert list_frames(inside) == ["frame_000", "frame_001"]
 
 
 def test_pictures_shared_by_the_frames_of_a_dataset(tmp_path: Path) -> None:
