@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,11 +15,13 @@ from torch import Tensor
 from blender_render.imaging.images import DECODE_ERRORS
 from training_core.config import InputError
 
+logger = logging.getLogger(__name__)
+
 # Larger images are refused before they are decoded, since a file of some kilobytes can hold them.
 LARGEST_PIXELS = 64_000_000
 # The longer side of larger ones is reduced to this; the networks see a quarter of it or less.
 LARGEST_SIDE = 2048
-_ORIENTATION = 0x0112
+_ORIENTATION, _SUBFILE = 0x0112, 254
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -37,7 +40,8 @@ class ImageFile:
     """An image file that is open; use as a context manager.
 
     Attributes:
-        count: its frames; more than one of animated GIF, PNG and WebP alone.
+        count: its frames; more than one of animated GIF, PNG and WebP, and of a TIFF whose pages
+            are of one size.
         size: width and height of one in pixels.
 
     Raises:
@@ -68,8 +72,27 @@ class ImageFile:
         # A still image for programs that know no animation comes before the frames.
         self._first = int(animated and bool(getattr(self._image, "default_image", False)))
         found = getattr(self._image, "n_frames", 1) if animated else 1
+        if self._image.format == "TIFF":
+            found = self._pages()
         self._first = min(self._first, found - 1)
         self.count = found - self._first
+
+    def _pages(self) -> int:
+        """How many pages of a TIFF are frames: all, or the first where the others are not alike,
+        such as a preview of it."""
+        found, alike = 0, True
+        try:
+            found = int(getattr(self._image, "n_frames", 1))
+            for page in range(1, found):
+                self._image.seek(page)
+                preview = bool(getattr(self._image, "tag_v2", {}).get(_SUBFILE, 0) & 1)
+                alike = alike and self._image.size == self.size and not preview
+            self._image.seek(0)
+        except DECODE_ERRORS as error:
+            raise InputError(f"{self.path}: damaged image ({error})".splitlines()[0]) from None
+        if not alike:
+            logger.warning("%s: %d pages that are not alike; the first is read", self.path, found)
+        return found if alike else 1
 
     def read(self, frames: Sequence[int]) -> tuple[list[Tensor], float | None]:
         """RGBA [4, H, W] float32 in [0, 1] of the frames, and how many there are per second.
@@ -107,6 +130,8 @@ class ImageFile:
 def read_image(path: Path) -> Tensor:
     """The first frame of an image file, RGBA [4, H, W] in [0, 1]. Raises InputError, naming it."""
     with ImageFile(path) as file:
+        if file.count > 1:
+            logger.warning("%s: holds %d frames; the first is read", path, file.count)
         return file.read([0])[0][0]
 
 

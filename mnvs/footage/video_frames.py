@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import imageio_ffmpeg
 import numpy as np
@@ -13,8 +17,14 @@ from torch import Tensor
 from mnvs.footage.still_images import LARGEST_PIXELS, LARGEST_SIDE
 from training_core.config import InputError
 
+logger = logging.getLogger(__name__)
+
 # Of all frames of one input together; in memory sixteen bytes each.
 LARGEST_FOOTAGE = 200_000_000
+# ffmpeg's own decoders of these drop alpha, which the files keep as a second stream inside.
+ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+# Forms of pixels with alpha, by ffmpeg's names.
+_ALPHA = re.compile(r"yuva|rgba|bgra|argb|abgr|gbrap|ya8|ya16")
 
 
 @dataclass(frozen=True)
@@ -57,21 +67,21 @@ def refuse_too_much(frames: int, width: int, height: int, where: Path) -> None:
 
 
 def read_video(path: Path, choice: FrameChoice) -> tuple[Tensor, float | None]:
-    """RGB [T, 3, H, W] in [0, 1] of the chosen frames, and the file's frames per second.
+    """The chosen frames [T, 3, H, W] in [0, 1], RGB, and the file's frames per second; RGBA
+    [T, 4, H, W] of a file with alpha.
 
     Raises:
         InputError: the file is damaged, has too few frames, or frames that are too large.
     """
     frames: list[Tensor] = []
     try:
-        stream = imageio_ffmpeg.read_frames(path, output_params=_filters(choice))
-        facts = next(stream)
+        stream, facts, channels = _opened(path, choice)
         (width, height), (wide, high) = facts["size"], facts["source_size"]
         if wide * high > LARGEST_PIXELS:
             raise InputError(f"{path}: frames of {wide}x{high} are larger than {LARGEST_PIXELS:,}")
         for data in stream:
             refuse_too_much(len(frames) + 1, width, height, path)
-            pixels = np.frombuffer(data, np.uint8).reshape(height, width, 3)
+            pixels = np.frombuffer(data, np.uint8).reshape(height, width, channels)
             frames.append(torch.from_numpy(pixels.copy()))
     except InputError:
         raise
@@ -84,7 +94,39 @@ def read_video(path: Path, choice: FrameChoice) -> tuple[Tensor, float | None]:
         if len(frames) < wanted:
             raise InputError(f"{path}: unreadable video (only {len(frames)} of {wanted} frames)")
     fps = float(facts.get("fps") or 0.0)
-    return torch.stack(frames).movedim(-1, 1).float() / 255.0, fps if fps > 0 else None
+    images = torch.stack(frames).movedim(-1, 1)
+    if channels == 4 and not images[:, 3].any():
+        logger.warning("%s: alpha is 0 everywhere and taken for unused", path)
+        images = images[:, :3]
+    return images.float() / 255.0, fps if fps > 0 else None
+
+
+def _opened(path: Path, choice: FrameChoice) -> tuple[Iterator[Any], dict[str, Any], Literal[3, 4]]:
+    """A stream of chosen frames as bytes, what the decoder says of the file, and the channels."""
+    filters = _filters(choice)
+    stream = imageio_ffmpeg.read_frames(path, output_params=filters)
+    facts = next(stream)
+    decoder = ALPHA_DECODERS.get(str(facts.get("codec")).strip(","))
+    ask = ["-c:v", decoder] if decoder else []
+    if not _ALPHA.match(str(_facts(path, ask).get("pix_fmt") if ask else facts.get("pix_fmt"))):
+        return stream, facts, 3
+    stream.close()
+    stream = imageio_ffmpeg.read_frames(
+        path, "rgba", bits_per_pixel=32, input_params=ask, output_params=filters
+    )
+    return stream, next(stream), 4
+
+
+def _facts(path: Path, ask: list[str]) -> dict[str, Any]:
+    """What another decoder than ffmpeg's choice says of a file; empty where it is not there."""
+    stream = imageio_ffmpeg.read_frames(path, input_params=ask)
+    try:
+        return dict(next(stream))
+    except OSError:
+        logger.warning("%s: alpha, if it has any, is not read: ffmpeg has no %s", path, ask[-1])
+        return {}
+    finally:
+        stream.close()
 
 
 def _filters(choice: FrameChoice) -> list[str]:

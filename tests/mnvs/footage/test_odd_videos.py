@@ -70,6 +70,52 @@ def test_large_frames_are_reduced_and_long_videos_refused(
     assert len(read_footage(path, FrameChoice(2)).images) == 2
 
 
+WITH_ALPHA = {
+    "VP9 in WebM": ("a.webm", "-c:v libvpx-vp9 -pix_fmt yuva420p -auto-alt-ref 0 -crf 5 -b:v 0"),
+    "VP8 in WebM": ("a.webm", "-c:v libvpx -pix_fmt yuva420p -auto-alt-ref 0 -b:v 1M"),
+    "Animation in MOV": ("a.mov", "-c:v qtrle"),
+    "ProRes 4444 in MOV": ("a.mov", "-c:v prores_ks -profile:v 4444 -pix_fmt yuva444p10le"),
+}
+
+
+def write_square(path: Path, options: str, alpha: int = 255) -> None:
+    """Four frames of 48x32: a red square of 16 that moves by 4, and nothing around it."""
+    frames = np.zeros((4, 32, 48, 4), np.uint8)
+    for time, frame in enumerate(frames):
+        frame[8:24, 8 + 4 * time : 24 + 4 * time] = (220, 30, 30, alpha)
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "rawvideo"]
+    command += ["-pix_fmt", "rgba", "-s", "48x32", "-r", "10", "-i", "-", *options.split()]
+    subprocess.run([*command, str(path)], input=frames.tobytes(), check=True)
+
+
+@pytest.mark.parametrize("name, options", WITH_ALPHA.values(), ids=WITH_ALPHA)
+def test_alpha_of_a_video_is_read(tmp_path: Path, name: str, options: str) -> None:
+    write_square(tmp_path / name, options)
+    footage = read_footage(tmp_path / name, FrameChoice(2, start=1, stride=2))
+    assert footage.images.shape == (2, 4, 32, 48) and footage.fps == pytest.approx(5.0)
+    for time, image in zip((1, 3), footage.images, strict=True):
+        truth = np.zeros((32, 48))
+        truth[8:24, 8 + 4 * time : 24 + 4 * time] = 1.0
+        assert np.abs(image[3].numpy() - truth).mean() < 0.01
+        inside = image[:3, 10:22, 12 + 4 * time : 20 + 4 * time].mean((1, 2)) * 255
+        assert np.abs(inside.numpy() - (220, 30, 30)).max() < 12
+
+
+def test_a_video_without_alpha_stays_opaque(tmp_path: Path) -> None:
+    for name, codec in (("a.webm", "libvpx-vp9"), ("a.mp4", "libx264")):
+        write_square(tmp_path / name, f"-c:v {codec} -pix_fmt yuv420p")
+        assert read_footage(tmp_path / name).opaque
+
+
+def test_alpha_that_nobody_filled_is_not_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_square(tmp_path / "a.mov", "-c:v qtrle", alpha=0)
+    footage = read_footage(tmp_path / "a.mov")
+    assert footage.opaque and footage.images[0, 0, 16, 16] == pytest.approx(220 / 255)
+    assert "a.mov: alpha is 0 everywhere" in caplog.text
+
+
 MEASURED = """
 import resource, sys, time
 from mnvs.footage.input_reader import read_footage
