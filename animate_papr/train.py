@@ -10,6 +10,7 @@ trajectory.
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -129,12 +130,14 @@ def frame_names(config: AnimateConfig) -> list[str]:
     """The frames to train, in order of time.
 
     Raises:
-        ConfigError: a frame is asked for that the dataset does not have.
+        ConfigError: a frame is asked for that the dataset does not have, or asked for twice.
     """
     found = list_frames(config.data.path)
     missing = [name for name in config.frames if name not in found]
     if missing:
         raise ConfigError(f"frames: {config.data.path} has no {missing[0]!r}; it has {found}")
+    if twice := [name for name, times in Counter(config.frames).items() if times > 1]:
+        raise ConfigError(f"frames: {twice[0]!r} is named more than once; each frame has its place")
     if found == [""]:
         logger.warning("%s is one moment, without frame folders: nothing moves", config.data.path)
     return config.frames or found

@@ -64,11 +64,18 @@ def find_assets(config: RenderConfig) -> list[Asset]:
         raise ConfigError("assets: nothing to render; give files, folders or builtin:demo")
     unique: dict[str, Asset] = {}
     for asset in found:
-        if unique.setdefault(asset.name, asset) != asset:
+        other = unique.setdefault(asset.name, asset)
+        if other == asset:
+            continue
+        if other.source == asset.source:
             raise ConfigError(
-                f"assets: {unique[asset.name].source} and {asset.source} would both become "
-                f"{asset.name!r}; rename one with NAME=FILE"
+                f"assets: {asset.source}: its actions {other.action!r} and {asset.action!r} would "
+                f"both become {asset.name!r}; choose one of them with actions"
             )
+        raise ConfigError(
+            f"assets: {other.source} and {asset.source} would both become {asset.name!r}; rename "
+            "one with NAME=FILE"
+        )
     return list(unique.values())[config.shard :: config.shards]
 
 

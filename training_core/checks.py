@@ -8,6 +8,13 @@ def at_least(least: float, **values: float) -> None:
             raise ValueError(f"{name} must be at least {least}, is {value}")
 
 
+def at_most(most: float, **values: float) -> None:
+    """Raise ValueError naming the first of `values` above `most`."""
+    for name, value in values.items():
+        if not value <= most:
+            raise ValueError(f"{name} must be at most {most:,}, is {value:,}")
+
+
 def positive(**values: float) -> None:
     """Raise ValueError naming the first of `values` that is not above 0."""
     for name, value in values.items():

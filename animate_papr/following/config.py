@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from training_core.checks import at_least, in_unit_interval, positive
+from sjc_papr.training.config import MOST_POINTS
+from training_core.checks import at_least, at_most, in_unit_interval, positive
 from training_core.config import option
 
 
@@ -35,6 +36,7 @@ class AlignConfig:
         """Raises ValueError on counts and weights that make no alignment."""
         at_least(0, steps=self.steps)
         at_least(1, neighbours=self.neighbours, surface_points=self.surface_points)
+        at_most(MOST_POINTS, surface_points=self.surface_points)
         positive(rate=self.rate, stiff=self.stiff, loose=self.loose)
 
 

@@ -2,8 +2,13 @@
 
 from dataclasses import dataclass
 
-from training_core.checks import at_least, in_unit_interval, positive
+from training_core.checks import at_least, at_most, in_unit_interval, positive
 from training_core.config import option, section
+
+# More points than that are a slip of the keyboard: PAPR has thirty thousand.
+MOST_POINTS = 10_000_000
+# Carving holds about 60 bytes a voxel, 4 GB here; objects fill a few hundred pixels.
+FINEST_HULL = 400
 
 
 @dataclass
@@ -35,7 +40,9 @@ class PointsConfig:
     def validate(self) -> None:
         """Raises ValueError on numbers that make no cloud."""
         at_least(1, count=self.count)
+        at_most(MOST_POINTS, count=self.count)
         at_least(8, hull_resolution=self.hull_resolution)
+        at_most(FINEST_HULL, hull_resolution=self.hull_resolution)
         positive(cube_half_width=self.cube_half_width)
         at_least(0, fill_distance=self.fill_distance, colours=self.colours)
         in_unit_interval(hull_interior=self.hull_interior)
@@ -60,6 +67,7 @@ class DensityConfig:
         """Raises ValueError on impossible counts and shares."""
         at_least(0, prune_events=self.prune_events, grow_events=self.grow_events)
         at_least(0, grow_count=self.grow_count, hull_events=self.hull_events)
+        at_most(MOST_POINTS, grow_count=self.grow_count, max_points=self.max_points)
         in_unit_interval(prune_from=self.prune_from, prune_until=self.prune_until)
         in_unit_interval(grow_from=self.grow_from, grow_until=self.grow_until)
 

@@ -175,6 +175,7 @@ def test_dry_run_writes_nothing(
         ("next.preset=fast", "next.preset"),
         ("next.motion_share=1.5", "motion_share"),
         ("frames=[frame_000,frame_009]", "frame_009"),
+        ("frames=[frame_000,frame_001,frame_000]", "'frame_000' is named more than once"),
         ("data.path=/nowhere/at/all", "/nowhere/at/all"),
         ("next.losses.lpips=0.1", "lpips"),
     ],

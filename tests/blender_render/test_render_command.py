@@ -65,7 +65,10 @@ def test_unclear_assets_are_refused(assets: Path, tmp_path: Path) -> None:
         (["builtin:unknown"], "unknown"),
         (["one=builtin:nonsense"], "'builtin:nonsense' is unknown; the built-in asset is"),
         (["one=builtin:"], "is unknown"),
-        ([f"{assets}/b.glb", f"{tmp_path}/b.fbx"], "rename one"),
+        (
+            [f"{assets}/b.glb", f"{tmp_path}/b.fbx"],
+            f"{assets}/b.glb and {tmp_path}/b.fbx would both become 'b'; rename one with NAME=FILE",
+        ),
         ([f"../up={assets}/b.glb"], "cannot name"),
         ([f"@{tmp_path}/absent.txt"], "No such file"),
         ([f"@{loop}"], "loop.txt names itself"),
@@ -73,6 +76,20 @@ def test_unclear_assets_are_refused(assets: Path, tmp_path: Path) -> None:
     ]:
         with pytest.raises(ConfigError, match=said):
             found(*entries)
+
+
+def test_an_asset_named_twice_is_rendered_once(assets: Path) -> None:
+    assert found(f"{assets}/b.glb", f"{assets}/b.glb") == [("b", "b.glb")]
+
+
+def test_two_actions_of_one_name_are_refused(assets: Path) -> None:
+    config = RenderConfig(assets=[f"{assets}/b.glb"], actions=["Walk 1", "Walk/1"])
+    with pytest.raises(ConfigError) as caught:
+        render.find_assets(config)
+    assert str(caught.value) == (
+        f"assets: {assets}/b.glb: its actions 'Walk 1' and 'Walk/1' would both become 'b-Walk_1'; "
+        "choose one of them with actions"
+    )
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.stem)

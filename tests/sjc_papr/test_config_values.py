@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+from refusals import assert_refused
 
 from animate_papr.config import AnimateConfig
+from sjc_papr import train
 from sjc_papr.config import TrainConfig
 from sjc_papr.feed_forward.config import TrainDepthConfig
 from sjc_papr.prior.config import TrainPriorConfig
@@ -48,8 +50,25 @@ def test_values_that_make_no_training(override: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "override, words",
+    [
+        ("points.count=100000000000", "count must be at most 10,000,000, is 100,000,000,000"),
+        ("points.count=1e11", "points.count: expected int"),
+        ("points.hull_resolution=2000", "hull_resolution must be at most 400, is 2,000"),
+        ("optimize.density.grow_count=20000000", "grow_count must be at most 10,000,000"),
+        ("optimize.density.max_points=100000000000", "max_points must be at most 10,000,000"),
+    ],
+)
+def test_more_than_any_memory_holds_is_refused_before_it_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], override: str, words: str
+) -> None:
+    assert_refused(train.main, [f"data.path={tmp_path}", override, "--dry-run"], capsys, words)
+
+
+@pytest.mark.parametrize(
     "override",
     [
+        "next.align.surface_points=100000000000",
         "next.motion.neighbours=0",
         "next.motion_share=1.5",
         "next.motion_rate=0",
