@@ -255,8 +255,10 @@ def _pose(entry: Entry, where: str, notes: list[str]) -> Array:
         raise InputError(f"{where}: pose is not orthonormal")
     if np.linalg.det(rotation) < 0.0:
         raise InputError(f"{where}: pose is mirrored (determinant -1)")
-    if np.abs(matrix[3] - (0.0, 0.0, 0.0, 1.0)).max() > 1e-6:
-        raise InputError(f"{where}: last row of the pose is not 0 0 0 1")
+    last = np.array([0.0, 0.0, 0.0, 1.0])
+    if np.abs(matrix[3] - last).max() > 1e-6:
+        hint = "; it is transposed" if np.abs(matrix[:, 3] - last).max() <= 1e-6 else ""
+        raise InputError(f"{where}: last row of the pose is not 0 0 0 1{hint}")
     if off > EXACT_POSE:
         left, _, right = np.linalg.svd(rotation)
         matrix[:3, :3] = left @ right

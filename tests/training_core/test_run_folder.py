@@ -160,8 +160,15 @@ def test_parts_have_their_own_folders(tmp_path: Path) -> None:
     assert (part.resumed, run.sub("frame_003").resumed) == (False, True)
 
 
-def test_a_second_process_is_refused(tmp_path: Path) -> None:
-    start(tmp_path)
+def contents(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def test_a_second_process_is_refused_and_harms_nothing(tmp_path: Path) -> None:
+    run = start(tmp_path)
+    (run.path / ".half_written.tmp").write_text("of the first process, which is still writing it")
+    before = contents(run.path)
     code = (
         "import sys; from pathlib import Path; from tests_config import Config, RunFolder\n"
         "RunFolder.open(Path(sys.argv[1]), 'papr', 'fox', Config())"
@@ -173,11 +180,13 @@ def test_a_second_process_is_refused(tmp_path: Path) -> None:
     )
     (tmp_path / "tests_config.py").write_text(module)
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{tmp_path}"}
-    second = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, env=environment
-    )
-    assert second.returncode == 1
-    assert "papr/fox is in use by another process" in second.stderr
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    for _ in range(2):  # the lock outlives a process that was refused
+        other = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert other.returncode == 1
+        assert "papr/fox is in use by another process" in other.stderr
+    assert contents(run.path) == before
+    assert start(tmp_path).resumed, "the first process goes on"
 
 
 def test_git_state_is_read_from_a_checkout_and_none_outside(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from deep_png import encode_png16
 from PIL import Image
 from variants import (
     Change,
@@ -109,6 +110,10 @@ SAME: dict[str, Change] = {
         each_frame(f, lambda e: e.update(file_path=e["file_path"] + ".PNG")),
     ),
     "lossless WebP": lambda f: each_picture(f, lambda i: i, ".webp", lossless=True, exact=True),
+    "16 bits a channel": lambda f: [
+        p.write_bytes(encode_png16(np.asarray(Image.open(p)).astype(np.uint16) * 257))
+        for p in pictures(f)
+    ],
     "RGBA with 16 placement keys and zero distortion": lambda f: each_file(
         f, lambda c: c.update(PLACEMENT)
     ),

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from ball_scene import edit_json, write_dataset
 from PIL import Image
@@ -177,6 +178,20 @@ REFUSED: dict[str, tuple[Change, tuple[str, ...]]] = {
     "poses rounded to one digit": (
         lambda f: each_frame(f, lambda e: rounded(e, 1)),
         ("frame 0", "not orthonormal"),
+    ),
+    "a pose of null": (
+        edit_one(lambda e: e.update(transform_matrix=None)),
+        ("transforms_train.json: frame 2", "'transform_matrix' is not a 4x4 matrix of numbers"),
+    ),
+    "nulls in a pose": (
+        edit_one(lambda e: e["transform_matrix"][1].__setitem__(3, None)),
+        ("transforms_train.json: frame 2", "pose holds NaN"),
+    ),
+    "transposed poses": (
+        lambda f: each_frame(
+            f, lambda e: e.update(transform_matrix=np.transpose(e["transform_matrix"]).tolist())
+        ),
+        ("frame 0", "last row of the pose is not 0 0 0 1", "it is transposed"),
     ),
     "brackets without end": (
         lambda f: (f / "transforms_train.json").write_text("[" * 200_000),
