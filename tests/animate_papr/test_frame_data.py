@@ -15,8 +15,9 @@ from animate_papr.frame_data import FrameTask, check_frames, training_views
 from animate_papr.run_files import usual_view
 from animate_papr.sequence import Sequence
 from sjc_papr.data.config import DataConfig
-from sjc_papr.data.world import world_of_run
+from sjc_papr.data.world import World, world_of_run
 from sjc_papr.training.config import PointsConfig
+from training_core.config import InputError
 from training_core.run_folder import RunFolder
 
 
@@ -27,10 +28,14 @@ def dataset(tmp_path: Path) -> Path:
 
 def change_poses(frame: Path, change) -> None:
     for file in frame.glob("transforms_*.json"):
-        content = json.loads(file.read_text())
-        for entry in content["frames"]:
-            entry["transform_matrix"] = change(np.array(entry["transform_matrix"])).tolist()
-        file.write_text(json.dumps(content))
+        change_poses_of(file, change)
+
+
+def change_poses_of(file: Path, change) -> None:
+    content = json.loads(file.read_text())
+    for entry in content["frames"]:
+        entry["transform_matrix"] = change(np.array(entry["transform_matrix"])).tolist()
+    file.write_text(json.dumps(content))
 
 
 def enlarge(pose: np.ndarray) -> np.ndarray:
@@ -45,6 +50,18 @@ def test_the_dry_run_looks_at_the_poses_of_every_frame(
     change_poses(dataset / frame, np.linalg.inv)
     command = [*arguments(dataset, tmp_path / "runs"), "--dry-run"]
     assert_refused(train.main, command, capsys, str(dataset / frame), "inverted")
+
+
+def test_the_dry_run_and_training_look_at_held_out_poses_of_every_frame(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = dataset / FRAMES[2] / "transforms_test.json"
+    change_poses_of(file, np.linalg.inv)
+    command = [*arguments(dataset, tmp_path / "runs"), "--dry-run"]
+    assert_refused(train.main, command, capsys, f"{file}: held-out pictures", "inverted")
+    config = AnimateConfig(data=DataConfig(path=str(dataset)))
+    with pytest.raises(InputError, match="inverted"):
+        FrameTask.read(config, 2, FRAMES[2], RunFolder(tmp_path / "run", False), World())
 
 
 def test_all_frames_move_by_what_the_first_frame_says(dataset: Path, tmp_path: Path) -> None:
