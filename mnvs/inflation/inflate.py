@@ -10,39 +10,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mnvs.inflation.colours import back_colours, own_colours
+from mnvs.inflation.conjugate_gradients import solve
 from mnvs.inflation.frustum import REACH, Frustum, Volume
 
 # Density of the body, per world unit: a hundredth of a unit of it hides what is behind.
 _DENSITY = 200.0
 _DEPTHS = 64
-# The back's colours are the front's without what is smaller than this share of the picture: faces.
-_BLUR = 0.06
-_SHARPEST, _MOST_STEPS = 1e-4, 2000
+_MOST_STEPS = 2000
 
 
 def half_thickness(inside: Tensor) -> Tensor:
-    """h [S, S], in pixels, of a silhouette bool [S, S]; 0 outside.
-
-    By conjugate gradients on the five-point Laplacian.
-    """
+    """h [S, S], in pixels, of a silhouette bool [S, S]; 0 outside. By a five-point Laplacian."""
     mask = F.pad(inside.double(), (1, 1, 1, 1))
 
     def laplacian(u: Tensor) -> Tensor:
         around = u.roll(1, 0) + u.roll(-1, 0) + u.roll(1, 1) + u.roll(-1, 1)
         return (4.0 * u - around) * mask
 
-    u, residual = torch.zeros_like(mask), 4.0 * mask
-    direction, error = residual, residual.square().sum()
-    goal = _SHARPEST**2 * error
-    for _ in range(_MOST_STEPS):
-        if error <= goal:
-            break
-        ahead = laplacian(direction)
-        step = error / (direction * ahead).sum()
-        u, residual = u + step * direction, residual - step * ahead
-        last, error = error, residual.square().sum()
-        direction = residual + error / last * direction
-    return u[1:-1, 1:-1].clamp_min(0.0).sqrt().to(torch.get_default_dtype())
+    squared = solve(laplacian, 4.0 * mask, _MOST_STEPS)[1:-1, 1:-1]
+    return squared.clamp_min(0.0).sqrt().to(torch.get_default_dtype())
 
 
 def inflate(picture: Tensor, frustum: Frustum, thickness: float) -> Volume:
@@ -63,31 +50,4 @@ def inflate(picture: Tensor, frustum: Frustum, thickness: float) -> Volume:
     least = (depths.abs() < cell)[:, None, None] * 0.5
     density = _DENSITY * torch.where(alpha >= 0.5, torch.maximum(share, least), 0.0)
     front = own_colours(picture)
-    return Volume(density, front, blurred(front, alpha, _BLUR * size))
-
-
-def own_colours(picture: Tensor) -> Tensor:
-    """RGB [3, S, S] of what is shown, grown beyond its outline so that no background mixes in."""
-    colours, weight = picture[:3], picture[3:]
-    sure = (weight >= 0.95).float()
-    colours, weight = colours * sure, weight * sure
-    for _ in range(8):
-        grown = F.avg_pool2d(torch.cat([colours, weight])[None], 3, 1, 1)[0]
-        colours = torch.where(weight > 0.0, colours, grown[:3])
-        weight = torch.where(weight > 0.0, weight, grown[3:])
-    return (colours / weight.clamp_min(1e-6)).clamp(0.0, 1.0)
-
-
-def blurred(colours: Tensor, alpha: Tensor, sigma: float) -> Tensor:
-    """RGB [3, S, S] averaged over the object around, by a Gaussian of ``sigma`` pixels."""
-    reach = max(1, round(3.0 * sigma))
-    steps = torch.arange(-reach, reach + 1)
-    kernel = torch.exp(-0.5 * (steps / sigma).square())
-    kernel = kernel / kernel.sum()
-    inside = (alpha >= 0.5).float()[None]
-    stacked = torch.cat([colours * inside, inside])[:, None]
-    for shape in ((1, 1, -1, 1), (1, 1, 1, -1)):
-        pad = (reach, 0) if shape[2] == -1 else (0, reach)
-        stacked = F.conv2d(stacked, kernel.view(shape), padding=pad)
-    mean = stacked[:, 0]
-    return torch.where(mean[3:] > 1e-3, mean[:3] / mean[3:].clamp_min(1e-3), colours)
+    return Volume(density, front, back_colours(front, alpha >= 0.5))

@@ -9,7 +9,7 @@ import torch
 from blender_render.geometry.cameras import SIXVIEW_RIGS
 from mnvs.inflation.crop import Square, cut_camera, cut_out, object_square
 from mnvs.inflation.frustum import REACH, Frustum, Part, camera_rays, render
-from mnvs.inflation.inflate import blurred, half_thickness, inflate, own_colours
+from mnvs.inflation.inflate import half_thickness, inflate
 from mnvs.inflation.motion import MOTIONS, Body, source_of
 from training_core.config import InputError
 
@@ -96,18 +96,6 @@ def test_an_inflated_disc_looks_like_a_disc_from_the_side() -> None:
     expected = math.pi * 20.0**2
     # Behind the origin a pixel is wider, so the back is larger than the front.
     assert all(0.95 < area / expected < 1.3 for area in areas)
-
-
-def test_the_front_keeps_its_colours_and_the_back_has_no_face() -> None:
-    picture = torch.cat([torch.full((3, 32, 32), 0.4), torch.ones(1, 32, 32)])
-    picture[0, 15:17, 15:17] = 1.0  # an eye
-    picture[:, :, :4] = 0.0  # no object
-    front = own_colours(picture)
-    torch.testing.assert_close(front[:, :, 4:], picture[:3, :, 4:])
-    torch.testing.assert_close(front[:, :, 2], torch.full((3, 32), 0.4))  # grown, not black
-    back = blurred(front, picture[3], 3.0)
-    assert 0.4 < back[0, 16, 16] < 0.5
-    torch.testing.assert_close(back[1], torch.full((32, 32), 0.4))
 
 
 def test_what_is_thin_is_not_lost() -> None:
