@@ -42,7 +42,7 @@ RIG, VIEW_SIZE = "v1.2", 128
 _HELD_OUT, _BAND_DEG = 6, (-50.0, 80.0)
 # Side of the volume, and the share of it that the object takes.
 _SIDE, _FILL = 128, 0.9
-_SAMPLES = 64
+_SAMPLES = 96
 _RAYS_AT_ONCE = 8192
 
 

@@ -16,7 +16,7 @@ from mnvs.inflation.frustum import REACH, Frustum, Volume
 
 # Density of the body, per world unit: a hundredth of a unit of it hides what is behind.
 _DENSITY = 200.0
-_DEPTHS = 64
+_DEPTHS = 128
 _MOST_STEPS = 2000
 
 
