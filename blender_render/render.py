@@ -144,7 +144,11 @@ def threads_per_worker(config: RenderConfig) -> int:
 
 
 def plan(config: RenderConfig) -> str:
-    """What a start would do, as text."""
+    """What a start would do, as text.
+
+    Raises:
+        ConfigError: an asset cannot be read, which the start itself would only say in the end.
+    """
     assets = find_assets(config)
     refuse_unusable(config.output, "output")
     rig, frames = config.rig, config.frames
@@ -152,8 +156,14 @@ def plan(config: RenderConfig) -> str:
         f"{len(assets)} asset(s), {config.workers} at a time, "
         f"{threads_per_worker(config)} thread(s) each, into {config.output}"
     ]
+    faults = []
     for asset in assets:
-        lines.append(f"  {asset.name}: {asset.source} [{_state(config, asset)}]")
+        state, broken = _state(config, asset)
+        lines.append(f"  {asset.name}: {asset.source} [{state}]")
+        faults += [state] if broken else []
+    if faults:
+        others = f"; so are {len(faults) - 1} others" if len(faults) > 1 else ""
+        raise ConfigError(f"assets: of {len(assets)}, one cannot be read: {faults[0]}{others}")
     deep = {"none": 0, "test": rig.test, "all": rig.views}[config.depth]
     per_frame = rig.views + deep + (3 if rig.kind == "multiview" else 0)
     lines.append(
@@ -173,13 +183,14 @@ def plan(config: RenderConfig) -> str:
     return "\n".join(lines)
 
 
-def _state(config: RenderConfig, asset: Asset) -> str:
+def _state(config: RenderConfig, asset: Asset) -> tuple[str, bool]:
+    """In words, and whether the asset cannot be read."""
     try:
         wanted = dataset_hash(own_config(config, asset), asset.sha256())
         complete = fmt.is_complete(target_of(config, asset), wanted)
     except AssetFailure as failure:
-        return failure.detail
-    return "complete, skipped" if complete else "to render"
+        return failure.detail, True
+    return "complete, skipped" if complete else "to render", False
 
 
 def _progress_listener(name: str, opened: contextlib.ExitStack) -> Listener:

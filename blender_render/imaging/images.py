@@ -18,6 +18,7 @@ from training_core.config import InputError
 from training_core.files.atomic import write_bytes
 
 LARGEST_PIXELS = 8192 * 8192
+_ORIENTATION = 0x0112  # of EXIF
 LFS_POINTER = b"version https://git-lfs"
 DECODE_ERRORS = (
     OSError,
@@ -94,6 +95,17 @@ def open_image(raw: bytes, where: str) -> Image.Image:
     except DECODE_ERRORS as error:
         raise InputError(f"{where}: damaged or cut-off picture ({error})".splitlines()[0]) from None
     return image
+
+
+def orientation_of(image: Image.Image) -> int:
+    """How a picture is stored, as EXIF counts it: 1 = upright, up to 8; other numbers mean nothing.
+
+    What is no EXIF, though it says so, cannot turn a picture: it counts as upright.
+    """
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except (*DECODE_ERRORS, TypeError):
+        return 1
 
 
 def decode_rgba(raw: bytes, where: str) -> npt.NDArray[np.uint8]:

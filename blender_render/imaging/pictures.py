@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from blender_render.imaging.images import mode_name, open_image
+from blender_render.imaging.images import mode_name, open_image, orientation_of
 from training_core.config import InputError
 
 Pixels = npt.NDArray[np.uint8]
@@ -22,7 +22,6 @@ NO_ALPHA = ("refuse", "white", "black", "opaque")
 EXACT_TOLERANCE, LOSSY_TOLERANCE = 2, 16
 # Outlines are taken at one half.
 OUTSIDE_BELOW = 128
-_ORIENTATION = 0x0112
 _ROUNDS = 64
 
 
@@ -52,7 +51,7 @@ def decode_picture(raw: bytes, where: str) -> Picture:
     image = open_image(raw, where)
     if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
         raise InputError(f"{where}: holds {getattr(image, 'n_frames', 0)} frames; one is expected")
-    turn = image.getexif().get(_ORIENTATION, 1)
+    turn = orientation_of(image)
     if turn not in (0, 1):
         raise InputError(
             f"{where}: stored turned (EXIF orientation {turn}), so pixels and camera may not "

@@ -12,7 +12,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from blender_render.imaging.images import DECODE_ERRORS
+from blender_render.imaging.images import DECODE_ERRORS, LFS_POINTER, orientation_of
 from training_core.config import InputError
 
 logger = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 LARGEST_PIXELS = 64_000_000
 # The longer side of larger ones is reduced to this; the networks see a quarter of it or less.
 LARGEST_SIDE = 2048
-_ORIENTATION, _SUBFILE = 0x0112, 254
+_SUBFILE = 254
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -143,7 +143,7 @@ def rgba_of(image: Image.Image) -> Tensor:
         InputError: values whose range is not known.
     """
     image.load()  # Pillow turns a TIFF upright by itself here, and then takes its mark away
-    orientation = image.getexif().get(_ORIENTATION, 1)
+    orientation = orientation_of(image)
     if image.mode in _BEYOND_8_BIT:
         pixels = _rgba_of_numbers(image)
     else:
@@ -194,11 +194,13 @@ def _why_not_an_image(path: Path) -> str:
     """What is known of a file that no decoder recognises."""
     try:
         with path.open("rb") as file:
-            start = file.read(16)
+            start = file.read(64)
     except OSError:
         start = b""
     if any(start[4:].startswith(brand) for brand in _HEIC):
         return "a HEIC image, which cannot be read; save it as PNG or JPEG"
+    if start.startswith(LFS_POINTER):
+        return "a Git LFS pointer instead of the picture; git lfs pull fetches it"
     if not start:
         return "damaged image (the file is empty)"
     return "damaged image (not one of the known formats)"

@@ -150,6 +150,15 @@ def test_dry_run_says_what_and_makes_nothing(
     assert not output.exists()
 
 
+def test_a_dry_run_refuses_assets_that_are_not_there(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assets = f"assets=[builtin:demo,{tmp_path}/one.glb,{tmp_path}/two.glb]"
+    arguments = ["--config", str(CONFIGS / "smoke.yaml"), f"output={tmp_path / 'out'}", assets]
+    said = f"of 3, one cannot be read: {tmp_path}/one.glb: No such file"
+    assert_refused(render.main, [*arguments, "--dry-run"], capfd, said)
+
+
 def test_hash_follows_what_pictures_depend_on_and_nothing_else() -> None:
     base = RenderConfig()
     same = RenderConfig(output="elsewhere", workers=4, timeout_s=1.0, archive="zip")

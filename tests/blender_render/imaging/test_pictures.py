@@ -1,6 +1,7 @@
 """Pixels of every kind of file become 8-bit RGBA with the right values, or are refused."""
 
 import io
+import zlib
 
 import numpy as np
 import pytest
@@ -45,6 +46,23 @@ def test_floats_are_refused() -> None:
     raw = encoded(Image.fromarray(np.ones((2, 2), np.float32)), "TIFF")
     with pytest.raises(InputError, match=r"x\.tif: a picture of floats"):
         decode_picture(raw, "x.tif")
+
+
+def test_a_broken_exif_block_turns_nothing_and_a_sound_one_is_refused() -> None:
+    image = Image.fromarray(np.arange(24, dtype=np.uint8).reshape(2, 3, 4))
+    plain = encoded(image)
+
+    def with_exif(block: bytes) -> bytes:
+        kind = b"eXIf" + block
+        chunk = len(block).to_bytes(4, "big") + kind + zlib.crc32(kind).to_bytes(4, "big")
+        return plain[:33] + chunk + plain[33:]  # after the header
+
+    broken = decode_picture(with_exif(b"\x00\x01garbage"), "here")
+    assert np.array_equal(broken.rgba, np.asarray(image))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    with pytest.raises(InputError, match="stored turned"):
+        decode_picture(with_exif(turned.tobytes().removeprefix(b"Exif\x00\x00")), "here")
 
 
 def test_an_enclosed_spot_stays_and_a_cut_from_the_border_opens() -> None:

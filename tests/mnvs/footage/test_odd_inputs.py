@@ -173,10 +173,12 @@ def bomb(path: Path, width: int = 12_000, height: int = 12_000) -> None:
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
 
 
+LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"
 REFUSED: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "HEIC named so": ("a.heic", heic, "a HEIC image must be saved as PNG or JPEG"),
     "HEIC named JPG": ("a.jpg", heic, "a HEIC image, which cannot be read; save it as PNG"),
     "144 megapixels": ("a.png", bomb, "12000x12000 is 144 megapixels; images of at most 64"),
+    "Git LFS pointer": ("a.png", lambda p: p.write_text(LFS), "a Git LFS pointer instead"),
     "empty file": ("a.png", lambda p: p.write_bytes(b""), "the file is empty"),
     "text": ("a.png", lambda p: p.write_text("hello"), "not one of the known formats"),
     "truncated": ("a.png", lambda p: p.write_bytes(_noise_png()[:-40]), "damaged image"),
