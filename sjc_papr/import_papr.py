@@ -113,6 +113,9 @@ def convert_official(
         KeyError: a tensor of the official network is missing.
         RuntimeError: shapes do not fit together.
     """
+    neighbours = int(tensors["select_k"])
+    if not 1 <= neighbours <= len(tensors["points"]):
+        raise RuntimeError(f"select_k is {neighbours}, of {len(tensors['points'])} points")
     layers = {name: _linear_layers(tensors, letter) for name, letter in _NETWORKS.items()}
     widths = {name: [tensors[f"{key}.weight"] for key in keys] for name, keys in layers.items()}
     geometry_width = widths["query"][0].shape[1]
@@ -141,7 +144,7 @@ def convert_official(
         attention=attention,
         point_features=point_features,
         unet_base=tensors["renderer.inc.double_conv.0.weight"].shape[0],
-        neighbours=int(tensors["select_k"]),
+        neighbours=neighbours,
         distance_to="line",
     )
     points = PointRows(

@@ -193,7 +193,10 @@ def load_run_config(schema: type[T], folder: Path) -> T:
         ConfigError: there is none, it cannot be read, is empty, or does not belong to `schema`.
     """
     read_saved_values(folder)  # load_config would take an empty file for the defaults
-    return load_config(schema, folder / CONFIG_FILE, [])
+    try:
+        return load_config(schema, folder / CONFIG_FILE, [])
+    except ConfigError as error:
+        raise ConfigError(f"{error} (is {folder} a run of another command?)") from None
 
 
 def differences(config_file: Path, config: Any) -> list[tuple[str, Any, Any]]:

@@ -245,7 +245,7 @@ def read_sixview(path: str | Path, frames: Sequence[int] | None = None) -> SixVi
         ):
             raise InputError(f"{where}: 'input' and six 'views' with a 'camera' each are expected")
         count = info["num_frames"]
-        if not isinstance(count, int) or count < 1:
+        if type(count) is not int or count < 1:  # True is an int, too
             raise InputError(f"{where}: 'num_frames' must be a positive whole number, is {count!r}")
         folders = [fmt.INPUT_FOLDER, *(fmt.view_folder(i) for i in range(6))]
         cameras = [

@@ -127,6 +127,16 @@ def test_tensors_that_do_not_fit_together(
     assert_not_imported(tmp_path / "broken.pth", tmp_path, capsys, "broken.pth", why)
 
 
+@pytest.mark.parametrize("neighbours", [0, -1, 10**6])
+def test_a_number_of_neighbours_that_cannot_be(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], neighbours: int
+) -> None:
+    tensors = state_dict(checkpoint) | {"select_k": torch.tensor(neighbours)}
+    torch.save({1: tensors}, tmp_path / "broken.pth")
+    why = f"select_k is {neighbours}, of "
+    assert_not_imported(tmp_path / "broken.pth", tmp_path, capsys, "broken.pth", why)
+
+
 class Trainer:
     """An object that only code could rebuild."""
 

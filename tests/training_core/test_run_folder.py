@@ -120,6 +120,14 @@ def test_the_configuration_of_a_run_is_read(tmp_path: Path) -> None:
         load_run_config(Config, tmp_path)
 
 
+def test_a_run_of_another_command_is_said_to_be_one(tmp_path: Path) -> None:
+    run = start(tmp_path)
+    (run.path / "config.yaml").write_text("steps: 3\nlearning_rate: 0.1\n", encoding="utf-8")
+    words = r"learning_rate: unknown key.*\(is .*/fox a run of another command\?\)$"
+    with pytest.raises(ConfigError, match=words):
+        load_run_config(Config, run.path)
+
+
 @pytest.mark.parametrize("may_change", [{"log.every"}, {"log"}])
 def test_keys_that_may_change_do(tmp_path: Path, may_change: set[str]) -> None:
     start(tmp_path)

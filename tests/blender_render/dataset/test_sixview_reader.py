@@ -51,6 +51,10 @@ BAD_SIXVIEW = {
         lambda f: edit_json(f / "sample.json", lambda c: c.update(num_frames=0)),
         "'num_frames' must be",
     ),
+    "frames are a truth value": (
+        lambda f: edit_json(f / "sample.json", lambda c: c.update(num_frames=True)),
+        "'num_frames' must be",
+    ),
     "missing picture": (lambda f: (f / "view_3/001.png").unlink(), r"view_3/001\.png: file is"),
     "wrong size": (
         lambda f: Image.new("RGBA", (8, 8)).save(f / "view_2/001.png"),
