@@ -155,6 +155,22 @@ def two_clips(folder: Path) -> None:
     save_glb(folder / "two_clips.glb", export_animation_mode="NLA_TRACKS")
 
 
+def tracks(folder: Path) -> None:
+    """A unit cube that slides by 3 in x in one NLA track and grows to 3 in z in another, in a file
+    with a script that Blender would run on opening it, if it were let."""
+    fresh()
+    mover = cube("mover")
+    keys(mover, "location", {1: (0, 0, 0), 4: (3, 0, 0)})
+    push(mover, "slide")
+    keys(mover, "scale", {1: (1, 1, 1), 4: (1, 1, 3)})
+    push(mover, "grow")
+    bpy.context.scene.frame_start, bpy.context.scene.frame_end = 1, 4
+    script = bpy.data.texts.new("boot.py")
+    script.write("import bpy\nopen(bpy.data.filepath + '.ran', 'w').close()\n")
+    script.use_module = True
+    save_blend(folder / "tracks.blend")
+
+
 def plain(folder: Path) -> None:
     """One cube in every other file type, and the ones that must fail."""
     fresh()
@@ -246,6 +262,7 @@ if __name__ == "__main__":
         instanced,
         oddities,
         two_clips,
+        tracks,
         plain,
         no_mesh,
         point,
