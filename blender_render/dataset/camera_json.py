@@ -55,6 +55,8 @@ SAME_LENS = 0.03
 EXACT_POSE, ROUNDED_POSE = 3e-4, 2e-2
 # Of a side: how far off the middle a principal point may lie where no size is stated with it.
 NEAR_MIDDLE = 0.2
+# Of the width: pinholes of wider angles than 169 degrees are none.
+SHORTEST_FOCAL = 0.05
 ROUNDED_NOTE = "poses are rounded; their rotations were made orthonormal"
 SCALED_NOTE = "pictures are copies of another size than w and h say; the lens was scaled with them"
 
@@ -93,6 +95,11 @@ def camera_from_dict(
     if width < 1 or height < 1:
         raise InputError(f"{where}: 'w' and 'h' are {width} and {height}; no picture is that small")
     fl_x, fl_y = _focal_lengths(entry, width, height, where, stated)
+    if "fl_x" in entry and 0.0 < fl_x <= SHORTEST_FOCAL * width:
+        raise InputError(
+            f"{where}: fl_x={fl_x:g} is no focal length in pixels of a picture {width} wide; if it "
+            "is a share of the width, multiply it (and cx, cy, fl_y) by the size"
+        )
     cx, cy = number(entry, "cx", where, width / 2), number(entry, "cy", where, height / 2)
     if not stated and max(abs(cx / width - 0.5), abs(cy / height - 0.5)) > NEAR_MIDDLE:
         raise InputError(

@@ -23,6 +23,7 @@ from blender_render.geometry.pose_checks import (
     common_aim,
     fits_its_poses,
     looks_inverted,
+    lost_digits,
     stack_poses,
 )
 from blender_render.imaging.depth import decode_depth
@@ -215,6 +216,8 @@ def pose_problems(
         return [f"{where}: {inverted}"]
     if len(cameras) < MIN_CAMERAS:
         return []
+    if too_far := lost_digits(cameras):
+        return [f"{where}: {too_far}"]
     if looks_inverted(cameras, masks):
         return [f"{where}: the poses are inverted (world-to-camera where camera-to-world belongs)"]
     if not common_aim(stack_poses(cameras)).converges:

@@ -42,6 +42,9 @@ ALIKE = 0.75
 OPENCV_AXES = np.diag([1.0, -1.0, -1.0, 1.0])
 # Enough images to test outlines against; more cost time and add nothing.
 MAX_HULL_VIEWS = 32
+# Distance of the cameras from the origin over the size of their rig: single precision (6e-8) then
+# leaves steps of a thousandth of the rig or more.
+FARTHEST = 1e4
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +97,21 @@ def looks_inverted(cameras: Sequence[Camera], masks: Sequence[npt.NDArray[np.boo
     if given.converges and other.converges:
         return hull_agreement(flipped, masks) > hull_agreement(cameras, masks)
     return other.converges and not given.converges
+
+
+def lost_digits(cameras: Sequence[Camera]) -> str:
+    """One phrase where cameras stand so far off that single precision cannot tell their rays apart;
+    else empty. Cameras in one place are not judged.
+    """
+    places = np.stack([camera.position for camera in cameras])
+    away, spread = np.linalg.norm(places.mean(0)), np.linalg.norm(places - places.mean(0), axis=1)
+    one_place = spread.max() <= 1e-9 * away
+    if one_place or away <= FARTHEST * spread.max():
+        return ""
+    return (
+        f"the cameras stand {away:.3g} units from the origin, within {spread.max():.3g} units of "
+        "each other; numbers so large lose their digits: move the scene to the origin"
+    )
 
 
 def stack_poses(cameras: Sequence[Camera]) -> Array:

@@ -50,6 +50,12 @@ def full_size_focal(folder: Path) -> None:
     each_file(folder, lambda c: without_lens(c, "fl_x", "camera_angle_x"))
 
 
+def in_shares(content: dict[str, Any]) -> None:
+    """The lens as programs without pixels write it."""
+    without_lens(content)
+    content.update(fl_x=1.2, fl_y=1.2)
+
+
 def lfs_pointer(folder: Path) -> None:
     (folder / "train/002.png").write_text(
         "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
@@ -119,6 +125,10 @@ REFUSED: dict[str, tuple[Change, tuple[str, ...]]] = {
     "fl_x and camera_angle_x contradict": (
         shared(camera_angle_x=1.4),
         ("fl_x", "camera_angle_x", "contradict"),
+    ),
+    "a lens in shares of the width": (
+        lambda f: each_file(f, in_shares),
+        ("fl_x=", "no focal length in pixels", "share of the width"),
     ),
     "skew": (
         lambda f: (

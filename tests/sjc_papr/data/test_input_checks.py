@@ -80,6 +80,10 @@ REFUSED: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
         ("do not belong to these poses",),
     ),
     "duplicated poses": (lambda f: change_frames(f, same_place), ("common point",)),
+    "a scene in the coordinates of a map": (
+        lambda f: change_poses(f, lambda m: m + np.outer([5e6, 5e6, 0, 0], [0, 0, 0, 1])),
+        ("units from the origin", "lose their digits"),
+    ),
     "one picture": (
         lambda f: change_frames(f, lambda frames: frames[:1]),
         ("train/000", "one training picture", "points.init=cube"),
