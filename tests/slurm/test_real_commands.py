@@ -101,7 +101,9 @@ def test_a_killed_process_of_two_leaves_a_run_that_one_process_continues(
         *("--ntasks-per-node=2", "--cpus-per-task=1", "--", "pair", *words), file="train_mnvs"
     )
     cluster.wait_until(tiny.beyond(run, 12), "12 steps are logged", 120)
-    (second,) = (pid for pid in processes("mnvs.train") if _variable(pid, "RANK") == "1")
+    # By its data, too: other tests may train beside this one.
+    own = next(word for word in words if word.startswith("data.paths="))
+    (second,) = (pid for pid in processes("mnvs.train", own) if _variable(pid, "RANK") == "1")
     os.kill(second, signal.SIGKILL)
     cluster.wait_ended(job, seconds=60)
     log = cluster.log(job)

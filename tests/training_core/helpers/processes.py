@@ -4,9 +4,12 @@ import os
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
+# Two processes that import everything from a cold disk have taken minutes.
+PATIENCE_S = 600
 
 
 def start(count: int, arguments: list[str]) -> list[subprocess.Popen[str]]:
@@ -39,11 +42,15 @@ def start(count: int, arguments: list[str]) -> list[subprocess.Popen[str]]:
 
 
 def finish(processes: list[subprocess.Popen[str]], code: int = 0) -> list[str]:
-    """Wait for all; what each wrote to stderr."""
-    try:
-        errors = [process.communicate(timeout=300)[1] for process in processes]
-    finally:
+    """Wait for all; what each wrote to stderr. Of processes that hang, the failure says it, too."""
+    with ThreadPoolExecutor(len(processes)) as readers:
+        # All are read at the same time: one that cannot write would keep the others waiting.
+        reading = [readers.submit(process.communicate) for process in processes]
+        wait(reading, timeout=PATIENCE_S)
+        hung = [rank for rank, process in enumerate(processes) if process.poll() is None]
         for process in processes:
             process.kill()
+        errors = [read.result()[1] for read in reading]
+    assert not hung, (hung, errors)
     assert [process.returncode for process in processes] == [code] * len(processes), errors
     return errors
