@@ -162,8 +162,8 @@ def plan(config: RenderConfig) -> str:
         lines.append(f"  {asset.name}: {asset.source} [{state}]")
         faults += [state] if broken else []
     if faults:
-        others = f"; so are {len(faults) - 1} others" if len(faults) > 1 else ""
-        raise ConfigError(f"assets: of {len(assets)}, one cannot be read: {faults[0]}{others}")
+        first = "; ".join(faults[:3]) + ("; ..." if len(faults) > 3 else "")
+        raise ConfigError(f"assets: {len(faults)} of {len(assets)} cannot be read: {first}")
     deep = {"none": 0, "test": rig.test, "all": rig.views}[config.depth]
     per_frame = rig.views + deep + (3 if rig.kind == "multiview" else 0)
     lines.append(

@@ -35,10 +35,10 @@ def unpack_dataset(archive: Path, folder: Path) -> bool:
     try:
         with zipfile.ZipFile(archive) as opened:
             refuse_oversized(opened, archive)
-            members = [m for m in opened.infolist() if not m.is_dir()]
-            for member in members:
+            for member in opened.infolist():
                 _refuse_outside(member.filename, archive)
             tidy_names(opened, archive)
+            members = [m for m in opened.infolist() if not m.is_dir()]
             if folder.is_dir() and any(folder.iterdir()):
                 if difference := differs(folder, archive):
                     raise InputError(f"{folder}: is in the way: {difference}")

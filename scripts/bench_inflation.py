@@ -112,7 +112,7 @@ def run(config: BenchConfig) -> None:
     for path in _datasets(config):
         one = compare(path, config)
         shown.append(one)
-        by_dataset[path.stem] = {
+        by_dataset[str(path)] = {
             name: scores(answer, one.truth, one.box) for name, answer in one.answers.items()
         }
     if config.output:
@@ -125,7 +125,7 @@ def run(config: BenchConfig) -> None:
 def _datasets(config: BenchConfig) -> list[Path]:
     if not config.paths:
         raise ConfigError("paths is missing: which six-view datasets?")
-    found = dataset_paths(config.paths)
+    found = dataset_paths(config.paths, "paths")
     if not found:
         raise ConfigError("paths names no six-view datasets")
     return found

@@ -196,6 +196,8 @@ def load_run_config(schema: type[T], folder: Path) -> T:
     try:
         return load_config(schema, folder / CONFIG_FILE, [])
     except ConfigError as error:
+        if "unknown key" not in str(error):
+            raise
         raise ConfigError(f"{error} (is {folder} a run of another command?)") from None
 
 

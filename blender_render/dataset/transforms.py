@@ -122,13 +122,15 @@ def _read_file(tree: Tree, rel: str) -> tuple[dict[str, Any], Frames]:
 
 def _refuse_moments(frames: Frames, where: str) -> None:
     """Pictures of one moment are expected. Telephones stamp each picture of a scene that rests with
-    its own time, so stamps are a moment's only where several pictures share one."""
+    its own time, which whole seconds may repeat, so stamps are a moment's only where most are
+    shared.
+    """
     for key in TIME_KEYS:
         times = [repr(frame[key]) for frame in frames if key in frame]
         values = len(set(times))
         if values < 2:
             continue
-        if key == "timestamp" and values == len(times):
+        if key == "timestamp" and 2 * values > len(times):
             logger.warning(
                 "%s: each picture has its own 'timestamp'; all are taken for one moment", where
             )

@@ -52,7 +52,7 @@ def decode_picture(raw: bytes, where: str) -> Picture:
     if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
         raise InputError(f"{where}: holds {getattr(image, 'n_frames', 0)} frames; one is expected")
     turn = orientation_of(image)
-    if turn not in (0, 1):
+    if 2 <= turn <= 8:
         raise InputError(
             f"{where}: stored turned (EXIF orientation {turn}), so pixels and camera may not "
             "agree; turn the pixels themselves and remove the tag"

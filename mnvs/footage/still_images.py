@@ -85,10 +85,12 @@ class ImageFile:
             found = int(getattr(self._image, "n_frames", 1))
             for page in range(1, found):
                 self._image.seek(page)
-                preview = bool(getattr(self._image, "tag_v2", {}).get(_SUBFILE, 0) & 1)
+                kind = getattr(self._image, "tag_v2", {}).get(_SUBFILE, 0)
+                preview = isinstance(kind, int) and bool(kind & 1)
                 alike = alike and self._image.size == self.size and not preview
             self._image.seek(0)
-        except DECODE_ERRORS as error:
+        except (*DECODE_ERRORS, TypeError) as error:  # of pages without a size
+            self.close()
             raise InputError(f"{self.path}: damaged image ({error})".splitlines()[0]) from None
         if not alike:
             logger.warning("%s: %d pages that are not alike; the first is read", self.path, found)

@@ -59,7 +59,7 @@ def back_colours(front: Tensor, inside: Tensor) -> Tensor:
 
 
 def distance_inside(inside: Tensor) -> Tensor:
-    """In how many steps of a king on a chessboard each pixel of bool [S, S] is left; 0 outside.
+    """Chessboard distance of each inside pixel of bool [S, S] to the nearest outside; 0 outside.
 
     Beyond the picture is outside.
     """

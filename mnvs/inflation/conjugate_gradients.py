@@ -25,7 +25,7 @@ def solve(operator: Callable[[Tensor], Tensor], right: Tensor, most_steps: int) 
         if bool((error <= goal).all()):
             break
         ahead = operator(direction)
-        # A picture that is solved already has no direction any more: 0 / 0 stays 0.
+        # Where the right side is 0, so is the direction: 0 / 0 stays 0.
         step = error / dot(direction, ahead).clamp_min(1e-300)
         u, residual = u + step * direction, residual - step * ahead
         last, error = error, dot(residual, residual)

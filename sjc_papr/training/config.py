@@ -7,8 +7,8 @@ from training_core.config import option, section
 
 # More points than that are a slip of the keyboard: PAPR has thirty thousand.
 MOST_POINTS = 10_000_000
-# Carving holds about 60 bytes a voxel, 4 GB here; objects fill a few hundred pixels.
-FINEST_HULL = 400
+# Carving holds about 60 bytes a voxel, 60 GB here.
+FINEST_HULL = 1000
 
 
 @dataclass

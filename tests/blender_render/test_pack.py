@@ -115,3 +115,13 @@ def test_backslashes_become_folders(tmp_path: Path) -> None:
     for _ in range(2):
         assert unpack.main([str(tmp_path / "one.zip")]) == 0
     assert (tmp_path / "one/frame_000/train/000.txt").read_text() == "x"
+
+
+def test_folders_of_windows_zips_become_folders(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("fr\\", "fr/", "fr\\train\\", "fr\\train\\0.txt"):
+            member = zipfile.ZipInfo("x")
+            member.filename = member.orig_filename = name
+            archive.writestr(member, b"" if name.endswith(("\\", "/")) else b"0")
+    assert unpack.unpack_dataset(tmp_path / "a.zip", tmp_path / "out")
+    assert (tmp_path / "out/fr/train/0.txt").read_bytes() == b"0"

@@ -155,7 +155,9 @@ def test_a_dry_run_refuses_assets_that_are_not_there(
 ) -> None:
     assets = f"assets=[builtin:demo,{tmp_path}/one.glb,{tmp_path}/two.glb]"
     arguments = ["--config", str(CONFIGS / "smoke.yaml"), f"output={tmp_path / 'out'}", assets]
-    said = f"of 3, one cannot be read: {tmp_path}/one.glb: No such file"
+    fault = "{}: No such file or directory"
+    both = "; ".join(fault.format(f"{tmp_path}/{name}.glb") for name in ("one", "two"))
+    said = f"2 of 3 cannot be read: {both}"
     assert_refused(render.main, [*arguments, "--dry-run"], capfd, said)
 
 

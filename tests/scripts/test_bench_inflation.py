@@ -29,7 +29,7 @@ def test_figures_are_means_over_the_pictures(
         paths=[str(sixview)], frames=2, threads=1, output=str(output), pictures=str(picture)
     )
     bench.run(config)
-    figures = json.loads(output.read_text())[sixview.stem]
+    figures = json.loads(output.read_text())[str(sixview)]
     assert set(figures) == set(bench.ANSWERS)
     # Plain grey, by loops over the pictures.
     views = read_sixview(sixview).views.double() / 255.0

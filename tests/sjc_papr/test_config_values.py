@@ -54,7 +54,7 @@ def test_values_that_make_no_training(override: str) -> None:
     [
         ("points.count=100000000000", "count must be at most 10,000,000, is 100,000,000,000"),
         ("points.count=1e11", "points.count: expected int"),
-        ("points.hull_resolution=2000", "hull_resolution must be at most 400, is 2,000"),
+        ("points.hull_resolution=2000", "hull_resolution must be at most 1,000, is 2,000"),
         ("optimize.density.grow_count=20000000", "grow_count must be at most 10,000,000"),
         ("optimize.density.max_points=100000000000", "max_points must be at most 10,000,000"),
     ],

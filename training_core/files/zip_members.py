@@ -47,7 +47,7 @@ def tidy_names(archive: zipfile.ZipFile, where: Path) -> None:
         if ".." in name.split("/"):
             raise InputError(f"{where}: {member.filename[:60]!r} leads out of the archive")
         other = original.setdefault(name, member.filename)
-        if other != member.filename:
+        if other != member.filename and not name.endswith("/") and name:
             raise InputError(f"{where}: {other[:60]!r} and {member.filename[:60]!r} are one file")
         member.filename = name
     archive.filelist = [member for member in archive.infolist() if member.filename]
