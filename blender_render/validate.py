@@ -30,6 +30,7 @@ from blender_render.dataset.transforms import (
     describe_notes,
     file_of,
     read_transforms,
+    split_label,
     splits_of,
 )
 from blender_render.geometry.cameras import Camera
@@ -148,7 +149,7 @@ def _check_frame(folder: Tree, ours: bool, no_alpha: str, problems: list[str]) -
             seen.split = split
             _check_entry(folder, rel, entry, where, no_alpha, seen, notes, problems)
         describe_notes(label, notes)
-    held_out = {s: folder.label(file_of(folder, s)) for s in found if s != "train"}
+    held_out = {s: split_label(folder, s) for s in found if s != "train"}
     checks.check_poses(seen, folder.label(), ours, problems, held_out)
     return seen
 

@@ -218,3 +218,11 @@ def describe_notes(where: str, notes: Sequence[str]) -> None:
     """Log each kind of note once, with the number of pictures that it is of."""
     for note in dict.fromkeys(notes):
         logger.info("%s: %s (%d pictures)", where, note, notes.count(note))
+
+
+def split_label(tree: Tree, split: str) -> str:
+    """The file that says which pictures a split has, for messages; with the split's name where one
+    file says it of all.
+    """
+    rel = file_of(tree, split)
+    return f"{tree.label(rel)} ({split})" if rel == "transforms.json" else tree.label(rel)

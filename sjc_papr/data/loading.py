@@ -4,7 +4,7 @@ from pathlib import Path
 
 from blender_render.dataset.archive import open_tree
 from blender_render.dataset.readers import Views, read_views
-from blender_render.dataset.transforms import file_of
+from blender_render.dataset.transforms import split_label
 from sjc_papr.data.config import DataConfig
 from sjc_papr.data.input_checks import without_blank
 
@@ -32,7 +32,7 @@ def split_file(path: Path, split: str) -> str:
         InputError: ``path`` is no dataset.
     """
     with open_tree(path) as tree:
-        return tree.label(file_of(tree, split))
+        return split_label(tree, split)
 
 
 def load_training_views(data: DataConfig, path: Path) -> Views:
