@@ -8,7 +8,7 @@ from pathlib import Path
 from animate_papr.config import AnimateConfig
 from blender_render.dataset.readers import Views
 from sjc_papr.data.input_checks import check_held_out, check_poses
-from sjc_papr.data.loading import load_training_views, load_views, split_file
+from sjc_papr.data.loading import load_training_views, load_views
 from sjc_papr.data.world import World, find_world, read_world, why_left
 from sjc_papr.novel_view.from_options import check_novel
 from sjc_papr.training.config import PointsConfig
@@ -75,8 +75,7 @@ def _held_out_views(
     """A frame's test and validation images, checked; the latter only where they are asked for."""
     test = load_views(config.data, folder, "test")
     val = load_views(config.data, folder, "val") if config.log.validate_every else None
-    held_out = {split_file(folder, "val"): val, split_file(folder, "test"): test}
-    check_held_out(train, held_out, config.data)
+    check_held_out(train, folder, {"val": val, "test": test}, config.data)
     return test, val
 
 

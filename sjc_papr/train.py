@@ -11,7 +11,7 @@ from pathlib import Path
 from blender_render.dataset.readers import Views
 from sjc_papr.config import TrainConfig
 from sjc_papr.data.input_checks import check_held_out, check_poses
-from sjc_papr.data.loading import load_views, split_file
+from sjc_papr.data.loading import load_views
 from sjc_papr.data.sparse_views import sparse_views
 from sjc_papr.data.world import find_world, read_world, world_of_run
 from sjc_papr.evaluation.validation import ViewValidation
@@ -108,8 +108,7 @@ def read_inputs(config: TrainConfig) -> tuple[Views, Views, Views | None]:
     train, test = sparse_views(config.sparse, config.data), load_views(config.data, data, "test")
     check_poses(train, config.data, config.sparse.sixview or config.data.path)
     val = load_views(config.data, data, "val") if config.log.validate_every else None
-    held_out = {split_file(data, "val"): val, split_file(data, "test"): test}
-    check_held_out(train, held_out, config.data)
+    check_held_out(train, data, {"val": val, "test": test}, config.data)
     check_novel(config.novel, train.cameras)
     return train, test, val
 

@@ -26,6 +26,7 @@ Array = npt.NDArray[np.float64]
 MATRIX_KEYS = ("intrinsic_matrix", "intrinsics", "camera_intrinsics", "K")
 # An entry of a frame with any of these has a lens of its own, and nothing of the shared one.
 LENS_KEYS = ("fl_x", "fl_y", "camera_angle_x", "camera_angle_y", *MATRIX_KEYS)
+INTRINSIC_KEYS = (*LENS_KEYS, "w", "h", "cx", "cy")
 # In small letters; files have them in either.
 DISTORTION_KEYS = (
     *("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2"),
@@ -34,6 +35,8 @@ DISTORTION_KEYS = (
     "rolling_shutter",
 )
 MODEL_KEYS = ("camera_model", "camera_type", "model")
+# "model" may also name the telephone.
+NO_PINHOLES = ("FISHEYE", "FOV", "ORTHO", "EQUIRECT", "SPHER", "PANO", "OMNI", "PRISM", "LATLONG")
 # Models that are set by a flag.
 OTHER_LENSES = (
     *("is_fisheye", "fisheye", "is_latlong", "equirectangular"),
@@ -46,7 +49,10 @@ PINHOLES = (
 )
 # COLMAP's numbers of models; nerfstudio's of camera types.
 NUMBERED = {
-    "camera_model": ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV"),
+    "camera_model": (
+        *("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL"),
+        *("OPENCV", "OPENCV_FISHEYE", "FULL_OPENCV"),
+    ),
     "camera_type": ("", "PERSPECTIVE"),
 }
 # Statements about one lens may differ by rounding and by a principal point off the middle.
@@ -63,9 +69,21 @@ SCALED_NOTE = "pictures are copies of another size than w and h say; the lens wa
 
 def frame_entry(shared: Entry, frame: Entry) -> dict[str, Any]:
     """The keys that hold for one picture: those of all, where it has none of its own."""
-    own_lens = any(key in frame for key in LENS_KEYS)
-    kept = {k: v for k, v in shared.items() if not (own_lens and k in LENS_KEYS)}
-    return {**kept, **frame}
+    all_of, own = _flat(shared), _flat(frame)
+    if any(key in own for key in LENS_KEYS):
+        all_of = {k: v for k, v in all_of.items() if k not in LENS_KEYS}
+        if isinstance(inner := all_of.get("camera"), Mapping):
+            all_of["camera"] = {k: v for k, v in inner.items() if k not in INTRINSIC_KEYS}
+    return {**all_of, **own}
+
+
+def _flat(entry: Entry) -> dict[str, Any]:
+    """An entry with the intrinsics of its object ``camera`` beside it, where they do not stand
+    there, and without those that are null."""
+    inner = entry.get("camera")
+    inside = inner if isinstance(inner, Mapping) else {}
+    given = {k: inside[k] for k in INTRINSIC_KEYS if inside.get(k) is not None}
+    return given | {k: v for k, v in entry.items() if v is not None or k not in INTRINSIC_KEYS}
 
 
 def camera_from_dict(
@@ -86,7 +104,7 @@ def camera_from_dict(
     notes = [] if notes is None else notes
     pose = _pose(entry, where, notes)
     _refuse_distortion(entry, where)
-    entry = _with_inner(entry, where)
+    entry = _with_inner(_flat(entry), where)
     entry = _agreeing(entry, _from_matrix(entry, where), where)
     width, height = size or (0, 0)
     stated = "w" in entry or "h" in entry
@@ -182,15 +200,13 @@ def _with_inner(entry: Entry, where: str) -> dict[str, Any]:
     if not isinstance(inner, Mapping):
         return dict(entry)
     _refuse_distortion(inner, f"{where}: camera")
-    lens = {k: inner[k] for k in (*LENS_KEYS, "w", "h", "cx", "cy") if k in inner}
-    return _agreeing(entry, lens, f"{where}: camera")
+    intrinsics = {k: inner[k] for k in INTRINSIC_KEYS if inner.get(k) is not None}
+    return _agreeing(entry, intrinsics, f"{where}: camera")
 
 
 def _agreeing(entry: Entry, more: Entry, where: str) -> dict[str, Any]:
-    """An entry with ``more`` on its lens in the place of its own; both must say one length."""
+    """An entry with ``more`` on its intrinsics in the place of its own; both must say the same."""
     for key, value in more.items():
-        if key not in LENS_KEYS:
-            continue
         numbers = _matrix_of(value), _matrix_of(entry.get(key, value))
         alike = numbers[0].shape == numbers[1].shape and np.allclose(*numbers, rtol=SAME_LENS)
         if not alike:
@@ -220,7 +236,11 @@ def _refuse_distortion(entry: Entry, where: str) -> None:
         if isinstance(model, int) and not isinstance(model, bool):
             names = NUMBERED.get(key, ())
             model = names[model] if 0 <= model < len(names) else f"number {model}"
-        if model is not None and str(model).upper() not in PINHOLES:
+        name = str(model).upper()
+        is_pinhole = name in PINHOLES or (
+            key == "model" and not any(word in name for word in NO_PINHOLES)
+        )
+        if model is not None and not is_pinhole:
             raise InputError(f"{where}: {key!r} is {entry[key]!r}: only pinhole cameras are read")
     for key in OTHER_LENSES:
         if entry.get(key):

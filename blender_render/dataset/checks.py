@@ -20,6 +20,7 @@ from blender_render.geometry.held_out_checks import training_shape, why_apart
 from blender_render.geometry.pose_checks import (
     MIN_CAMERAS,
     OPENCV_AXES,
+    OutlineProblem,
     common_aim,
     fits_its_poses,
     looks_inverted,
@@ -238,8 +239,10 @@ def pose_problems(
     if (iou := fits_its_poses(cameras, masks)) < MIN_HULL_IOU:
         found = f"IoU {iou:.2f}" if iou else "poses in another order fit as well"
         return [
-            f"{where}: the pictures do not belong to these poses: no shape has such outlines "
-            f"({found})"
+            OutlineProblem(
+                f"{where}: the pictures do not belong to these poses: no shape has such outlines "
+                f"({found})"
+            )
         ]
     return []
 
@@ -271,12 +274,13 @@ def held_out_problems(
             what to name in the lines.
     """
     shape = training_shape(*train) if held_out and len(train[0]) >= MIN_CAMERAS else None
-    problems = []
+    problems: list[str] = []
     for where, (cameras, masks) in held_out.items():
         if inverted := _why_inverted(masks):
             problems.append(f"{where}: {inverted}")
         elif shape and (why := why_apart(shape, cameras, masks)):
-            problems.append(f"{where}: held-out pictures do not fit the training pictures: {why}")
+            text = f"{where}: held-out pictures do not fit the training pictures: {why}"
+            problems.append(OutlineProblem(text))
     return problems
 
 

@@ -2,8 +2,8 @@
 
 The visual hull of the training images holds the object, so every other outline of the object must
 lie on it. That holds however few training images there are; how closely the hull fits the outlines
-does not, so a lens that is too long, which only makes outlines small, is found by what it would
-take to make them fit.
+does not, so cameras that are too near or lenses that are too long, which only make outlines small
+within the hull's, are found by what it would take to make them fit.
 """
 
 from __future__ import annotations
@@ -40,7 +40,12 @@ MOST_CUT_OFF, MIN_COVERAGE_CUT_OFF = 0.2, 0.5
 # IoU that outlines reach at another focal length, and by which it must beat the given one. On Lego
 # 1.4 times the true length gives 0.45 and the true one 0.82; true ones gain 0.11 at most.
 FITTING_IOU, CLEARLY_BETTER = 0.65, 0.2
-SHORTER = (0.8, 0.7, 0.6, 0.5)
+# By what lenses are shortened and cameras moved away to make them fit: down to a twelfth.
+FACTORS = tuple(0.8**k for k in range(1, 12))
+TOO_SMALL = (
+    "they show the object smaller than lens and poses say (is the lens too long, or are the "
+    "cameras too near?)"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,13 +89,14 @@ def why_apart(shape: TrainingShape, cameras: Sequence[Camera], masks: Sequence[M
     rig = [cameras[usable[i]] for i in spread]
     covered = float(coverage(shape.hull, seen, rig).median())
     if covered >= shape.least:
-        return "the lens is too long for them" if _is_too_long(shape, seen, rig) else ""
+        return TOO_SMALL if _are_too_small(shape, seen, rig) else ""
     for reading, words in (
         (np.linalg.inv, "the poses are inverted (world-to-camera where camera-to-world belongs)"),
         (lambda pose: pose @ OPENCV_AXES, "the poses have OpenCV axes (+Z forward, +Y down)"),
     ):
         other = [replace(c, cam_to_world=reading(c.cam_to_world)) for c in rig]
-        if float(coverage(shape.hull, seen, other).median()) >= MIN_COVERAGE:
+        covers = float(coverage(shape.hull, seen, other).median()) >= MIN_COVERAGE
+        if covers and (not shape.tight or _iou(shape.hull, seen, other) >= FITTING_IOU):
             return words
     return (
         f"only {covered:.0%} of their outlines lies where their poses and lens place the object "
@@ -98,24 +104,37 @@ def why_apart(shape: TrainingShape, cameras: Sequence[Camera], masks: Sequence[M
     )
 
 
-def _is_too_long(
+def _are_too_small(
     shape: TrainingShape, masks: Sequence[torch.Tensor], cameras: Sequence[Camera]
 ) -> bool:
-    """Whether outlines on the shape are too small for it, and a shorter lens would fit."""
-    agreement = _iou(shape.hull, masks, cameras, 1.0)
+    """Whether outlines that lie on the shape are too small for it, and would fit it with a shorter
+    lens or from farther away."""
+    agreement = _iou(shape.hull, masks, cameras)
     if not shape.tight or agreement + CLEARLY_BETTER > FITTING_IOU:
         return False
-    best = max(_iou(shape.hull, masks, cameras, factor) for factor in SHORTER)
-    return best >= FITTING_IOU and best > agreement + CLEARLY_BETTER
+    enough = max(FITTING_IOU, agreement + CLEARLY_BETTER)
+    return any(
+        _iou(shape.hull, masks, [change(camera, factor) for camera in cameras]) >= enough
+        for factor in FACTORS
+        for change in (_shorter, _farther)
+    )
+
+
+def _shorter(camera: Camera, factor: float) -> Camera:
+    return replace(camera, fl_x=camera.fl_x * factor, fl_y=camera.fl_y * factor)
+
+
+def _farther(camera: Camera, factor: float) -> Camera:
+    """From ``1 / factor`` times as far from the origin, as poses of another unit would be."""
+    pose = camera.cam_to_world.copy()
+    pose[:3, 3] /= factor
+    return replace(camera, cam_to_world=pose)
 
 
 def _touches_border(mask: Mask) -> bool:
     return bool(mask[[0, -1]].any() or mask[:, [0, -1]].any())
 
 
-def _iou(
-    hull: Hull, masks: Sequence[torch.Tensor], cameras: Sequence[Camera], factor: float
-) -> float:
-    """Median IoU of masks and hull, were the focal lengths ``factor`` times as long."""
-    lenses = [replace(c, fl_x=c.fl_x * factor, fl_y=c.fl_y * factor) for c in cameras]
-    return float(reprojection_iou(hull, masks, lenses).median())
+def _iou(hull: Hull, masks: Sequence[torch.Tensor], cameras: Sequence[Camera]) -> float:
+    """Median IoU of masks and hull."""
+    return float(reprojection_iou(hull, masks, cameras).median())

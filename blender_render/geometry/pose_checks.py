@@ -47,6 +47,10 @@ MAX_HULL_VIEWS = 32
 FARTHEST = 1e4
 
 
+class OutlineProblem(str):
+    """What is wrong, where outlines alone say so: pictures drawn by a model need not agree."""
+
+
 @dataclass(frozen=True, eq=False)
 class Aim:
     """What a set of optical axes has in common.

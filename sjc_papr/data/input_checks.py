@@ -3,13 +3,17 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from blender_render.dataset.archive import open_tree
 from blender_render.dataset.checks import held_out_problems, pose_problems
 from blender_render.dataset.readers import Views
+from blender_render.dataset.transforms import split_label
+from blender_render.geometry.pose_checks import OutlineProblem
 from sjc_papr.data.config import DataConfig
 from training_core.config import InputError
 
@@ -59,28 +63,42 @@ def check_poses(views: Views, data: DataConfig, where: str) -> None:
         InputError: they do not, and ``data.check`` is on.
     """
     for problem in pose_problems(views.cameras, _masks(views), where):
-        _refuse_or_warn(problem, data, "outlines" in problem and len(views) <= FEW_VIEWS)
+        _refuse_or_warn(problem, data, len(views))
 
 
-def check_held_out(train: Views, held_out: Mapping[str, Views | None], data: DataConfig) -> None:
+def check_held_out(
+    train: Views, folder: Path, held_out: Mapping[str, Views | None], data: DataConfig
+) -> None:
     """Held-out images must show the object of the training images from where they say.
 
     Args:
-        held_out: by file name, see ``split_file``; None is not looked at.
+        folder: frame folder of the held-out images.
+        held_out: by split; None is not looked at.
 
     Raises:
         InputError: they do not, and ``data.check`` is on.
     """
-    others = {w: (v.cameras, _masks(v)) for w, v in held_out.items() if v is not None}
+    others = {
+        _file_of(folder, split): (views.cameras, _masks(views))
+        for split, views in held_out.items()
+        if views is not None
+    }
     for problem in held_out_problems((train.cameras, _masks(train)), others):
-        _refuse_or_warn(problem, data, len(train) <= FEW_VIEWS)
+        _refuse_or_warn(problem, data, len(train))
+
+
+def _file_of(folder: Path, split: str) -> str:
+    """The JSON file that says which images a split has."""
+    with open_tree(folder) as tree:
+        return split_label(tree, split)
 
 
 def _masks(views: Views) -> list[npt.NDArray[np.bool_]]:
     return list((views.images[..., 3] >= 0.5).numpy())
 
 
-def _refuse_or_warn(problem: str, data: DataConfig, is_uncertain: bool) -> None:
+def _refuse_or_warn(problem: str, data: DataConfig, training_views: int) -> None:
+    is_uncertain = isinstance(problem, OutlineProblem) and training_views <= FEW_VIEWS
     if data.check and not is_uncertain:
         raise InputError(
             f"{problem} (python -m blender_render.validate names every fault; "

@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-from blender_render.dataset.archive import open_tree
 from blender_render.dataset.readers import Views, read_views
-from blender_render.dataset.transforms import split_label
 from sjc_papr.data.config import DataConfig
 from sjc_papr.data.input_checks import without_blank
 
@@ -23,16 +21,6 @@ def load_views(data: DataConfig, path: Path, split: str) -> Views:
         no_alpha=data.no_alpha,
         split_seed=data.split_seed,
     )
-
-
-def split_file(path: Path, split: str) -> str:
-    """The JSON file of a frame folder that says which images a split has, for messages.
-
-    Raises:
-        InputError: ``path`` is no dataset.
-    """
-    with open_tree(path) as tree:
-        return split_label(tree, split)
 
 
 def load_training_views(data: DataConfig, path: Path) -> Views:

@@ -74,6 +74,34 @@ def lens_in_object(content: dict[str, Any]) -> None:
     content["camera"] = {"id": 1, **inner, "k1": 0.0}
 
 
+def own_lens_in_object(folder: Path) -> None:
+    """Frames say in an object ``camera`` what the shared one contradicts."""
+
+    def change(content: dict[str, Any]) -> None:
+        inner = {key: content[key] for key in ("fl_x", "fl_y", "cx", "cy", "w", "h")}
+        for frame in content["frames"]:
+            frame["camera"] = {**inner, "model": "iPhone 15"}
+        without_lens(content)
+        content["camera"] = {"fl_x": 500.0, "fl_y": 510.0, "w": 640, "h": 480}
+
+    each_file(folder, change)
+
+
+def own_lens_beside_shared_object(folder: Path) -> None:
+    def change(content: dict[str, Any]) -> None:
+        for frame in content["frames"]:
+            frame.update({key: content[key] for key in ("fl_x", "fl_y", "cx", "cy", "w", "h")})
+        without_lens(content)
+        content["camera"] = {"fl_x": 500.0, "fl_y": 510.0, "w": 640, "h": 480}
+
+    each_file(folder, change)
+
+
+def null_beside_matrix(content: dict[str, Any]) -> None:
+    as_matrix(content)
+    content.update(fl_x=None, camera_angle_x=None)
+
+
 PLACEMENT = {
     "aabb_scale": 16,
     "scale": 0.33,
@@ -119,6 +147,11 @@ SAME: dict[str, Change] = {
     ),
     "intrinsic_matrix": lambda f: each_file(f, as_matrix),
     "a lens in an object": lambda f: each_file(f, lens_in_object),
+    "each frame's lens in an object": own_lens_in_object,
+    "each frame's lens beside a shared object": own_lens_beside_shared_object,
+    "null beside intrinsic_matrix": lambda f: each_file(f, null_beside_matrix),
+    "COLMAP's number of FULL_OPENCV": lambda f: each_file(f, lambda c: c.update(camera_model=6)),
+    "the name of a telephone": lambda f: each_file(f, lambda c: c.update(model="iPhone 15")),
     "COLMAP's number of PINHOLE": lambda f: each_file(f, lambda c: c.update(camera_model=1)),
     "nerfstudio's number of a pinhole": lambda f: each_file(f, lambda c: c.update(camera_type=1)),
     "camera_angle_y alone": lambda f: each_file(f, angle_y_only),

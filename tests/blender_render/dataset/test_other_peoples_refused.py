@@ -112,6 +112,11 @@ REFUSED: dict[str, tuple[Change, tuple[str, ...]]] = {
     "nerfstudio's number of a fisheye": (shared(camera_type=2), ("'camera_type' is 2", "pinhole")),
     "a model that is a list": (shared(camera_model=[1]), ("'camera_model' is [1]", "pinhole")),
     "fisheye model": (shared(camera_model="OPENCV_FISHEYE"), ("OPENCV_FISHEYE", "pinhole")),
+    "fisheye under another key": (shared(model="fisheye624"), ("fisheye624", "pinhole")),
+    "an object of another size beside": (
+        shared(w=64, h=48, camera={"w": 640, "h": 480}),
+        ("camera: says w=640, but w=64",),
+    ),
     "is_fisheye": (shared(is_fisheye=True), ("'is_fisheye'", "pinhole")),
     "rolling shutter": (shared(rolling_shutter=[0.1, 0.0, 0.0]), ("'rolling_shutter'",)),
     "lens of the full size without w and h": (
