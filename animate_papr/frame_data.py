@@ -5,14 +5,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from animate_papr.config import AnimateConfig
-from blender_render.dataset.readers import Views
+from animate_papr.following.tracking import true_paths
+from blender_render.dataset.readers import Views, list_frames
+from blender_render.dataset.tracks import TRACKS_FILE
 from sjc_papr.data.input_checks import check_held_out, check_poses
 from sjc_papr.data.loading import load_training_views, load_views
 from sjc_papr.data.world import World, find_world, read_world, why_left
 from sjc_papr.novel_view.from_options import check_novel
 from sjc_papr.training.config import PointsConfig
 from sjc_papr.training.point_init import initial_points
+from training_core.config import InputError
 from training_core.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
@@ -22,7 +27,9 @@ logger = logging.getLogger(__name__)
 class FrameTask:
     """One frame of the loop: its place in time, its folder and its images.
 
-    ``scale``: units of the images' world in a unit of the dataset.
+    ``scale``: units of the images' world in a unit of the dataset. ``motion``: where points of the
+    surface were in the frame before and are now, [N, 3] each, in the images' world, where that is
+    known and asked for.
     """
 
     index: int
@@ -32,6 +39,7 @@ class FrameTask:
     test: Views
     val: Views | None
     scale: float = 1.0
+    motion: tuple[Tensor, Tensor] | None = None
 
     @staticmethod
     def read(
@@ -55,6 +63,7 @@ class FrameTask:
             world.views(test),
             val and world.views(val),
             world.scale,
+            _known_motion(config, index, world),
         )
 
 
@@ -79,6 +88,24 @@ def _held_out_views(
     return test, val
 
 
+def _known_motion(config: AnimateConfig, index: int, world: World) -> tuple[Tensor, Tensor] | None:
+    """See ``FrameTask.motion``. Raises InputError as ``check_paths`` does."""
+    if not index or config.next.align.to != "tracks":
+        return None
+    names = config.frames or list_frames(config.data.path)
+    paths = true_paths(Path(config.data.path), names[index - 1 : index + 1], world)
+    if paths is None:
+        raise InputError(
+            f"next.align.to=tracks: {config.data.path} has no {TRACKS_FILE} of all its frames"
+        )
+    return paths[0], paths[1]
+
+
+def check_paths(config: AnimateConfig) -> None:
+    """Raises InputError where points are to go along paths that the dataset does not bring."""
+    _known_motion(config, 1, World())
+
+
 def _say_if_left(folder: Path, index: int, views: Views) -> None:
     """Warn where a later frame's object lies outside the world that the first one decided."""
     if index and (left := why_left(views)):
@@ -101,6 +128,8 @@ def check_frames(config: AnimateConfig, names: Sequence[str]) -> tuple[tuple[int
         _say_if_left(folder, index, world.views(train))
         if index == 0:
             initial_points(world.views(train), config.points, 1, config.seed)
+        elif config.next.align.to == "tracks":
+            check_paths(config)
         elif config.next.align.steps and not config.next.freeze.positions:
             initial_points(world.views(train), PointsConfig(count=1), 1, config.seed)
         train_count += len(train)

@@ -7,6 +7,7 @@ from typing import Any
 from animate_papr.config import AnimateConfig, NextFrameConfig
 from animate_papr.finished_frames import last_checkpoint
 from animate_papr.following.hull_alignment import align_to_hull
+from animate_papr.following.known_motion import carry_along
 from animate_papr.following.motion_losses import motion_terms
 from animate_papr.following.plateau import Plateau, PlateauTrainer, trained_quality
 from animate_papr.frame_data import FrameTask
@@ -101,7 +102,11 @@ def start_model(config: AnimateConfig, task: FrameTask, before: Path | None) -> 
     model = model_from(config.model, last_checkpoint(before), before)
     if not config.next.freeze.positions:
         seed = stream_seed(Stream.FRAME, config.seed, task.index)
-        moved = align_to_hull(model.points.positions.detach(), task.train, config.next.align, seed)
+        positions = model.points.positions.detach()
+        if task.motion:
+            moved = carry_along(positions, *task.motion)
+        else:
+            moved = align_to_hull(positions, task.train, config.next.align, seed)
         model.points.positions.data = moved
     return model
 

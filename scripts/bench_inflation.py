@@ -4,20 +4,22 @@
         rig.version=v1.2 rig.resolution=64 depth=none frames.count=12 frames.first=4 archive=zip
     python scripts/bench_inflation.py paths=[data/inflation_val] pictures=inflation.png
 
-prints PSNR, PSNR in the box around the true object and SSIM, means over all pictures over grey, of
-the inflated bodies of each frame's input view, of plain grey and of the copied input view. In the
-picture: of each dataset, the truth above, the body below.
+prints PSNR, PSNR in the box around the true object and SSIM over grey, means of the datasets' own
+means over their pictures, of the inflated bodies of each frame's input view, of plain grey and of
+the copied input view. In the picture: of each dataset, the truth above, the body below.
 """
 
 import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from blender_render.dataset.paths import dataset_paths
 from blender_render.dataset.readers import read_sixview
@@ -33,6 +35,7 @@ from training_core.devices import prepare_cpu
 from training_core.files import atomic
 
 ANSWERS = ("inflated", "grey", "copied input")
+FIGURES = ("psnr", "psnr_box", "ssim")
 
 
 @dataclass
@@ -76,20 +79,23 @@ def compare(path: Path, config: BenchConfig) -> Compared:
 
 
 def scores(answer: Tensor, truth: Tensor, box: Tensor) -> dict[str, float]:
-    """Means over the pictures [T, 6, 3, h, w] of what is said of each by itself."""
+    """Means over the pictures [T, 6, 3, h, w] of what is said of each by itself; what no picture
+    says, as one without an object of its box, is missing."""
     pairs = list(zip(answer.flatten(0, 1), truth.flatten(0, 1), box.flatten(0, 1), strict=True))
     figures = {
         "psnr": [float(psnr(a, t, double=True)) for a, t, _ in pairs],
         "psnr_box": [psnr_inside(a, t, b) for a, t, b in pairs if bool(b.any())],
         "ssim": [float(ssim(answer, truth, channel_axis=-3))],
     }
-    return {name: sum(values) / max(1, len(values)) for name, values in figures.items()}
+    return {name: sum(values) / len(values) for name, values in figures.items() if values}
 
 
 def sheet(pairs: list[Compared]) -> Tensor:
-    """RGB [H, W, 3]: six views a row, truth and body of each clip's first frame."""
+    """RGB [H, W, 3]: six views a row, truth and body of each clip's first frame, all of the size
+    of the first clip's."""
+    size = pairs[0].truth.shape[-2:]
     rows = [
-        torch.cat(list(views[0]), dim=-1)
+        torch.cat(list(interpolate(views[0], size, mode="area")), dim=-1)
         for one in pairs
         for views in (one.truth, one.answers["inflated"])
     ]
@@ -101,7 +107,8 @@ def table(by_dataset: dict[str, dict[str, dict[str, float]]]) -> Iterator[str]:
     yield f"{'answer':14}{'PSNR':>10}{'in the box':>12}{'SSIM':>8}"
     for name in ANSWERS:
         rows = [figures[name] for figures in by_dataset.values()]
-        mean = {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
+        told = {key: [row[key] for row in rows if key in row] for key in FIGURES}
+        mean = {key: sum(values) / len(values) if values else nan for key, values in told.items()}
         yield f"{name:14}{mean['psnr']:7.2f} dB{mean['psnr_box']:9.2f} dB{mean['ssim']:8.3f}"
 
 
@@ -115,11 +122,11 @@ def run(config: BenchConfig) -> None:
         by_dataset[str(path)] = {
             name: scores(answer, one.truth, one.box) for name, answer in one.answers.items()
         }
+    sys.stdout.write("\n".join(table(by_dataset)) + "\n")
     if config.output:
         atomic.write_json(Path(config.output), by_dataset)
     if config.pictures:
         atomic.write_bytes(Path(config.pictures), encode_png(sheet(shown)))
-    sys.stdout.write("\n".join(table(by_dataset)) + "\n")
 
 
 def _datasets(config: BenchConfig) -> list[Path]:

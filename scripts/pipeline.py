@@ -41,6 +41,7 @@ from animate_papr.view.__main__ import ViewConfig, view
 from blender_render import render as assets
 from blender_render.dataset import format as fmt
 from blender_render.dataset.frames_of_sixview import write_frames
+from blender_render.dataset.tracks import read_tracks
 from blender_render.rendering.asset_views import HELD_OUT, SIXVIEW
 from blender_render.rendering.config import RenderConfig
 from blender_render.validate import validate
@@ -194,7 +195,8 @@ class Pipeline:
         if asked.points.init == "network" and not six_alone:
             asked.points.init = "hull"  # the depth network knows the six views of a rig alone
         if self.dataset == self.at(VIEWS, MULTIVIEW):
-            config.inflated.apply(asked)
+            known = read_tracks(self.dataset) is not None
+            config.inflated.apply(asked, motion_known=known)
         return asked
 
     def plan_of_views(self) -> str:
@@ -215,11 +217,13 @@ class Pipeline:
         asked = self.training()
         if self.dataset.exists():
             return train.plan(asked)
-        factor, longer = self.config.inflated.longer, ""
-        if factor != 1.0 and self.config.kind in ("image", "video"):
-            longer = f" (of inflated bodies {factor:g} times as many)"
         first, later, points = asked.first.steps, asked.next.steps, asked.points.count
-        return f"first frame {first} steps, each later one {later}{longer}; {points} points"
+        plan = f"first frame {first} steps, each later one {later}; {points} points"
+        if self.config.kind in ("image", "video"):
+            moving = self.config.kind == "image" and self.config.generate.clip.frames > 1
+            self.config.inflated.apply(asked, motion_known=moving)
+            plan += f" (of an inflated body {asked.first.steps} and {asked.next.steps} steps)"
+        return plan
 
     def refuse_changed_input(self) -> None:
         """Raises ConfigError where the input is not what it was when the run was begun."""

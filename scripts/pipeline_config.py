@@ -38,6 +38,8 @@ DECIDED = {
     "generate": ("input", "output", "device", "threads"),
     "animate": ("name", "output_root", "resume", "device", "threads"),
 }
+# Of learning rates, for points that lie where they belong already (docs/inflation.md).
+REFINING_FACTOR, REFINING_WARMUP = 0.2, 0.1
 
 
 @dataclass
@@ -48,13 +50,19 @@ class InflatedConfig:
     reach: float = option(0.0, "of animate.model.attention; 0 = as it says there")
     colours: float = option(0.0, "of animate.points; 0 = as it says there")
     longer: float = option(1.0, "times the steps of animate.first and animate.next")
+    refine: int = option(
+        0,
+        "steps of each later frame of one picture, in place of animate.next's: how its body moves "
+        "is known and carries the points, so small steps are left; 0 = learned as of a video",
+    )
 
     def validate(self) -> None:
         """Raises ValueError on negative numbers."""
         at_least(0.0, bandwidth=self.bandwidth, reach=self.reach, colours=self.colours)
+        at_least(0, refine=self.refine)
         positive(longer=self.longer)
 
-    def apply(self, asked: AnimateConfig) -> None:
+    def apply(self, asked: AnimateConfig, *, motion_known: bool) -> None:
         """Set what is said here."""
         attention = asked.model.attention
         attention.bandwidth = self.bandwidth or attention.bandwidth
@@ -62,6 +70,11 @@ class InflatedConfig:
         asked.points.colours = self.colours or asked.points.colours
         asked.first.steps = round(self.longer * asked.first.steps)
         asked.next.steps = round(self.longer * asked.next.steps)
+        if motion_known and self.refine:
+            asked.next.steps, asked.next.preset = self.refine, "report"
+            asked.next.align.to = "tracks"
+            asked.next.rates.factor *= REFINING_FACTOR
+            asked.next.rates.warmup = max(asked.next.rates.warmup, REFINING_WARMUP)
 
 
 @dataclass

@@ -23,8 +23,14 @@ class MotionConfig:
 
 @dataclass
 class AlignConfig:
-    """Moving the points to the new frame's outline before training (``hull_alignment``)."""
+    """Moving the points to the new frame before training (``hull_alignment``, ``known_motion``)."""
 
+    to: str = option(
+        "outline",
+        "outline = by steps towards the new frame's masks; tracks = along the paths of surface "
+        "points that the dataset brings, where its motion is known",
+        choices=("outline", "tracks"),
+    )
     steps: int = option(300, "steps; 0 = start where the frame before ended")
     rate: float = option(3e-3, "how far a point moves in a step at most, world units")
     stiff: float = option(1e3, "weight of moving like the neighbours at the first step")

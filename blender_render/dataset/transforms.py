@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -26,7 +28,7 @@ Frames = list[dict[str, Any]]
 HELD_OUT_SHARE = 0.1
 FEWEST_TO_SPLIT = 5
 # How far down, and among how many names, a dataset is looked for that is not where it was said.
-DEEPEST_HINT, MOST_FOLDERS = 3, 300
+DEEPEST_HINT, MOST_NAMES = 3, 1000
 # Of an entry: which moment of a moving scene it shows.
 TIME_KEYS = ("time", "time_id", "time_idx", "timestamp")
 
@@ -126,8 +128,8 @@ def _refuse_moments(frames: Frames, where: str) -> None:
     shared.
     """
     for key in TIME_KEYS:
-        times = [repr(frame[key]) for frame in frames if key in frame]
-        values = len(set(times))
+        times = [frame[key] for frame in frames if key in frame]
+        values = len({t if isinstance(t, int | float) else repr(t) for t in times})
         if values < 2:
             continue
         if key == "timestamp" and 2 * values > len(times):
@@ -193,25 +195,37 @@ def _drawn(tree: Tree, rel: str, frames: Frames, split: str, seed: int) -> Frame
 
 
 def elsewhere(tree: Tree) -> str:
-    """A hint where the pictures lie in a folder of this one, up to three folders down."""
-    inside: list[str] = []
-    beside = [(name, tree.sub(name)) for name in tree.list()]
+    """A hint where the pictures lie in a folder of this one, up to three folders down; empty where
+    none is found among the first names. What cannot be looked at is passed over."""
+    level = [tree]
+    left = MOST_NAMES
     for _ in range(DEEPEST_HINT):
-        inside = [path for path, folder in beside if _holds_pictures(folder)]
-        if inside or len(beside) > MOST_FOLDERS:
-            break
-        beside = [(f"{p}/{name}", f.sub(name)) for p, f in beside for name in f.list()]
-    if not inside:
-        return ""
-    named = ", ".join(inside[:3]) + (", ..." if len(inside) > 3 else "")
-    return f"; folders in it have pictures: {named}; did you mean {tree.label(inside[0])}?"
+        level = list(islice((inner for folder in level for inner in _inside(folder)), left))
+        left -= len(level)
+        if found := [folder for folder in level if _holds_pictures(folder)]:
+            names = [folder.path.relative_to(tree.path).as_posix() for folder in found]
+            named = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+            return f"; folders in it have pictures: {named}; did you mean {found[0].label()}?"
+    return ""
+
+
+def _inside(tree: Tree) -> Iterator[Tree]:
+    """What lies in a folder; nothing where it cannot be read."""
+    names: list[str] = []
+    with suppress(InputError, OSError):
+        names = tree.list()
+    for name in names:
+        with suppress(InputError):
+            inner = tree.sub(name)
+            yield inner
 
 
 def _holds_pictures(tree: Tree) -> bool:
-    names = tree.list()
-    return has_pictures(tree) or any(
-        fmt.frame_number(n) is not None and has_pictures(tree.sub(n)) for n in names
-    )
+    with suppress(InputError, OSError):
+        return has_pictures(tree) or any(
+            fmt.frame_number(n) is not None and has_pictures(tree.sub(n)) for n in tree.list()
+        )
+    return False
 
 
 def describe_notes(where: str, notes: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from blender_render.dataset import format as fmt
 from blender_render.dataset.frames_of_sixview import write_split
+from blender_render.dataset.tracks import write_tracks
 from blender_render.geometry.cameras import Camera
 from blender_render.imaging.images import to_uint8
 from training_core.files.atomic import new_directory
@@ -33,6 +34,7 @@ def write_multiview_dataset(
     fps: float,
     config_hash: str,
     info: Mapping[str, Any] | None = None,
+    tracks: Tensor | None = None,
 ) -> None:
     """Write frame folders, `dataset.json` and the completion marker; the folder appears whole.
 
@@ -41,6 +43,7 @@ def write_multiview_dataset(
         splits: by name (train, val, test), all of the same moments.
         config_hash: of what the dataset was made from, for its marker.
         info: further keys of `dataset.json`.
+        tracks: [T, N, 3], paths of surface points; None = they are not known.
 
     Raises:
         InputError: the target holds something.
@@ -63,4 +66,6 @@ def write_multiview_dataset(
             "resolution": [camera.width, camera.height],
         }
         fmt.write_dataset_info(work, written | dict(info or {}))
+        if tracks is not None:
+            write_tracks(work, tracks.numpy())
         fmt.mark_complete(work, config_hash)

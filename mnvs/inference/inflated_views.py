@@ -3,7 +3,6 @@
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,17 +20,10 @@ from mnvs.encoders.vae_scaling import on_grey
 from mnvs.footage.image_transforms import resize, square_rgba
 from mnvs.inference.result import Generated
 from mnvs.inflation.crop import cut_camera, cut_out, object_square
-from mnvs.inflation.frustum import Frustum, Part, Volume, bounded, camera_rays, render
+from mnvs.inflation.figure import make_figure, parts_at, tracks
+from mnvs.inflation.frustum import Frustum, Part, bounded, camera_rays, render
 from mnvs.inflation.inflate import inflate
-from mnvs.inflation.limbs import find_limbs
-from mnvs.inflation.motion import (
-    MOTIONS,
-    Body,
-    Joint,
-    limb_sources,
-    source_of,
-    walks_on,
-)
+from mnvs.inflation.motion import MOTIONS
 from training_core.checks import at_least, in_unit_interval, positive
 from training_core.config import option
 from training_core.metrics_log import progress_bar
@@ -44,6 +36,8 @@ _HELD_OUT, _BAND_DEG = 6, (-50.0, 80.0)
 _SIDE, _FILL = 128, 0.9
 _SAMPLES = 96
 _RAYS_AT_ONCE = 8192
+# Points of the body whose paths are written.
+_TRACKS = 4000
 
 
 @dataclasses.dataclass
@@ -87,7 +81,7 @@ def inflate_footage(
     count = frames if len(images) == 1 else len(images)
     six, other = sixview_cameras(rig, size), _around(rig, size, config.around)
     test = _around(rig, size, _HELD_OUT if other else 0, seed=1)
-    seen = _renders(images, count, (*six, *other, *test), rig, config)
+    seen, paths = _renders(images, count, (*six, *other, *test), rig, config)
     shown = resize(images, size)
     if other:
         # What is known is better than what the body looks like: the input view is the first.
@@ -100,7 +94,7 @@ def inflate_footage(
     }
     views = seen[:, :6]
     tiles = pack_tile(on_grey(views.movedim(2, -1)))
-    return Generated(shown, views, tiles, RIG, "of the body", around if other else {})
+    return Generated(shown, views, tiles, RIG, "of the body", around if other else {}, paths)
 
 
 def _around(rig: SixViewRig, size: int, count: int, seed: int = 0) -> tuple[Camera, ...]:
@@ -114,24 +108,26 @@ def _around(rig: SixViewRig, size: int, count: int, seed: int = 0) -> tuple[Came
 
 def _renders(
     images: Tensor, count: int, cameras: Sequence[Camera], rig: SixViewRig, config: InflateConfig
-) -> Tensor:
-    """RGBA [count, N, 4, H, W] of the bodies of square images [1 or count, 4, S, S]."""
+) -> tuple[Tensor, Tensor | None]:
+    """RGBA [count, N, 4, H, W] of the bodies of square images [1 or count, 4, S, S], and the paths
+    [count, P, 3] of points of the one body; None where each image has its own."""
     rgba = images.movedim(1, -1)
     square = object_square(rgba[..., 3], _FILL)
     bodies = cut_out(rgba, square, _SIDE)
     frustum = Frustum.of(cut_camera(rig.camera(0.0, 0.0, images.shape[-1]), square, _SIDE))
-    made, figure = [], None
+    figure = None
+    if len(bodies) == 1:
+        figure = make_figure(bodies[0], frustum, config.thickness, limbs=config.motion == "walk")
+    phases, made = [number / count for number in range(count)], []
     with (
         StopSignals() as stop,
         progress_bar(len(cameras) * count, description="inflate") as bar,
     ):
-        for number in range(count):
-            if len(bodies) > 1 or not number:
-                volume = inflate(bodies[number], frustum, config.thickness)
-                parts = [Part(volume)]
+        for number, phase in enumerate(phases):
+            if figure:
+                parts = parts_at(figure, config.motion, phase, config.strength)
             else:
-                figure = figure or _figure(volume, bodies[0], frustum, config)
-                parts = _moved(figure, number / count, config)
+                parts = [Part(inflate(bodies[number], frustum, config.thickness))]
             parts = [bounded(part, frustum) for part in parts]
             seen = []
             for view in cameras:
@@ -139,7 +135,10 @@ def _renders(
                 bar.update()
                 stop.raise_if_requested()
             made.append(torch.stack(seen))
-    return torch.stack(made).movedim(-1, 2)
+    paths = None
+    if figure:
+        paths = tracks(figure, frustum, config.motion, phases, config.strength, _TRACKS)
+    return torch.stack(made).movedim(-1, 2), paths
 
 
 def _view(parts: Sequence[Part], frustum: Frustum, view: Camera) -> Tensor:
@@ -150,57 +149,3 @@ def _view(parts: Sequence[Part], frustum: Frustum, view: Camera) -> Tensor:
         colour = colour / alpha.clamp_min(1e-3)[:, None]
         seen.append(torch.cat([colour.clamp(0.0, 1.0), alpha[:, None]], -1))
     return torch.cat(seen).unflatten(0, (view.height, view.width))
-
-
-class _Figure(NamedTuple):
-    """A body at rest: in one piece, or as a trunk and limbs with a volume for each."""
-
-    body: Body
-    whole: Volume
-    trunk: Volume
-    limbs: list[Volume]
-    joints: list[Joint]
-
-
-def _figure(whole: Volume, picture: Tensor, frustum: Frustum, config: InflateConfig) -> _Figure:
-    """What moves of a picture [4, S, S] and its volume."""
-    inside = picture[3] >= 0.5
-    body = _body(inside, frustum)
-    limbs = find_limbs(inside) if config.motion == "walk" else []
-    joints = [
-        Joint(_world(limb.joint, frustum, len(inside)), limb.leg, limb.side, limb.raised)
-        for limb in limbs
-    ]
-    if not walks_on(joints):
-        return _Figure(body, whole, whole, [], [])
-    volumes = []
-    for limb in limbs:
-        # At its joint a limb is round and as thick as itself, so that it hides in the trunk.
-        alone = inflate(picture * limb.part, frustum, config.thickness).density
-        volumes.append(whole._replace(density=torch.where(limb.own, whole.density, alone)))
-        volumes[-1] = volumes[-1]._replace(density=volumes[-1].density * limb.part)
-    rest = ~torch.stack([limb.own for limb in limbs]).any(0)
-    return _Figure(body, whole, whole._replace(density=whole.density * rest), volumes, joints)
-
-
-def _moved(figure: _Figure, phase: float, config: InflateConfig) -> list[Part]:
-    """Where the parts are at a phase of the motion."""
-    if not figure.limbs:
-        return [Part(figure.whole, source_of(config.motion, figure.body, phase, config.strength))]
-    trunk, sources = limb_sources(figure.joints, figure.body, phase, config.strength)
-    return [Part(figure.trunk, trunk), *map(Part, figure.limbs, sources)]
-
-
-def _world(place: Tensor, frustum: Frustum, size: int) -> tuple[float, float, float]:
-    """Where (x, y) in pixels of a picture of ``size`` lies on the plane through the origin."""
-    x, y = ((place / size - frustum.centre) * size * frustum.pixel(size)).tolist()
-    return (x, 0.0, -y)
-
-
-def _body(inside: Tensor, frustum: Frustum) -> Body:
-    """Where the object of a silhouette, bool [S, S], stands in the world."""
-    shown = inside.nonzero()
-    (top, left), (bottom, right) = shown.amin(0).tolist(), (shown.amax(0) + 1).tolist()
-    corners = torch.tensor([[left, bottom], [right, top]]).float()
-    (low_x, _, low_z), (high_x, _, high_z) = (_world(c, frustum, len(inside)) for c in corners)
-    return Body(low_z, high_z, (high_x - low_x) / 2)

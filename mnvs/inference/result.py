@@ -27,6 +27,7 @@ class Generated:
         tiles: [T, 3, 3·H, 2·H], RGB over grey.
         rig: name of the rig. alpha: where the views' opacity comes from, in words.
         around: splits of further views, where what made the six knows more; {} = it does not.
+        tracks: [T, N, 3], paths of surface points in the world, where they are known.
     """
 
     inputs: Tensor
@@ -35,6 +36,7 @@ class Generated:
     rig: str
     alpha: str
     around: Mapping[str, SplitViews] = dataclasses.field(default_factory=dict)
+    tracks: Tensor | None = None
 
 
 def write_generated(
@@ -60,7 +62,12 @@ def write_generated(
             "test_views": "other views of the inflated body; nothing is known of the character",
         }
         write_multiview_dataset(
-            folder / MULTIVIEW, made.around, fps=fps, config_hash=made_from, info=info | tests
+            folder / MULTIVIEW,
+            made.around,
+            fps=fps,
+            config_hash=made_from,
+            info=info | tests,
+            tracks=made.tracks,
         )
     write_sixview_dataset(
         folder / DATASET,

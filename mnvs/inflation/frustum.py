@@ -62,6 +62,18 @@ class Frustum(NamedTuple):
         behind = (depth - self.distance) / REACH
         return torch.cat([2.0 * place - 1.0, behind[..., None]], dim=-1)
 
+    def places(self, picture: Tensor, behind: Tensor) -> Tensor:
+        """World points [..., 3]: the inverse of ``cells``.
+
+        Args:
+            picture: [..., 2], (x, y) in shares of the picture's width and height.
+            behind: [..., 1], depth behind the origin, world units.
+        """
+        depth = self.distance + behind
+        across = (picture - self.centre) / self.focal * depth
+        local = torch.cat([across[..., :1], -across[..., 1:], -depth], dim=-1)
+        return (local - self.world_to_cam[:, 3]) @ self.world_to_cam[:, :3]
+
     def pixel(self, size: int) -> float:
         """Width in world units of a pixel at the origin's depth, of a picture of ``size``."""
         return float(self.distance / self.focal[0]) / size

@@ -32,6 +32,11 @@ def half_thickness(inside: Tensor) -> Tensor:
     return squared.clamp_min(0.0).sqrt().to(torch.get_default_dtype())
 
 
+def half_of(volume: Volume) -> Tensor:
+    """Half thickness [S, S] of a body, world units, as ``inflate`` filled it; 0 outside."""
+    return volume.density.sum(0) * (REACH / _DEPTHS / _DENSITY)
+
+
 def inflate(picture: Tensor, frustum: Frustum, thickness: float) -> Volume:
     """The body of what a picture shows, around the plane through the origin.
 

@@ -17,6 +17,7 @@ from torch import Tensor
 MOTIONS = ("walk", "sway", "bounce", "swim", "none")
 # How far limbs swing while walking; arms that are raised wave.
 _LEG_DEG, _ARM_DEG, _WAVE_DEG = 26.0, 20.0, 14.0
+_NEWTON_STEPS = 6
 
 Source = Callable[[Tensor], Tensor]
 
@@ -119,6 +120,20 @@ def source_of(motion: str, body: Body, phase: float, strength: float) -> Source:
 
     makers = {"walk": walk, "sway": sway, "bounce": bounce, "swim": swim}
     return makers.get(motion, lambda points: points)
+
+
+def moved(source: Source, rest: Tensor) -> Tensor:
+    """Where points [N, 3] of the body at rest are moved to: ``source`` inverted by Newton's method,
+    which needs one step for turns and shears."""
+    places = rest.double()
+    for _ in range(_NEWTON_STEPS):
+        at = places.clone().requires_grad_()
+        with torch.enable_grad():
+            there = source(at)
+            of = [torch.autograd.grad(c.sum(), at, retain_graph=True)[0] for c in there.unbind(-1)]
+        off = (there - rest).detach()
+        places = places - torch.linalg.solve(torch.stack(of, dim=-2), off)
+    return places.to(rest)
 
 
 def _unlifted(points: Tensor, height: float) -> Tensor:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,16 @@ from tiny_animation import FIRST_STEPS, FRAMES, NEXT_STEPS, RISE, arguments, wri
 from torch import Tensor
 
 from animate_papr import train
-from animate_papr.config import FreezeConfig, NextFrameConfig
+from animate_papr.config import AnimateConfig, FreezeConfig, NextFrameConfig
+from animate_papr.frame_data import FrameTask
 from animate_papr.frame_training import next_frame_rates
+from blender_render.dataset.tracks import TRACKS_FILE
+from sjc_papr.data.config import DataConfig
+from sjc_papr.data.world import World
 from sjc_papr.training.lr_schedule import GROUPS
 from training_core.checkpoint import CheckpointStore
 from training_core.config import ConfigError, load_config
+from training_core.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +101,45 @@ def test_tracking_is_measured_against_the_true_paths(animated: Path) -> None:
     assert frames[-1]["track_mean"] < RISE, "better than points that stay"
     for key in ("track_mean", "track_p90"):
         assert summary[key] == pytest.approx((frames[1][key] + frames[2][key]) / 2)
+
+
+def test_known_paths_carry_the_points(dataset: Path, tmp_path: Path) -> None:
+    """The sphere rises; with rates next to nothing, points do what its surface does."""
+    known = ("next.align.to=tracks", "next.steps=2", "next.preset=report", "next.rates.factor=1e-9")
+    assert train.main(arguments(dataset, tmp_path, *known)) == 0
+    clouds = [weights(tmp_path / "animate_papr" / "tiny", f)["points.positions"] for f in FRAMES]
+    for time, cloud in enumerate(clouds):
+        expected = clouds[0] + torch.tensor([0.0, 0.0, RISE * time])
+        torch.testing.assert_close(cloud, expected, atol=1e-5, rtol=0)
+
+
+def test_paths_are_those_between_the_frames_that_are_trained(dataset: Path, tmp_path: Path) -> None:
+    config = AnimateConfig(data=DataConfig(path=str(dataset)), frames=[FRAMES[0], FRAMES[2]])
+    config.next.align.to = "tracks"
+    for index, name in enumerate(config.frames):
+        task = FrameTask.read(config, index, name, RunFolder(tmp_path, False), World())
+        assert (task.motion is None) == (index == 0)
+    assert task.motion
+    torch.testing.assert_close(
+        task.motion[1] - task.motion[0],
+        torch.tensor([0.0, 0.0, 2 * RISE]).expand_as(task.motion[0]),
+    )
+    moved = FrameTask.read(
+        config, 1, FRAMES[2], RunFolder(tmp_path, False), World(scale=0.5, centre=(0.0, 0.0, 1.0))
+    )
+    assert moved.motion
+    torch.testing.assert_close(moved.motion[0], 0.5 * (task.motion[0] - torch.tensor([0, 0, 1.0])))
+
+
+@pytest.mark.parametrize("dry", [["--dry-run"], []])
+def test_paths_that_are_asked_for_must_be_there(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], dry: list[str]
+) -> None:
+    without = shutil.copytree(dataset, tmp_path / "without")
+    (without / TRACKS_FILE).unlink()
+    asked = arguments(without, tmp_path / "runs", "next.align.to=tracks", *dry)
+    assert_refused(train.main, asked, capsys, "next.align.to=tracks", TRACKS_FILE)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_renderer_trains_when_asked(dataset: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from refusals import assert_refused
 from small_generation import arguments
 
 from blender_render.dataset.readers import SixViewClip, read_sample_info, read_sixview, read_views
+from blender_render.dataset.tracks import read_tracks
 from blender_render.geometry.cameras import SIXVIEW_RIGS, Camera, sixview_cameras
 from blender_render.validate import validate
 from mnvs.checkpoints.tiny_checkpoint import TinyCheckpoint
@@ -95,6 +96,11 @@ def test_a_picture_a_video_and_a_dataset_are_inflated(dots: Path, tmp_path: Path
     assert torch.equal((train.images[:6] * 255).round().byte(), moving.views[:, 0])
     assert torch.equal((train.images[6] * 255).round().byte(), moving.input[0])
     assert not (tmp_path / "other" / "multiview").exists()
+    # How points of the body move is written with them; it is a sway, so feet stay.
+    paths = read_tracks(around)
+    assert paths is not None and paths.shape[0] == 4 and paths.shape[2] == 3
+    way = np.abs(paths[1] - paths[0]).max(1)
+    assert way.max() > 0.02 and way[paths[0, :, 2].argmin()] < 0.2 * way.max()
     # Colours are the picture's own: the dot has one.
     shown = moving.views[0, 0].float()
     colour = shown[shown[..., 3] > 250][:, :3].mean(0)

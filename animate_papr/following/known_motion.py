@@ -1,0 +1,45 @@
+"""Carry a point cloud along paths that are known, as those of a body that was moved by a formula.
+
+Where every surface point goes is written beside the pictures (``surface_tracks.npy``). A point of
+the cloud goes where the surface around it goes: by the rigid motion that fits its neighbours on the
+surface best, weighted by their nearness (moving least squares, Schaefer et al. 2006, in 3D).
+"""
+
+import torch
+from torch import Tensor
+
+from sjc_papr.networks.point_cloud import gather_rows
+
+NEIGHBOURS = 12
+_AT_ONCE = 4096
+
+
+def carry_along(points: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """Where points [P, 3] go if surface points [N, 3] move from ``before`` to ``after``.
+
+    Returns:
+        Positions [P, 3] on the device and in the numbers of ``points``. A pure function.
+    """
+    count = min(NEIGHBOURS, len(before))
+    old, new = before.to(points), after.to(points)
+    parts = []
+    for part in points.split(_AT_ONCE):
+        distance, index = torch.cdist(part, old).topk(count, dim=1, largest=False)
+        # The farthest neighbour counts for little, so that no point jumps where neighbours change.
+        near = 1.0 - distance / (1.01 * distance[:, -1:]).clamp_min(1e-9)
+        parts.append(_moved_rigidly(part, gather_rows(old, index), gather_rows(new, index), near))
+    return torch.cat(parts)
+
+
+def _moved_rigidly(points: Tensor, old: Tensor, new: Tensor, weight: Tensor) -> Tensor:
+    """Points [P, 3] moved by the rotation and shift that take old to new [P, K, 3] best, in the
+    least squares weighted with [P, K] (Kabsch 1976)."""
+    share = (weight / weight.sum(1, keepdim=True))[..., None]
+    centre, target = (share * old).sum(1), (share * new).sum(1)
+    spread = (old - centre[:, None]).mT @ (share * (new - target[:, None]))
+    left, _, right = torch.linalg.svd(spread.double())
+    upright = torch.ones(len(points), 3, dtype=left.dtype, device=left.device)
+    upright[:, 2] = torch.linalg.det(left @ right).sign()
+    rotation = (left * upright[:, None]) @ right
+    turned = ((points - centre).double()[:, None] @ rotation)[:, 0]
+    return target + turned.to(points)
