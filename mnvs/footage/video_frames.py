@@ -111,6 +111,8 @@ def _opened(path: Path, choice: FrameChoice) -> tuple[Iterator[Any], dict[str, A
     if not _ALPHA.match(str(_facts(path, ask).get("pix_fmt") if ask else facts.get("pix_fmt"))):
         return stream, facts, 3
     stream.close()
+    if max(facts["source_size"]) > LARGEST_SIDE:
+        filters = _filters(choice, by_alpha=True)
     stream = imageio_ffmpeg.read_frames(
         path, "rgba", bits_per_pixel=32, input_params=ask, output_params=filters
     )
@@ -129,14 +131,21 @@ def _facts(path: Path, ask: list[str]) -> dict[str, Any]:
         stream.close()
 
 
-def _filters(choice: FrameChoice) -> list[str]:
-    """What ffmpeg is told, so that other frames and larger ones never reach this process."""
+def _filters(choice: FrameChoice, *, by_alpha: bool = False) -> list[str]:
+    """What ffmpeg is told, so that other frames and larger ones never reach this process.
+
+    Args:
+        by_alpha: frames are made smaller with their colours weighted by alpha, so that none comes
+            in from behind the object.
+    """
     chosen = f"select='gte(n,{choice.start})*not(mod(n-{choice.start},{choice.stride}))'"
     # New time stamps, or a constant rate would fill the gaps with copies.
     steps = [chosen, "setpts=N/FRAME_RATE/TB"]
     most = LARGEST_SIDE
-    steps.append(
-        f"scale='if(gt(iw,ih),min(iw,{most}),-1)':'if(gt(iw,ih),-1,min(ih,{most}))':flags=area"
-    )
+    scale = f"scale='if(gt(iw,ih),min(iw,{most}),-1)':'if(gt(iw,ih),-1,min(ih,{most}))':flags=area"
+    if by_alpha:
+        before, after = "format=gbrap,premultiply=inplace=1", "unpremultiply=inplace=1"
+        scale = f"{before},{scale},{after}"
+    steps.append(scale)
     limit = ["-frames:v", str(choice.count)] if choice.count else []
     return ["-vf", ",".join(steps), *limit]

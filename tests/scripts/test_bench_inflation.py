@@ -53,3 +53,16 @@ def test_the_truth_itself_would_be_perfect(bench: ModuleType, sixview: Path) -> 
     found = bench.scores(one.truth, one.truth, one.box)
     assert found["ssim"] == pytest.approx(1.0) and found["psnr_box"] > 100.0
     assert not torch.equal(one.answers["inflated"], one.answers["grey"])
+
+
+def test_datasets_of_several_sizes_and_pictures_without_an_object(
+    bench: ModuleType, sixview: Path
+) -> None:
+    one = bench.compare(sixview, bench.BenchConfig(paths=[str(sixview)], frames=2))
+    half = {name: views[..., ::2, ::2] for name, views in one.answers.items()}
+    small = bench.Compared(one.truth[..., ::2, ::2], one.box[..., ::2, ::2], half)
+    assert bench.sheet([one, small]).shape == (4 * 24, 6 * 24, 3)
+    blank = torch.zeros_like(one.box)
+    found = {"a": {name: bench.scores(one.truth, one.truth, blank) for name in bench.ANSWERS}}
+    assert "psnr_box" not in found["a"]["grey"]
+    assert "nan dB" in list(bench.table(found))[1]

@@ -160,6 +160,9 @@ SAME: dict[str, Change] = {
     "no w and h": lambda f: each_file(
         f, lambda c: without_lens(c, "camera_angle_x", "fl_x", "fl_y", "cx", "cy")
     ),
+    "one time, written in two ways": lambda f: each_file(
+        f, lambda c: [e.update(time=1 if i % 2 else 1.0) for i, e in enumerate(c["frames"])]
+    ),
     "the same time in every picture": lambda f: each_frame(f, lambda e: e.update(time=0.5)),
     "mask_path": lambda f: (
         write_masks(f, lambda p: f / "cut" / f"{p.parent.name}_{p.name}"),
@@ -192,6 +195,10 @@ def test_stamps_of_a_telephone_are_read_with_a_warning(
     scene: Path, plain: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A scene at rest, each picture stamped with its own time."""
+    # Of whole seconds some repeat.
+    each_file(scene, lambda c: [e.update(timestamp=2 * i // 3) for i, e in enumerate(c["frames"])])
+    assert len(read_views(scene, "train")) == 12
+    caplog.clear()
     each_file(scene, lambda c: [e.update(timestamp=1e9 + i) for i, e in enumerate(c["frames"])])
     same_cameras(read_views(scene, "train"), read_views(plain, "train"))
     said = [record.getMessage() for record in caplog.records]

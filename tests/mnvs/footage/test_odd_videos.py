@@ -7,6 +7,7 @@ from pathlib import Path
 import imageio_ffmpeg
 import numpy as np
 import pytest
+import torch
 
 from mnvs.footage import video_frames
 from mnvs.footage.input_reader import Footage, read_footage
@@ -99,6 +100,26 @@ def test_alpha_of_a_video_is_read(tmp_path: Path, name: str, options: str) -> No
         assert np.abs(image[3].numpy() - truth).mean() < 0.01
         inside = image[:3, 10:22, 12 + 4 * time : 20 + 4 * time].mean((1, 2)) * 255
         assert np.abs(inside.numpy() - (220, 30, 30)).max() < 12
+
+
+def test_large_frames_are_reduced_with_colours_weighted_by_alpha(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A red figure whose border cuts through pixels; what is behind it is green, and transparent."""
+    frame = np.zeros((64, 64, 4), np.uint8)
+    frame[:] = (0, 255, 0, 0)
+    frame[13:50, 13:50] = (220, 30, 30, 255)
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "rawvideo"]
+    command += ["-pix_fmt", "rgba", "-s", "64x64", "-r", "10", "-i", "-", "-c:v", "qtrle"]
+    path = tmp_path / "a.mov"
+    subprocess.run([*command, str(path)], input=np.stack([frame] * 2).tobytes(), check=True)
+    monkeypatch.setattr(video_frames, "LARGEST_SIDE", 16)
+    image = read_footage(path).images[0]
+    assert image.shape == (4, 16, 16)
+    seen = image[:, image[3] > 0.02]
+    partly = (seen[3] > 0.1) & (seen[3] < 0.9)
+    assert partly.sum() > 20
+    assert (seen[:3] - torch.tensor([220, 30, 30])[:, None] / 255).abs().max() < 0.05
 
 
 def test_a_video_without_alpha_stays_opaque(tmp_path: Path) -> None:

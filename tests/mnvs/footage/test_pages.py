@@ -57,3 +57,26 @@ def test_of_a_file_in_a_folder_the_first_is_read_with_a_warning(
     save(tmp_path / name, *pages((4, 4), (4, 4), (4, 4)))
     assert torch.equal(read_footage(tmp_path).images[:, :3, 0, 0], torch.eye(3)[:1])
     assert f"{tmp_path / name}: holds 3 frames; the first is read" in caplog.text
+
+
+def test_a_page_without_a_size_is_damage(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.tif", *pages((4, 4), (4, 4)))
+    width = b"\x00\x01\x04\x00\x01\x00\x00\x00\x04\x00\x00\x00"  # tag 256, a long, one of them: 4
+    content = path.read_bytes()
+    second = content.rfind(width)
+    assert 0 < content.find(width) < second
+    path.write_bytes(content[:second] + b"\xff\xff" + content[second + 2 :])
+    with pytest.raises(InputError, match=r"a\.tif: damaged image"):
+        read_footage(path)
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 700])
+def test_an_orientation_that_means_nothing_turns_nothing(tmp_path: Path, orientation: int) -> None:
+    image = Image.new("RGB", (4, 2), COLOURS[0])
+    image.putpixel((3, 0), COLOURS[2])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.save(tmp_path / "a.png", exif=exif)
+    found = read_footage(tmp_path / "a.png").images
+    assert found.shape == (1, 4, 2, 4)
+    assert torch.equal(found[0, :3, 0, 3], torch.tensor([0.0, 0.0, 1.0]))
