@@ -105,7 +105,7 @@ def test_alpha_of_a_video_is_read(tmp_path: Path, name: str, options: str) -> No
 def test_large_frames_are_reduced_with_colours_weighted_by_alpha(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A red figure whose border cuts through pixels; what is behind it is green, and transparent."""
+    """A red figure whose border cuts through pixels, on transparent green."""
     frame = np.zeros((64, 64, 4), np.uint8)
     frame[:] = (0, 255, 0, 0)
     frame[13:50, 13:50] = (220, 30, 30, 255)
