@@ -217,13 +217,12 @@ class Pipeline:
         asked = self.training()
         if self.dataset.exists():
             return train.plan(asked)
-        first, later, points = asked.first.steps, asked.next.steps, asked.points.count
-        plan = f"first frame {first} steps, each later one {later}; {points} points"
         if self.config.kind in ("image", "video"):
-            moving = self.config.kind == "image" and self.config.generate.clip.frames > 1
-            self.config.inflated.apply(asked, motion_known=moving)
-            plan += f" (of an inflated body {asked.first.steps} and {asked.next.steps} steps)"
-        return plan
+            views = self.generating(Path(self.source))
+            if views.model.inflate and views.inflate.around:
+                self.config.inflated.apply(asked, motion_known=self.config.kind == "image")
+        first, later, points = asked.first.steps, asked.next.steps, asked.points.count
+        return f"first frame {first} steps, each later one {later}; {points} points"
 
     def refuse_changed_input(self) -> None:
         """Raises ConfigError where the input is not what it was when the run was begun."""
