@@ -17,6 +17,8 @@ from torch import Tensor
 MOTIONS = ("walk", "sway", "bounce", "swim", "none")
 # How far limbs swing while walking; arms that are raised wave.
 _LEG_DEG, _ARM_DEG, _WAVE_DEG = 26.0, 20.0, 14.0
+# Length over height from which a body is seen from the side; of arms held out it is 1.
+_LONG = 1.3
 _NEWTON_STEPS = 6
 
 Source = Callable[[Tensor], Tensor]
@@ -39,7 +41,8 @@ class Joint:
 
 @dataclass(frozen=True)
 class Body:
-    """Where a body stands in the world: it looks along -Y, up is +Z, its middle is at x = 0.
+    """Where a body stands in the world: it looks along -Y, or along X where it is ``sideways``, up
+    is +Z, its middle is at x = 0.
 
     Attributes:
         bottom, top: heights, world units. half_width: of its outline.
@@ -53,6 +56,11 @@ class Body:
     def height(self) -> float:
         """World units."""
         return self.top - self.bottom
+
+    @property
+    def sideways(self) -> bool:
+        """Whether it is so long that it must be an animal seen from the side."""
+        return 2.0 * self.half_width > _LONG * self.height
 
     def share(self, z: Tensor) -> Tensor:
         """Of the height, 0 at the feet, 1 at the top."""
@@ -70,9 +78,11 @@ def limb_sources(
     """Walking on limbs: of the trunk, and of every limb, what ``source_of`` is of a whole body.
 
     Legs swing forward and back about the x axis, one against the other, arms against the legs; a
-    raised arm waves about the depth axis.
+    raised arm waves about the depth axis. Of a body seen from the side all of them swing about the
+    depth axis.
     """
     turn = 2.0 * math.pi * phase
+    stride = 1 if body.sideways else 0
     lift = 0.02 * body.height * strength * (1.0 - math.cos(2.0 * turn)) / 2.0
 
     def trunk(points: Tensor) -> Tensor:
@@ -80,11 +90,11 @@ def limb_sources(
 
     def limb(joint: Joint) -> Source:
         if joint.leg:
-            axis, angle = 0, math.radians(_LEG_DEG) * math.sin(turn) * joint.side
+            axis, angle = stride, math.radians(_LEG_DEG) * math.sin(turn) * joint.side
         elif joint.raised:
             axis, angle = 1, math.radians(_WAVE_DEG) * math.sin(2.0 * turn)
         else:
-            axis, angle = 0, -math.radians(_ARM_DEG) * math.sin(turn) * joint.side
+            axis, angle = stride, -math.radians(_ARM_DEG) * math.sin(turn) * joint.side
         return lambda points: _unrotated(trunk(points), joint.place, axis, strength * angle)
 
     return trunk, [limb(joint) for joint in joints]
@@ -161,6 +171,8 @@ def _unswung(points: Tensor, body: Body, swing: float) -> Tensor:
     legs = (0.4 - share).clamp_min(0.0)
     outer = (x.abs() / (body.half_width + 1e-6) - 0.45).clamp_min(0.0)
     arms = outer * (share > 0.3) * (share < 0.85) * 0.5
+    if body.sideways:
+        return torch.stack([x + 0.4 * body.height * swing * side * legs, y, z], dim=-1)
     shift = body.height * swing * side * (0.3 * arms - 0.4 * legs)
     return torch.stack([x, y - shift, z], dim=-1)
 

@@ -10,7 +10,7 @@ from blender_render.geometry.cameras import SIXVIEW_RIGS
 from mnvs.inflation.crop import Square, cut_camera, cut_out, object_square
 from mnvs.inflation.frustum import REACH, Frustum, Part, camera_rays, render
 from mnvs.inflation.inflate import half_thickness, inflate
-from mnvs.inflation.motion import MOTIONS, Body, source_of
+from mnvs.inflation.motion import MOTIONS, Body, Joint, limb_sources, moved, source_of
 from training_core.config import InputError
 
 RIG = SIXVIEW_RIGS["v1.2"]
@@ -142,6 +142,20 @@ def test_walking_legs_swing_against_each_other() -> None:
     feet = torch.tensor([[-0.1, 0.0, -0.4], [0.1, 0.0, -0.4], [0.0, 0.0, 0.35]])
     moved = source_of("walk", body, 0.25, 1.0)(feet)[:, 1]
     assert moved[0] * moved[1] < 0 and abs(float(moved[0])) > 0.05 and abs(float(moved[2])) < 1e-6
+
+
+def test_an_animal_seen_from_the_side_strides_along_the_picture() -> None:
+    """On limbs and without: feet move along x, hind and fore against each other, not in depth."""
+    body = Body(-0.2, 0.2, 0.45)
+    feet = torch.tensor([[-0.3, 0.0, -0.2], [0.3, 0.0, -0.2], [0.0, 0.0, 0.15]])
+    way = moved(source_of("walk", body, 0.25, 1.0), feet) - feet
+    assert way[0, 0] * way[1, 0] < 0 and way[:2, 0].abs().min() > 0.03 and not way[:, 1].any()
+    assert abs(float(way[2, 0])) < 1e-6
+    joints = [Joint((x, 0.0, 0.0), True, 1 if x > 0 else -1, False) for x in (-0.3, 0.3)]
+    _, limbs = limb_sources(joints, body, 0.25, 1.0)
+    swings = [moved(s, feet[i : i + 1])[0] - feet[i] for i, s in enumerate(limbs)]
+    assert swings[0][0] * swings[1][0] < 0 and abs(float(swings[0][0])) > 0.05
+    assert all(abs(float(swing[1])) < 1e-6 for swing in swings)
 
 
 def test_the_reach_holds_what_is_inflated() -> None:
