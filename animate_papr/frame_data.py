@@ -89,21 +89,27 @@ def _held_out_views(
 
 
 def _known_motion(config: AnimateConfig, index: int, world: World) -> tuple[Tensor, Tensor] | None:
-    """See ``FrameTask.motion``. Raises InputError as ``check_paths`` does."""
-    if not index or config.next.align.to != "tracks":
+    """See ``FrameTask.motion``. Raises InputError as ``known_paths`` does."""
+    paths = known_paths(config, world) if index else None
+    return None if paths is None else (paths[index - 1], paths[index])
+
+
+def known_paths(config: AnimateConfig, world: World) -> Tensor | None:
+    """Where surface points are in every frame of a run, [T, N, 3] in its world; None where points
+    are not to go along them.
+
+    Raises:
+        InputError: they are, but the dataset does not bring the paths.
+    """
+    if config.next.align.to != "tracks":
         return None
     names = config.frames or list_frames(config.data.path)
-    paths = true_paths(Path(config.data.path), names[index - 1 : index + 1], world)
+    paths = true_paths(Path(config.data.path), names, world)
     if paths is None:
         raise InputError(
             f"next.align.to=tracks: {config.data.path} has no {TRACKS_FILE} of all its frames"
         )
-    return paths[0], paths[1]
-
-
-def check_paths(config: AnimateConfig) -> None:
-    """Raises InputError where points are to go along paths that the dataset does not bring."""
-    _known_motion(config, 1, World())
+    return paths
 
 
 def _say_if_left(folder: Path, index: int, views: Views) -> None:
@@ -119,6 +125,9 @@ def check_frames(config: AnimateConfig, names: Sequence[str]) -> tuple[tuple[int
         InputError: a frame that training would refuse.
     """
     world = read_world(Path(config.extend)) if config.extend else None
+    known_paths(config, World())
+    align = config.next.align
+    aligned = align.to == "outline" and align.steps and not config.next.freeze.positions
     train_count = test_count = 0
     for index, name in enumerate(names):
         folder = Path(config.data.path) / name
@@ -128,9 +137,7 @@ def check_frames(config: AnimateConfig, names: Sequence[str]) -> tuple[tuple[int
         _say_if_left(folder, index, world.views(train))
         if index == 0:
             initial_points(world.views(train), config.points, 1, config.seed)
-        elif config.next.align.to == "tracks":
-            check_paths(config)
-        elif config.next.align.steps and not config.next.freeze.positions:
+        elif aligned:
             initial_points(world.views(train), PointsConfig(count=1), 1, config.seed)
         train_count += len(train)
         test_count += len(_held_out_views(config, folder, train)[0])

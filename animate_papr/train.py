@@ -24,7 +24,7 @@ from animate_papr.finished_frames import (
     read_figures,
 )
 from animate_papr.following.tracking import tracking_figures
-from animate_papr.frame_data import FrameTask, check_frames, check_paths, training_views
+from animate_papr.frame_data import FrameTask, check_frames, known_paths, training_views
 from animate_papr.frame_training import next_frame_rates, train_frame
 from animate_papr.novel_terms import (
     NovelTerms,
@@ -59,7 +59,7 @@ def run(config: AnimateConfig) -> None:
     names = frame_names(config)
     extended = frames_to_extend(config, names)
     dataset = Path(config.data.path)
-    check_paths(config)
+    known_paths(config, World())  # refused before any work
     for name in names:
         load_views(config.data, dataset / name, "test")
     first = training_views(config, dataset / names[0])

@@ -128,6 +128,8 @@ def test_paths_are_those_between_the_frames_that_are_trained(dataset: Path, tmp_
         config, 1, FRAMES[2], RunFolder(tmp_path, False), World(scale=0.5, centre=(0.0, 0.0, 1.0))
     )
     assert moved.motion
+    one = ("next.align.to=tracks", f"frames=[{FRAMES[1]}]", "--dry-run")
+    assert train.main(arguments(dataset, tmp_path, *one)) == 0
     torch.testing.assert_close(moved.motion[0], 0.5 * (task.motion[0] - torch.tensor([0, 0, 1.0])))
 
 
