@@ -50,6 +50,11 @@ class InflatedConfig:
     reach: float = option(0.0, "of animate.model.attention; 0 = as it says there")
     colours: float = option(0.0, "of animate.points; 0 = as it says there")
     longer: float = option(1.0, "times the steps of animate.first and animate.next")
+    carve: int = option(
+        0,
+        "how many times points outside the outlines are dropped from the first frame, of "
+        "animate.first.density.hull_events; 0 = as it says there",
+    )
     refine: int = option(
         0,
         "steps of each later frame of one picture, in place of animate.next's: how its body moves "
@@ -59,7 +64,7 @@ class InflatedConfig:
     def validate(self) -> None:
         """Raises ValueError on negative numbers."""
         at_least(0.0, bandwidth=self.bandwidth, reach=self.reach, colours=self.colours)
-        at_least(0, refine=self.refine)
+        at_least(0, carve=self.carve, refine=self.refine)
         positive(longer=self.longer)
 
     def apply(self, asked: AnimateConfig, *, motion_known: bool) -> None:
@@ -68,6 +73,7 @@ class InflatedConfig:
         attention.bandwidth = self.bandwidth or attention.bandwidth
         attention.reach = self.reach or attention.reach
         asked.points.colours = self.colours or asked.points.colours
+        asked.first.density.hull_events = self.carve or asked.first.density.hull_events
         asked.first.steps = round(self.longer * asked.first.steps)
         asked.next.steps = round(self.longer * asked.next.steps)
         if motion_known and self.refine:

@@ -97,7 +97,15 @@ def test_one_picture_becomes_an_animation(tmp_path: Path) -> None:
     # Said for inflated bodies, in configs/pipeline/small.yaml; six views alone have another one.
     # How the body moves is known and carries the points, so later frames are refined only.
     steps = [f"steps: {count}" for count in (FIRST_STEPS * 3 // 2, NEXT_STEPS + 1)]
-    said = ("bandwidth: 2.5", "reach: 0.025", "colours: 4.0", "to: tracks", "factor: 0.2", *steps)
+    said = (
+        "bandwidth: 2.5",
+        "reach: 0.025",
+        "colours: 4.0",
+        "to: tracks",
+        "factor: 0.2",
+        "hull_events: 4",
+        *steps,
+    )
     assert all(line in settings for line in said)
 
     command, folder = arguments(killed, "image", tmp_path / "fox.png", *more), run_folder(killed)
