@@ -29,7 +29,7 @@ SETTINGS = {
     PREPARE: ("prepare",),
     VIEWS: ("generate", "render"),
     DATASET: ("foreign",),
-    ANIMATE: ("animate",),
+    ANIMATE: ("animate", "inflated"),
     RESULTS: ("results",),
 }
 # Keys of the commands that say where a stage reads and writes; `device` and `threads` are given
