@@ -24,7 +24,7 @@ from mnvs.inflation.figure import make_figure, parts_at, tracks
 from mnvs.inflation.frustum import Frustum, Part, bounded, camera_rays, render
 from mnvs.inflation.inflate import inflate
 from mnvs.inflation.motion import MOTIONS
-from training_core.checks import at_least, in_unit_interval, positive
+from training_core.checks import at_least, at_most, in_unit_interval, positive
 from training_core.config import option
 from training_core.metrics_log import progress_bar
 from training_core.stopping import StopSignals
@@ -38,6 +38,8 @@ _SAMPLES = 96
 _RAYS_AT_ONCE = 8192
 # Points of the body whose paths are written.
 _TRACKS = 4000
+# Times the natural motion; at twice as much the body is turned inside out.
+_WILDEST = 10.0
 
 
 @dataclasses.dataclass
@@ -61,6 +63,7 @@ class InflateConfig:
         positive(size=self.size, thickness=self.thickness)
         in_unit_interval(size=self.size)
         at_least(0, strength=self.strength, around=self.around)
+        at_most(_WILDEST, strength=self.strength)
 
 
 def inflate_footage(

@@ -19,7 +19,8 @@ MOTIONS = ("walk", "sway", "bounce", "swim", "none")
 _LEG_DEG, _ARM_DEG, _WAVE_DEG = 26.0, 20.0, 14.0
 # Length over height from which a body is seen from the side; of arms held out it is 1.
 _LONG = 1.3
-_NEWTON_STEPS = 6
+# World units within which a place is found.
+_NEWTON_STEPS, _FOUND = 6, 1e-4
 
 Source = Callable[[Tensor], Tensor]
 
@@ -134,7 +135,9 @@ def source_of(motion: str, body: Body, phase: float, strength: float) -> Source:
 
 def moved(source: Source, rest: Tensor) -> Tensor:
     """Where points [N, 3] of the body at rest are moved to: ``source`` inverted by Newton's method,
-    which needs one step for turns and shears."""
+    which needs one step for turns and shears. Points that no place comes from, where a motion of
+    much strength folds the body, stay.
+    """
     places = rest.double()
     for _ in range(_NEWTON_STEPS):
         at = places.clone().requires_grad_()
@@ -142,8 +145,9 @@ def moved(source: Source, rest: Tensor) -> Tensor:
             there = source(at)
             of = [torch.autograd.grad(c.sum(), at, retain_graph=True)[0] for c in there.unbind(-1)]
         off = (there - rest).detach()
-        places = places - torch.linalg.solve(torch.stack(of, dim=-2), off)
-    return places.to(rest)
+        places = places - torch.linalg.solve_ex(torch.stack(of, dim=-2), off).result
+    found = (source(places) - rest).norm(dim=-1, keepdim=True) < _FOUND
+    return torch.where(found, places, rest.double()).to(rest)
 
 
 def _unlifted(points: Tensor, height: float) -> Tensor:
@@ -167,7 +171,9 @@ def _unswung(points: Tensor, body: Body, swing: float) -> Tensor:
     """Legs swing forward and back, one against the other, and arms against the legs."""
     x, y, z = points.unbind(-1)
     share = body.share(z)
-    side = torch.tanh(x / (0.15 * body.half_width + 1e-6))
+    # From the side, what is between hind legs and fore ones goes from one stride to the other.
+    between = 0.5 if body.sideways else 0.15
+    side = torch.tanh(x / (between * body.half_width + 1e-6))
     legs = (0.4 - share).clamp_min(0.0)
     outer = (x.abs() / (body.half_width + 1e-6) - 0.45).clamp_min(0.0)
     arms = outer * (share > 0.3) * (share < 0.85) * 0.5

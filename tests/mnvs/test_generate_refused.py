@@ -42,6 +42,7 @@ REFUSED = {
     "recentring": ({"clip.recentre": 1.5}, "in [0, 1]"),
     "offload": ({"offload": "model"}, "needs a GPU"),
     "matte": ({"matte_low": 0.5}, "below matte_high"),
+    "inside out": ({"inflate.strength": 11}, "strength must be at most 10"),
     "unknown": ({"sampling.step": 3}, "unknown key"),
     "rig": ({"model.rig": "v2"}, "not v1.1 or v1.2"),
     "motion bucket": ({"model.motion_bucket": 256}, "in 0..255 or -1"),

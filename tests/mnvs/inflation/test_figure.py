@@ -37,6 +37,15 @@ def test_moving_undoes_where_points_come_from(motion: str, strength: float) -> N
     torch.testing.assert_close(moved(source, source(places)), places, atol=1e-9, rtol=0)
 
 
+def test_what_a_wild_motion_folds_is_left_where_it_was() -> None:
+    """Of a long body, whose hind and fore legs cross, some places are come from never or thrice."""
+    source, places = source_of("walk", Body(-0.2, 0.2, 0.45), 0.75, 10.0), drawn(300)
+    found = moved(source, places)
+    right = (source(found) - places).norm(dim=-1) < 1e-4
+    assert 100 < right.sum() < 300 and found.isfinite().all()
+    torch.testing.assert_close(found[~right], places[~right], atol=0.0, rtol=0.0)
+
+
 @pytest.mark.parametrize("strength", [1.0, 3.0])
 def test_moving_undoes_where_limbs_come_from(strength: float) -> None:
     joints = [
