@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from animate_papr.config import AnimateConfig
-from animate_papr.following.tracking import true_paths
 from blender_render.dataset.readers import Views, list_frames
-from blender_render.dataset.tracks import TRACKS_FILE
+from blender_render.dataset.tracks import TRACKS_FILE, read_tracks
 from sjc_papr.data.input_checks import check_held_out, check_poses
 from sjc_papr.data.loading import load_training_views, load_views
 from sjc_papr.data.world import World, find_world, read_world, why_left
@@ -101,15 +101,20 @@ def known_paths(config: AnimateConfig, world: World) -> Tensor | None:
     Raises:
         InputError: they are, but the dataset does not bring the paths.
     """
-    if config.next.align.to != "tracks":
+    found = list_frames(config.data.path)
+    names = config.frames or found
+    if config.next.align.to != "tracks" or len(names) < 2:
         return None
-    names = config.frames or list_frames(config.data.path)
-    paths = true_paths(Path(config.data.path), names, world)
-    if paths is None:
+    tracks = read_tracks(config.data.path)
+    if tracks is None:
+        raise InputError(f"next.align.to=tracks: {config.data.path} has no {TRACKS_FILE}")
+    if len(tracks) != len(found):
         raise InputError(
-            f"next.align.to=tracks: {config.data.path} has no {TRACKS_FILE} of all its frames"
+            f"next.align.to=tracks: {config.data.path} has {len(found)} frames, but its "
+            f"{TRACKS_FILE} is of {len(tracks)}"
         )
-    return paths
+    chosen = torch.from_numpy(tracks)[[found.index(name) for name in names]]
+    return world.points(chosen)
 
 
 def _say_if_left(folder: Path, index: int, views: Views) -> None:

@@ -220,7 +220,8 @@ class Pipeline:
         if self.config.kind in ("image", "video"):
             views = self.generating(Path(self.source))
             if views.model.inflate and views.inflate.around:
-                self.config.inflated.apply(asked, motion_known=self.config.kind == "image")
+                shown = generate.read_input(views, generate.find_source(views)).images
+                self.config.inflated.apply(asked, motion_known=len(shown) == 1)
         first, later, points = asked.first.steps, asked.next.steps, asked.points.count
         return f"first frame {first} steps, each later one {later}; {points} points"
 

@@ -12,6 +12,8 @@ from sjc_papr.networks.point_cloud import gather_rows
 
 NEIGHBOURS = 12
 _AT_ONCE = 4096
+# Weight of turning nothing, beside the neighbours' spread.
+_LITTLE = 1e-6
 
 
 def carry_along(points: Tensor, before: Tensor, after: Tensor) -> Tensor:
@@ -34,12 +36,17 @@ def carry_along(points: Tensor, before: Tensor, after: Tensor) -> Tensor:
 def _moved_rigidly(points: Tensor, old: Tensor, new: Tensor, weight: Tensor) -> Tensor:
     """Points [P, 3] moved by the rotation and shift that take old to new [P, K, 3] best, in the
     least squares weighted with [P, K] (Kabsch 1976)."""
-    share = (weight / weight.sum(1, keepdim=True))[..., None]
+    share = (weight / weight.sum(1, keepdim=True)).double()[..., None]
+    old, new = old.double(), new.double()
     centre, target = (share * old).sum(1), (share * new).sum(1)
-    spread = (old - centre[:, None]).mT @ (share * (new - target[:, None]))
-    left, _, right = torch.linalg.svd(spread.double())
+    old, new = old - centre[:, None], new - target[:, None]
+    spread = old.mT @ (share * new)
+    # Neighbours on a line leave the turn about it open: then as little as can be.
+    little = _LITTLE * (share * old.square()).sum((1, 2)) + torch.finfo(old.dtype).tiny
+    spread = spread + little[:, None, None] * torch.eye(3, dtype=old.dtype, device=old.device)
+    left, _, right = torch.linalg.svd(spread)
     upright = torch.ones(len(points), 3, dtype=left.dtype, device=left.device)
     upright[:, 2] = torch.linalg.det(left @ right).sign()
     rotation = (left * upright[:, None]) @ right
-    turned = ((points - centre).double()[:, None] @ rotation)[:, 0]
-    return target + turned.to(points)
+    turned = ((points.double() - centre)[:, None] @ rotation)[:, 0]
+    return (target + turned).to(points)

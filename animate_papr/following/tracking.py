@@ -64,7 +64,7 @@ def true_paths(dataset: Path, frames: Sequence[str], world: World) -> Tensor | N
         )
         return None
     chosen = torch.from_numpy(tracks)[[names.index(frame) for frame in frames]]
-    return (chosen - torch.tensor(world.centre)) * world.scale
+    return world.points(chosen)
 
 
 def track_errors(

@@ -36,7 +36,10 @@ DISTORTION_KEYS = (
 )
 MODEL_KEYS = ("camera_model", "camera_type", "model")
 # "model" may also name the telephone.
-NO_PINHOLES = ("FISHEYE", "FOV", "ORTHO", "EQUIRECT", "SPHER", "PANO", "OMNI", "PRISM", "LATLONG")
+NO_PINHOLES = (
+    *("FISHEYE", "FOV", "ORTHO", "EQUIRECT", "SPHER", "PANO", "OMNI", "PRISM", "LATLONG"),
+    *("KANNALA", "BRANDT", "UCM", "MEI", "UNIFIED"),
+)
 # Models that are set by a flag.
 OTHER_LENSES = (
     *("is_fisheye", "fisheye", "is_latlong", "equirectangular"),
@@ -70,20 +73,41 @@ SCALED_NOTE = "pictures are copies of another size than w and h say; the lens wa
 def frame_entry(shared: Entry, frame: Entry) -> dict[str, Any]:
     """The keys that hold for one picture: those of all, where it has none of its own."""
     all_of, own = _flat(shared), _flat(frame)
+    inner, own_inner = all_of.get("camera"), own.get("camera")
     if any(key in own for key in LENS_KEYS):
         all_of = {k: v for k, v in all_of.items() if k not in LENS_KEYS}
-        if isinstance(inner := all_of.get("camera"), Mapping):
-            all_of["camera"] = {k: v for k, v in inner.items() if k not in INTRINSIC_KEYS}
-    return {**all_of, **own}
+        if isinstance(inner, Mapping):
+            inner = {k: v for k, v in inner.items() if k not in INTRINSIC_KEYS}
+    elif any(key in own for key in INTRINSIC_KEYS):
+        all_of = _without_matrix(all_of)
+    merged = {**all_of, **own}
+    if isinstance(inner, Mapping):  # what else it says of the lens holds for all, too
+        merged["camera"] = {**inner, **(own_inner if isinstance(own_inner, Mapping) else {})}
+    return merged
 
 
 def _flat(entry: Entry) -> dict[str, Any]:
-    """An entry with the intrinsics of its object ``camera`` beside it, where they do not stand
-    there, and without those that are null."""
+    """An entry with the intrinsics of its object ``camera`` beside it, and without those that are
+    null; what contradicts what stands there is left inside, to be refused."""
+    flat = {k: v for k, v in entry.items() if v is not None or k not in INTRINSIC_KEYS}
     inner = entry.get("camera")
-    inside = inner if isinstance(inner, Mapping) else {}
-    given = {k: inside[k] for k in INTRINSIC_KEYS if inside.get(k) is not None}
-    return given | {k: v for k, v in entry.items() if v is not None or k not in INTRINSIC_KEYS}
+    if isinstance(inner, Mapping):
+        given = {k: inner[k] for k in INTRINSIC_KEYS if inner.get(k) is not None}
+        wrong = {k for k, v in given.items() if not _alike(v, flat.get(k, v))}
+        kept = {k: v for k, v in inner.items() if k in wrong or k not in INTRINSIC_KEYS}
+        flat = {**given, **flat, "camera": kept}
+    return flat
+
+
+def _without_matrix(entry: dict[str, Any]) -> dict[str, Any]:
+    """An entry with the numbers of its matrix in its place, where they contradict nothing."""
+    try:
+        numbers = _from_matrix(entry, "")
+    except InputError:  # it is refused later, by name
+        return entry
+    if any(not _alike(v, entry.get(k, v)) for k, v in numbers.items()):
+        return entry
+    return {k: v for k, v in (numbers | entry).items() if k not in MATRIX_KEYS}
 
 
 def camera_from_dict(
@@ -207,13 +231,16 @@ def _with_inner(entry: Entry, where: str) -> dict[str, Any]:
 def _agreeing(entry: Entry, more: Entry, where: str) -> dict[str, Any]:
     """An entry with ``more`` on its intrinsics in the place of its own; both must say the same."""
     for key, value in more.items():
-        numbers = _matrix_of(value), _matrix_of(entry.get(key, value))
-        alike = numbers[0].shape == numbers[1].shape and np.allclose(*numbers, rtol=SAME_LENS)
-        if not alike:
+        if not _alike(value, entry.get(key, value)):
             raise InputError(
                 f"{where}: says {key}={value!r}, but {key}={entry[key]!r} stands beside"
             )
     return {**entry, **more}
+
+
+def _alike(value: Any, other: Any) -> bool:
+    first, second = _matrix_of(value), _matrix_of(other)
+    return first.shape == second.shape and np.allclose(first, second, rtol=SAME_LENS)
 
 
 def _refuse_distortion(entry: Entry, where: str) -> None:
@@ -234,12 +261,11 @@ def _refuse_distortion(entry: Entry, where: str) -> None:
     for key in MODEL_KEYS:
         model = entry.get(key)
         if isinstance(model, int) and not isinstance(model, bool):
-            names = NUMBERED.get(key, ())
+            names = NUMBERED["camera_type" if key == "camera_type" else "camera_model"]
             model = names[model] if 0 <= model < len(names) else f"number {model}"
         name = str(model).upper()
-        is_pinhole = name in PINHOLES or (
-            key == "model" and not any(word in name for word in NO_PINHOLES)
-        )
+        named = key == "model" and isinstance(model, str) and not name.startswith("NUMBER ")
+        is_pinhole = name in PINHOLES or (named and not any(word in name for word in NO_PINHOLES))
         if model is not None and not is_pinhole:
             raise InputError(f"{where}: {key!r} is {entry[key]!r}: only pinhole cameras are read")
     for key in OTHER_LENSES:

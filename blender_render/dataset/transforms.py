@@ -12,6 +12,8 @@ import posixpath
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
+from os.path import relpath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -203,7 +205,7 @@ def elsewhere(tree: Tree) -> str:
         level = list(islice((inner for folder in level for inner in _inside(folder)), left))
         left -= len(level)
         if found := [folder for folder in level if _holds_pictures(folder)]:
-            names = [folder.path.relative_to(tree.path).as_posix() for folder in found]
+            names = [Path(relpath(folder.path, tree.path)).as_posix() for folder in found]
             named = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
             return f"; folders in it have pictures: {named}; did you mean {found[0].label()}?"
     return ""

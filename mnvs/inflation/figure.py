@@ -9,6 +9,7 @@ from mnvs.inflation.frustum import Frustum, Part, Volume
 from mnvs.inflation.inflate import half_of, inflate
 from mnvs.inflation.limbs import find_limbs
 from mnvs.inflation.motion import Body, Joint, Source, limb_sources, moved, source_of, walks_on
+from training_core.config import InputError
 
 
 class Figure(NamedTuple):
@@ -30,9 +31,15 @@ class Figure(NamedTuple):
 
 def make_figure(picture: Tensor, frustum: Frustum, thickness: float, *, limbs: bool) -> Figure:
     """The body of a picture, see ``inflate``, and what moves of it; without ``limbs`` it is in one
-    piece."""
-    whole = inflate(picture, frustum, thickness)
+    piece.
+
+    Raises:
+        InputError: nothing of it is opaque at this size.
+    """
     inside = picture[3] >= 0.5
+    if not inside.any():
+        raise InputError("what the picture shows is too thin to be inflated")
+    whole = inflate(picture, frustum, thickness)
     body = _body(inside, frustum)
     found = find_limbs(inside) if limbs else []
     joints = [

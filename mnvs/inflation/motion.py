@@ -135,8 +135,8 @@ def source_of(motion: str, body: Body, phase: float, strength: float) -> Source:
 
 def moved(source: Source, rest: Tensor) -> Tensor:
     """Where points [N, 3] of the body at rest are moved to: ``source`` inverted by Newton's method,
-    which needs one step for turns and shears. Points that no place comes from, where a motion of
-    much strength folds the body, stay.
+    which needs one step for turns and shears. Points that it does not find, where a motion of much
+    strength nearly folds the body, stay.
     """
     places = rest.double()
     for _ in range(_NEWTON_STEPS):

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from blender_render.dataset.readers import Views, read_dataset_info
 from blender_render.geometry.cameras import Camera
@@ -53,6 +55,10 @@ class World:
     def cameras(self, cameras: Sequence[Camera]) -> tuple[Camera, ...]:
         """Cameras of the dataset as cameras of this world."""
         return tuple(placed(cameras, self.centre, self.scale))
+
+    def points(self, points: Tensor) -> Tensor:
+        """Positions [..., 3] of the dataset as positions of this world."""
+        return (points - torch.tensor(self.centre)) * self.scale
 
     def to_json(self) -> dict[str, Any]:
         """The record that ``from_json`` reads."""

@@ -101,3 +101,18 @@ def test_what_has_no_outline_is_not_inflated(
     asked = [f"input={tmp_path / 'red.png'}", f"output={tmp_path / 'out'}", "model.inflate=true"]
     assert_refused(main, [*asked, *flags], capsys, "red.png", "no outline to inflate")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_what_is_too_thin_is_not_inflated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], frames: int
+) -> None:
+    """A line of one pixel, of which none is left in the body's volume, though in the views."""
+    line = Image.new("RGBA", (512, 512))
+    for place in range(40, 470):
+        line.putpixel((place, place), (255, 0, 0, 255))
+    line.save(tmp_path / "line.png")
+    asked = [f"input={tmp_path / 'line.png'}", f"output={tmp_path / 'out'}", "model.inflate=true"]
+    large = [f"clip.frames={frames}", "clip.view_size=512"]
+    assert_refused(main, [*asked, *large], capsys, "too thin to be inflated")
+    assert not (tmp_path / "out").exists()

@@ -64,6 +64,17 @@ def test_parts_that_move_apart_take_their_own_points() -> None:
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("count", [2, 60])
+def test_what_rests_on_a_line_leaves_points_beside_it_at_rest(count: int) -> None:
+    """Paths on a line say nothing of the turn about it."""
+    line = torch.linspace(-0.5, 0.5, count)[:, None] * torch.tensor([[0.6, 0.0, 0.8]])
+    beside = line[torch.arange(200) % count] + 0.05 * drawn(200, 10)
+    torch.testing.assert_close(carry_along(beside, line, line), beside, atol=1e-5, rtol=0)
+    away = torch.tensor([0.1, 0.2, -0.1])
+    found = carry_along(beside, line, line + away)
+    torch.testing.assert_close(found, beside + away, atol=1e-5, rtol=0)
+
+
 def test_few_paths_and_points_on_them() -> None:
     surface = drawn(2, 8)
     found = carry_along(surface, surface, surface + 0.25)

@@ -97,6 +97,30 @@ def own_lens_beside_shared_object(folder: Path) -> None:
     each_file(folder, change)
 
 
+def own_centre_beside_shared_object(folder: Path) -> None:
+    """Frames say where their middle is, and nothing else of the lens."""
+
+    def change(content: dict[str, Any]) -> None:
+        lens = {key: content[key] for key in ("fl_x", "fl_y", "w", "h")}
+        for frame in content["frames"]:
+            frame.update(cx=content["cx"], cy=content["cy"])
+        without_lens(content)
+        content["camera"] = {**lens, "cx": 30.0, "cy": 20.0}
+
+    each_file(folder, change)
+
+
+def own_centre_beside_shared_matrix(folder: Path) -> None:
+    def change(content: dict[str, Any]) -> None:
+        for frame in content["frames"]:
+            frame.update(cx=content["cx"], cy=content["cy"])
+        as_matrix(content)
+        shared = [frame.pop("intrinsic_matrix") for frame in content["frames"]][0]
+        content["intrinsic_matrix"] = [[shared[0][0], 0.0, 30.0], shared[1], shared[2]]
+
+    each_file(folder, change)
+
+
 def null_beside_matrix(content: dict[str, Any]) -> None:
     as_matrix(content)
     content.update(fl_x=None, camera_angle_x=None)
@@ -149,6 +173,8 @@ SAME: dict[str, Change] = {
     "a lens in an object": lambda f: each_file(f, lens_in_object),
     "each frame's lens in an object": own_lens_in_object,
     "each frame's lens beside a shared object": own_lens_beside_shared_object,
+    "each frame's middle beside a shared object": own_centre_beside_shared_object,
+    "each frame's middle beside a shared matrix": own_centre_beside_shared_matrix,
     "null beside intrinsic_matrix": lambda f: each_file(f, null_beside_matrix),
     "COLMAP's number of FULL_OPENCV": lambda f: each_file(f, lambda c: c.update(camera_model=6)),
     "the name of a telephone": lambda f: each_file(f, lambda c: c.update(model="iPhone 15")),

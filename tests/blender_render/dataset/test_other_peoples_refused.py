@@ -115,6 +115,15 @@ REFUSED: dict[str, tuple[Change, tuple[str, ...]]] = {
     "a model that is a list": (shared(camera_model=[1]), ("'camera_model' is [1]", "pinhole")),
     "fisheye model": (shared(camera_model="OPENCV_FISHEYE"), ("OPENCV_FISHEYE", "pinhole")),
     "fisheye under another key": (shared(model="fisheye624"), ("fisheye624", "pinhole")),
+    "another fisheye under another key": (shared(model="KANNALA_BRANDT"), ("KANNALA", "pinhole")),
+    "a number under another key": (shared(model=5), ("'model' is 5", "pinhole")),
+    "distortion in a shared object beside the frames' own": (
+        lambda f: (
+            each_frame(f, lambda e: e.update(camera={"id": 3})),
+            each_file(f, lambda c: c.update(camera={"k1": 0.3})),
+        ),
+        ("'k1' is 0.3", "distortion"),
+    ),
     "an object of another size beside": (
         shared(w=64, h=48, camera={"w": 640, "h": 480}),
         ("camera: says w=640, but w=64",),
@@ -263,6 +272,8 @@ def test_a_folder_too_high_names_the_folders_below(tmp_path: Path) -> None:
         read_views(folder, "train")
     with pytest.raises(InputError, match=r"did you mean .*balls\?"):
         list_frames(tmp_path)
+    with pytest.raises(InputError, match=r"did you mean .*balls\?"):
+        list_frames(tmp_path / "balls" / "..")
 
 
 def test_the_hint_where_a_dataset_lies_is_short_work(tmp_path: Path) -> None:

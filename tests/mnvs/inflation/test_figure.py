@@ -1,5 +1,7 @@
 """Where points of a moved body are: the motions inverted, and paths of its surface."""
 
+import math
+
 import pytest
 import torch
 
@@ -38,7 +40,7 @@ def test_moving_undoes_where_points_come_from(motion: str, strength: float) -> N
 
 
 def test_what_a_wild_motion_folds_is_left_where_it_was() -> None:
-    """Of a long body, whose hind and fore legs cross, some places are come from never or thrice."""
+    """Of a long body, whose hind and fore legs cross, not every place is found."""
     source, places = source_of("walk", Body(-0.2, 0.2, 0.45), 0.75, 10.0), drawn(300)
     found = moved(source, places)
     right = (source(found) - places).norm(dim=-1) < 1e-4
@@ -104,15 +106,19 @@ def test_paths_stay_on_the_surface_of_the_body(motion: str) -> None:
 def test_limbs_turn_about_their_joints() -> None:
     frustum = Frustum.of(CAMERA)
     figure = make_figure(figurine(), frustum, 0.7, limbs=True)
-    paths = tracks(figure, frustum, "walk", [0.0, 0.25], 1.0, 2000)
-    rest, now = paths.double()
-    joints = torch.tensor([joint.place for joint in figure.joints], dtype=torch.double)
-    lift = now[:, 2] - rest[:, 2]
-    leg = (rest[:, 2] < joints[:, 2].min() - 0.1) & (rest[:, 0] < 0.0)
-    joint = min((j for j in figure.joints if j.leg), key=lambda j: j.place[0])
-    place = torch.tensor(joint.place, dtype=torch.double)
-    before = (rest[leg] - place).norm(dim=-1)
-    # The joint rises with the body.
+    rest, now = tracks(figure, frustum, "walk", [0.0, 0.25], 1.0, 2000).double()
+    # At a quarter of the loop legs are farthest, one forward, one back, and the body is highest.
     up = torch.tensor([0.0, 0.0, 0.02 * figure.body.height], dtype=torch.double)
-    torch.testing.assert_close((now[leg] - place - up).norm(dim=-1), before, atol=1e-5, rtol=0)
-    assert leg.sum() > 50 and lift.abs().max() > 0.0
+    angle, turns = math.radians(26.0), []
+    for joint in figure.joints:
+        place = torch.tensor(joint.place, dtype=torch.double)
+        leg = (rest[:, 2] < place[2] - 0.1) & (rest[:, 0] * joint.side > 0.0)
+        before, after = rest[leg] - place, now[leg] - place - up
+        # Along y goes what hung below.
+        sine = (after[:, 1] * before[:, 2] - after[:, 2] * before[:, 1]).mean()
+        turns.append(float(sine / before[:, 1:].square().sum(-1).mean()))
+        torch.testing.assert_close(after.norm(dim=-1), before.norm(dim=-1), atol=1e-5, rtol=0)
+        assert leg.sum() > 50
+    assert sorted(turns) == pytest.approx([-math.sin(angle), math.sin(angle)], abs=1e-4)
+    head = rest[:, 2] > 0.3 * figure.body.top
+    torch.testing.assert_close(now[head], rest[head] + up, atol=1e-6, rtol=0)
