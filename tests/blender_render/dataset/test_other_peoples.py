@@ -115,7 +115,8 @@ def own_centre_beside_shared_matrix(folder: Path) -> None:
         for frame in content["frames"]:
             frame.update(cx=content["cx"], cy=content["cy"])
         as_matrix(content)
-        shared = [frame.pop("intrinsic_matrix") for frame in content["frames"]][0]
+        for frame in content["frames"]:
+            shared = frame.pop("intrinsic_matrix")
         content["intrinsic_matrix"] = [[shared[0][0], 0.0, 30.0], shared[1], shared[2]]
 
     each_file(folder, change)
