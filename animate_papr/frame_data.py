@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from animate_papr.config import AnimateConfig
+from animate_papr.following.tracking import read_paths
 from blender_render.dataset.readers import Views, list_frames
-from blender_render.dataset.tracks import TRACKS_FILE, read_tracks
+from blender_render.dataset.tracks import TRACKS_FILE
 from sjc_papr.data.input_checks import check_held_out, check_poses
 from sjc_papr.data.loading import load_training_views, load_views
 from sjc_papr.data.world import World, find_world, read_world, why_left
@@ -101,20 +101,14 @@ def known_paths(config: AnimateConfig, world: World) -> Tensor | None:
     Raises:
         InputError: they are, but the dataset does not bring the paths.
     """
-    found = list_frames(config.data.path)
-    names = config.frames or found
+    dataset = Path(config.data.path)
+    names = config.frames or list_frames(dataset)
     if config.next.align.to != "tracks" or len(names) < 2:
         return None
-    tracks = read_tracks(config.data.path)
-    if tracks is None:
-        raise InputError(f"next.align.to=tracks: {config.data.path} has no {TRACKS_FILE}")
-    if len(tracks) != len(found):
-        raise InputError(
-            f"next.align.to=tracks: {config.data.path} has {len(found)} frames, but its "
-            f"{TRACKS_FILE} is of {len(tracks)}"
-        )
-    chosen = torch.from_numpy(tracks)[[found.index(name) for name in names]]
-    return world.points(chosen)
+    paths = read_paths(dataset, names, world)
+    if paths is None:
+        raise InputError(f"next.align.to=tracks: {dataset} has no {TRACKS_FILE}")
+    return paths
 
 
 def _say_if_left(folder: Path, index: int, views: Views) -> None:

@@ -27,10 +27,10 @@ from pipeline_config import (
     FLAGS,
     PREPARE,
     RESULTS,
-    SETTINGS,
     VIEWS,
     PipelineConfig,
     form_of_views,
+    settings_not_read,
     with_default_config,
 )
 
@@ -57,7 +57,7 @@ from training_core.files import atomic
 from training_core.files.digests import sha256_of
 from training_core.files.json_files import read_json
 from training_core.run_folder import RunFolder
-from training_core.stages import Stage, Step, has_begun, is_complete, read_seconds, run_stages
+from training_core.stages import Stage, Step, is_complete, read_seconds, run_stages
 
 logger = logging.getLogger(__name__)
 
@@ -195,8 +195,7 @@ class Pipeline:
         if asked.points.init == "network" and not six_alone:
             asked.points.init = "hull"  # the depth network knows the six views of a rig alone
         if self.dataset == self.at(VIEWS, MULTIVIEW):
-            known = read_tracks(self.dataset) is not None
-            config.inflated.apply(asked, motion_known=known)
+            config.inflated.apply(asked, motion_known=read_tracks(self.dataset) is not None)
         return asked
 
     def plan_of_views(self) -> str:
@@ -244,11 +243,10 @@ class Pipeline:
         """The report, and the figures of the whole pipeline."""
         page = str(self.folder / "report.html")
         write_report(ReportConfig(run=str(self.animation), output=page))
-        figures = read_json(self.animation / "metrics.json")
         before = [s.name for s in self.stages() if is_complete(self.folder, s.name)]
         summary = {
             "input": self.source,
-            "psnr": [frame["psnr"] for frame in figures["frames"]],
+            "psnr": [f["psnr"] for f in read_json(self.animation / "metrics.json")["frames"]],
             "psnr_of": read_json(self.dataset / fmt.DATASET_FILE).get("test_views"),
             "seconds": {name: read_seconds(self.folder, name) for name in before},
         }
@@ -259,15 +257,13 @@ def run(config: PipelineConfig) -> None:
     """All stages that are not complete."""
     pipeline = Pipeline(config)
     pipeline.plan_of_views()  # refuses what cannot be read before anything is made
-    begun = [s for s in SETTINGS if has_begun(pipeline.folder, s)]
-    free = {key for stage, keys in SETTINGS.items() if stage not in begun for key in keys}
     opened = RunFolder.open(
         Path(config.output_root),
         "pipeline",
         config.name,
         config,
         config.resume,
-        may_change=(*free, "resume", "device", "output_root"),
+        may_change=(*settings_not_read(pipeline.folder), "resume", "device", "output_root"),
         subfolders=False,
     )
     pipeline.folder = opened.path.absolute()

@@ -13,6 +13,7 @@ from mnvs.footage.foreign_views import CAMERAS_FILE, ViewsConfig
 from mnvs.inference.published import PublishedGenerateConfig
 from training_core.checks import at_least, positive
 from training_core.config import THREADS, InputError, option, section
+from training_core.stages import has_begun
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "pipeline"
 DEFAULT = "small"
@@ -32,6 +33,14 @@ SETTINGS = {
     ANIMATE: ("animate", "inflated"),
     RESULTS: ("results",),
 }
+
+
+def settings_not_read(folder: Path) -> set[str]:
+    """Settings of the stages that have not begun in a run's folder."""
+    to_come = [keys for stage, keys in SETTINGS.items() if not has_begun(folder, stage)]
+    return {key for keys in to_come for key in keys}
+
+
 # Keys of the commands that say where a stage reads and writes; `device` and `threads` are given
 # once for all of them.
 DECIDED = {

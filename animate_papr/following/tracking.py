@@ -17,7 +17,7 @@ from torch import Tensor
 
 from animate_papr.surface.moving_mesh import carry
 from blender_render.dataset.readers import list_frames
-from blender_render.dataset.tracks import read_tracks
+from blender_render.dataset.tracks import TRACKS_FILE, read_tracks
 from sjc_papr.data.world import World
 from training_core.config import InputError
 
@@ -45,24 +45,28 @@ class TrackError(NamedTuple):
 
 
 def true_paths(dataset: Path, frames: Sequence[str], world: World) -> Tensor | None:
-    """Paths [T, N, 3] of surface points over ``frames``, in the run's world; None where the dataset
-    has none that fit.
-    """
+    """What ``read_paths`` reads; None, with a warning, where the dataset has no paths that fit."""
     try:
-        tracks, names = read_tracks(dataset), list_frames(dataset)
+        return read_paths(dataset, frames, world)
     except InputError as error:
         logger.warning("tracking is not measured: %s", error)
         return None
+
+
+def read_paths(dataset: Path, frames: Sequence[str], world: World) -> Tensor | None:
+    """Paths [T, N, 3] of surface points over ``frames``, in the run's world; None where the dataset
+    has none.
+
+    Raises:
+        InputError: the file is damaged, or of another number of frames.
+    """
+    tracks, names = read_tracks(dataset), list_frames(dataset)
     if tracks is None:
         return None
     if len(tracks) != len(names):
-        logger.warning(
-            "tracking is not measured: paths over %d frames, but %s has %d",
-            len(tracks),
-            dataset,
-            len(names),
+        raise InputError(
+            f"{dataset} has {len(names)} frames, but its {TRACKS_FILE} is of {len(tracks)} frames"
         )
-        return None
     chosen = torch.from_numpy(tracks)[[names.index(frame) for frame in frames]]
     return world.points(chosen)
 

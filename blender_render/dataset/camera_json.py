@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blender_render.geometry.cameras import Camera
+from blender_render.geometry.lens_models import numbers_of, refuse_other_lenses
 from training_core.config import InputError
 
 Entry = Mapping[str, Any]
@@ -27,37 +28,6 @@ MATRIX_KEYS = ("intrinsic_matrix", "intrinsics", "camera_intrinsics", "K")
 # An entry of a frame with any of these has a lens of its own, and nothing of the shared one.
 LENS_KEYS = ("fl_x", "fl_y", "camera_angle_x", "camera_angle_y", *MATRIX_KEYS)
 INTRINSIC_KEYS = (*LENS_KEYS, "w", "h", "cx", "cy")
-# In small letters; files have them in either.
-DISTORTION_KEYS = (
-    *("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2"),
-    *("distortion", "distortion_params", "distortion_coefficients", "distortion_coeffs"),
-    *("dist_coeffs", "radial_distortion", "tangential_distortion", "lens_distortion"),
-    "rolling_shutter",
-)
-MODEL_KEYS = ("camera_model", "camera_type", "model")
-# "model" may also name the telephone.
-NO_PINHOLES = (
-    *("FISHEYE", "FOV", "ORTHO", "EQUIRECT", "SPHER", "PANO", "OMNI", "PRISM", "LATLONG"),
-    *("KANNALA", "BRANDT", "UCM", "MEI", "UNIFIED"),
-)
-# Models that are set by a flag.
-OTHER_LENSES = (
-    *("is_fisheye", "fisheye", "is_latlong", "equirectangular"),
-    *("orthographic", "is_orthographic", "ortho", "is_ortho"),
-)
-# Pinholes, with distortion that is 0 here.
-PINHOLES = (
-    *("PINHOLE", "SIMPLE_PINHOLE", "OPENCV", "FULL_OPENCV", "SIMPLE_RADIAL", "RADIAL"),
-    *("PERSPECTIVE", "PERSP"),
-)
-# COLMAP's numbers of models; nerfstudio's of camera types.
-NUMBERED = {
-    "camera_model": (
-        *("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL"),
-        *("OPENCV", "OPENCV_FISHEYE", "FULL_OPENCV"),
-    ),
-    "camera_type": ("", "PERSPECTIVE"),
-}
 # Statements about one lens may differ by rounding and by a principal point off the middle.
 SAME_LENS = 0.03
 # Rounding to four digits moves products of rows by up to 2e-4, to three by 2e-3, to two by 2e-2.
@@ -127,7 +97,7 @@ def camera_from_dict(
     """
     notes = [] if notes is None else notes
     pose = _pose(entry, where, notes)
-    _refuse_distortion(entry, where)
+    refuse_other_lenses(entry, where)
     entry = _with_inner(_flat(entry), where)
     entry = _agreeing(entry, _from_matrix(entry, where), where)
     width, height = size or (0, 0)
@@ -207,7 +177,7 @@ def _from_matrix(entry: Entry, where: str) -> dict[str, float]:
     key = next((k for k in MATRIX_KEYS if k in entry), None)
     if key is None:
         return {}
-    matrix = _matrix_of(entry[key])
+    matrix = numbers_of(entry[key])
     if matrix.shape not in ((3, 3), (3, 4), (4, 4)) or not np.isfinite(matrix).all():
         raise InputError(f"{where}: {key!r} is not a 3x3 matrix of finite numbers")
     if abs(matrix[0, 1]) > 1e-6 * abs(matrix[0, 0]):
@@ -223,7 +193,7 @@ def _with_inner(entry: Entry, where: str) -> dict[str, Any]:
     inner = entry.get("camera")
     if not isinstance(inner, Mapping):
         return dict(entry)
-    _refuse_distortion(inner, f"{where}: camera")
+    refuse_other_lenses(inner, f"{where}: camera")
     intrinsics = {k: inner[k] for k in INTRINSIC_KEYS if inner.get(k) is not None}
     return _agreeing(entry, intrinsics, f"{where}: camera")
 
@@ -239,38 +209,8 @@ def _agreeing(entry: Entry, more: Entry, where: str) -> dict[str, Any]:
 
 
 def _alike(value: Any, other: Any) -> bool:
-    first, second = _matrix_of(value), _matrix_of(other)
+    first, second = numbers_of(value), numbers_of(other)
     return first.shape == second.shape and np.allclose(first, second, rtol=SAME_LENS)
-
-
-def _refuse_distortion(entry: Entry, where: str) -> None:
-    for key, value in entry.items():
-        if key.lower() not in DISTORTION_KEYS:
-            continue
-        values = list(value.values()) if isinstance(value, Mapping) else value
-        if value is None or (isinstance(values, list) and not values):
-            continue
-        numbers = _matrix_of(values)
-        if not numbers.size or not np.isfinite(numbers).all():
-            raise InputError(f"{where}: {key!r} must be a finite number, is {value!r}")
-        if (numbers != 0.0).any():
-            raise InputError(
-                f"{where}: {key!r} is {value!r}: pictures with lens distortion are not read; "
-                "undistort them first (colmap image_undistorter does)"
-            )
-    for key in MODEL_KEYS:
-        model = entry.get(key)
-        if isinstance(model, int) and not isinstance(model, bool):
-            names = NUMBERED["camera_type" if key == "camera_type" else "camera_model"]
-            model = names[model] if 0 <= model < len(names) else f"number {model}"
-        name = str(model).upper()
-        named = key == "model" and isinstance(model, str) and not name.startswith("NUMBER ")
-        is_pinhole = name in PINHOLES or (named and not any(word in name for word in NO_PINHOLES))
-        if model is not None and not is_pinhole:
-            raise InputError(f"{where}: {key!r} is {entry[key]!r}: only pinhole cameras are read")
-    for key in OTHER_LENSES:
-        if entry.get(key):
-            raise InputError(f"{where}: {key!r} is set: only pinhole cameras are read")
 
 
 def number(entry: Entry, key: str, where: str, default: float | None = None) -> float:
@@ -287,17 +227,10 @@ def number(entry: Entry, key: str, where: str, default: float | None = None) -> 
     return float(value)
 
 
-def _matrix_of(value: Any) -> Array:
-    try:
-        return np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        return np.empty(0)
-
-
 def _pose(entry: Entry, where: str, notes: list[str]) -> Array:
     if "transform_matrix" not in entry:
         raise InputError(f"{where}: key 'transform_matrix' is missing")
-    matrix = _matrix_of(entry["transform_matrix"])
+    matrix = numbers_of(entry["transform_matrix"])
     if matrix.shape != (4, 4):
         raise InputError(f"{where}: 'transform_matrix' is not a 4x4 matrix of numbers")
     rotation = matrix[:3, :3]

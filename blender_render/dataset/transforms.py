@@ -241,4 +241,4 @@ def split_label(tree: Tree, split: str) -> str:
     file says it of all.
     """
     rel = file_of(tree, split)
-    return f"{tree.label(rel)} ({split})" if rel == "transforms.json" else tree.label(rel)
+    return f"{tree.label(rel)} ({split})" if rel == ONE_FILE else tree.label(rel)

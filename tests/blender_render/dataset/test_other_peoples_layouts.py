@@ -8,15 +8,18 @@ from typing import Any
 
 import pytest
 import torch
-from ball_scene import edit_json, pack, write_dataset
+from ball_scene import edit_json, pack, write_dataset, write_frame
 from refusals import assert_refused
 from variants import (
     Change,
     merge_files,
 )
 
+from blender_render.dataset.archive import Tree
 from blender_render.dataset.readers import list_frames, read_views
+from blender_render.dataset.transforms import MOST_NAMES, elsewhere
 from blender_render.validate import main, validate
+from training_core.config import InputError
 
 SPLITS = {
     "one transforms.json": merge_files,
@@ -148,3 +151,26 @@ def test_pictures_shared_by_the_frames_of_a_dataset(tmp_path: Path) -> None:
         found = read_views(path / "frame_000", "train")
         assert torch.equal(found.images, wanted.images)
         assert found.names[0] == "../images/000"
+
+
+def test_the_hint_where_a_dataset_lies_is_short_work(tmp_path: Path) -> None:
+    """Of a folder with many names it looks at the first ones only, and at none that no file of a
+    dataset can have."""
+    for number in range(40):
+        (tmp_path / "all" / f"{number:03d}").mkdir(parents=True)
+        for picture in range(50):
+            (tmp_path / "all" / f"{number:03d}" / f"{picture:03d}.jpg").touch()
+    (tmp_path / "all" / "Icon\r").touch()
+    write_frame(tmp_path / "all" / "zzz")
+    with pytest.raises(InputError, match=r"file is missing.*did you mean .*all/zzz\?"):
+        read_views(tmp_path / "all", "train")
+    looked: list[str] = []
+
+    class Counting(Tree):
+        def sub(self, rel: str) -> Tree:
+            looked.append(rel)
+            return Counting(self.path / rel, self.path / rel)
+
+    (tmp_path / "all" / "zzz").rename(tmp_path / "elsewhere")
+    assert elsewhere(Counting(tmp_path / "all", tmp_path / "all")) == ""
+    assert len(looked) <= MOST_NAMES + 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ball_scene import edit_json, write_dataset, write_frame
+from ball_scene import edit_json, write_dataset
 from PIL import Image
 from variants import (
     Change,
@@ -24,9 +24,7 @@ from variants import (
     write_masks,
 )
 
-from blender_render.dataset.archive import Tree
 from blender_render.dataset.readers import list_frames, read_views
-from blender_render.dataset.transforms import MOST_NAMES, elsewhere
 from blender_render.validate import validate
 from training_core.config import InputError
 
@@ -274,29 +272,6 @@ def test_a_folder_too_high_names_the_folders_below(tmp_path: Path) -> None:
         list_frames(tmp_path)
     with pytest.raises(InputError, match=r"did you mean .*balls\?"):
         list_frames(tmp_path / "balls" / "..")
-
-
-def test_the_hint_where_a_dataset_lies_is_short_work(tmp_path: Path) -> None:
-    """Of a folder with many names it looks at the first ones only, and at none that no file of a
-    dataset can have."""
-    for number in range(40):
-        (tmp_path / "all" / f"{number:03d}").mkdir(parents=True)
-        for picture in range(50):
-            (tmp_path / "all" / f"{number:03d}" / f"{picture:03d}.jpg").touch()
-    (tmp_path / "all" / "Icon\r").touch()
-    write_frame(tmp_path / "all" / "zzz")
-    with pytest.raises(InputError, match=r"file is missing.*did you mean .*all/zzz\?"):
-        read_views(tmp_path / "all", "train")
-    looked: list[str] = []
-
-    class Counting(Tree):
-        def sub(self, rel: str) -> Tree:
-            looked.append(rel)
-            return Counting(self.path / rel, self.path / rel)
-
-    (tmp_path / "all" / "zzz").rename(tmp_path / "elsewhere")
-    assert elsewhere(Counting(tmp_path / "all", tmp_path / "all")) == ""
-    assert len(looked) <= MOST_NAMES + 1
 
 
 def test_too_few_pictures_to_split(scene: Path) -> None:

@@ -10,10 +10,21 @@ import numpy as np
 from ball_scene import edit_json
 from PIL import Image
 
+from blender_render.dataset.readers import Views
+
 SPLITS = ("train", "val", "test")
 Content = dict[str, Any]
 # What is done to the folder of a scene.
 Change = Callable[[Path], object]
+
+
+def same_cameras(found: Views, wanted: Views, tolerance: float = 1e-6) -> None:
+    """The cameras see points in the same pixels."""
+    points = np.random.default_rng(0).uniform(-0.5, 0.5, (6, 3))
+    assert len(found) == len(wanted)
+    for a, b in zip(found.cameras, wanted.cameras, strict=True):
+        assert (a.width, a.height) == (b.width, b.height)
+        np.testing.assert_allclose(a.project(points)[0], b.project(points)[0], atol=tolerance)
 
 
 def each_file(folder: Path, change: Callable[[Content], object]) -> None:
