@@ -1,20 +1,26 @@
 """One frame of an animation: the model it starts from, its trainer, its training."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from safetensors.torch import load_file
+from torch import Tensor
 
 from animate_papr.config import AnimateConfig, NextFrameConfig
 from animate_papr.finished_frames import last_checkpoint
 from animate_papr.following.hull_alignment import align_to_hull
 from animate_papr.following.known_motion import carry_along
 from animate_papr.following.motion_losses import motion_terms
+from animate_papr.following.picture_alignment import align_to_pictures
 from animate_papr.following.plateau import Plateau, PlateauTrainer, trained_quality
 from animate_papr.frame_data import FrameTask
 from animate_papr.novel_terms import NovelTerms
 from sjc_papr.evaluation.validation import ViewValidation
 from sjc_papr.evaluation.view_metrics import evaluate_views, mean_view_metrics
 from sjc_papr.networks.model import Papr
+from sjc_papr.networks.point_cloud import PointCloud
 from sjc_papr.novel_view.from_options import hull_test, make_watch
 from sjc_papr.novel_view.images import NovelViewImages
 from sjc_papr.novel_view.losses import NovelViews
@@ -94,37 +100,45 @@ def make_trainer(
     return PlateauTrainer(*arguments, plateau=Plateau(plateau, rates), quality=quality, **options)
 
 
-def start_model(config: AnimateConfig, task: FrameTask, before: Path | None) -> Papr:
-    """A new model for the first frame, the finished one of the frame before for the others."""
-    if before is None:
+def start_model(config: AnimateConfig, task: FrameTask, earlier: Sequence[Path]) -> Papr:
+    """A new model for the first frame; for the others the finished one of the frame before, its
+    points where the object is now. ``earlier``: folders of the finished frames, in order.
+    """
+    if not earlier:
         points = initial_points(task.train, config.points, config.model.point_features, config.seed)
         return Papr(config.model, points)
-    model = model_from(config.model, last_checkpoint(before), before)
+    model = model_from(config.model, last_checkpoint(earlier[-1]), earlier[-1])
     if not config.next.freeze.positions:
-        seed = stream_seed(Stream.FRAME, config.seed, task.index)
-        positions = model.points.positions.detach()
-        if task.motion:
-            moved = carry_along(positions, *task.motion)
-        else:
-            moved = align_to_hull(positions, task.train, config.next.align, seed)
-        model.points.positions.data = moved
+        model.points.positions.data = _follow(config, task, model.points, earlier[0])
     return model
+
+
+def _follow(config: AnimateConfig, task: FrameTask, cloud: PointCloud, first: Path) -> Tensor:
+    """Where the points of the frame before are now, before any training."""
+    seed = stream_seed(Stream.FRAME, config.seed, task.index)
+    positions, align = cloud.positions.detach(), config.next.align
+    if task.motion:
+        return carry_along(positions, *task.motion)
+    if task.train_before:
+        rest = load_file(first / "points.safetensors")["positions"]
+        return align_to_pictures(positions, rest, (task.train_before, task.train), align, seed)
+    return align_to_hull(positions, task.train, align, seed)
 
 
 def train_frame(
     config: AnimateConfig,
     task: FrameTask,
-    before: Path | None,
+    earlier: Sequence[Path],
     stop: StopSignals,
     novel_terms: NovelTerms,
     extend: Path | None = None,
 ) -> dict[str, Any]:
     """Train one frame, evaluate it, write its figures; continues where it was stopped, or where
-    the frame in folder ``extend`` was.
+    the frame in folder ``extend`` was. ``earlier``: folders of the finished frames, in order.
     """
     device = pick_device(config.device, config.deterministic)
     seed_everything(config.seed)
-    model = start_model(config, task, before).to(device)
+    model = start_model(config, task, earlier).to(device)
     trainer = make_trainer(config, task, model, novel_terms)
     novel = trainer.auxiliary
     validate = ViewValidation.of(model, task.val, config.data.grey, config.precision)

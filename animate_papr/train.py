@@ -70,16 +70,17 @@ def run(config: AnimateConfig) -> None:
     folder = config.open_run(PHASE)
     world = world_of_run(folder.path, first, config.data, source)
     atomic.write_json(folder.path / "frames.json", {"frames": names})
-    before, novel_terms = None, NovelTerms(config)
+    earlier: list[Path] = []
+    novel_terms = NovelTerms(config)
     with StopSignals() as stop:
         for index, name in enumerate(names):
             path = frame_run_dir(folder.path, name)
             if not is_whole(path):
                 part = folder.sub(os.fspath(path.relative_to(folder.path)))
                 task = FrameTask.read(config, index, name, part, world)
-                train_frame(config, task, before, stop, novel_terms, extended.get(name))
+                train_frame(config, task, earlier, stop, novel_terms, extended.get(name))
                 stop.raise_if_requested()
-            before = path
+            earlier.append(path)
     summary = summarise(folder, names, dataset, world)
     write_final(folder, summary)
     logger.info(

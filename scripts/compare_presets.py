@@ -70,15 +70,16 @@ def train_variant(
     config: AnimateConfig, folder: RunFolder, names: list[str], world: World, stop: StopSignals
 ) -> list[dict[str, Any]]:
     """Figures of every later frame, each trained from the one before it."""
-    found, before, terms = [], folder.path.parent / names[0], NovelTerms(config)
+    found, terms = [], NovelTerms(config)
+    earlier = [folder.path.parent / names[0]]
     for index, name in enumerate(names[1:], start=1):
         part = folder.sub(name)
         figures = read_json_or_none(part.path / "metrics.json")
         if figures is None:
             task = FrameTask.read(config, index, name, part, world)
-            figures = train_frame(config, task, before, stop, terms)
+            figures = train_frame(config, task, earlier, stop, terms)
         found.append(figures)
-        before = part.path
+        earlier.append(part.path)
     return found
 
 
@@ -105,7 +106,7 @@ def run(config: CompareConfig) -> None:
     with StopSignals() as stop:
         if not (first.path / "metrics.json").exists():
             task = FrameTask.read(config, 0, names[0], first, world)
-            train_frame(config, task, None, stop, NovelTerms(config))
+            train_frame(config, task, [], stop, NovelTerms(config))
         base = json.loads((first.path / "metrics.json").read_text())
         for name, variant in variants.items():
             rows[name] = train_variant(variant, folder.sub(slug(name)), names, world, stop)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sjc_papr.training.config import MOST_POINTS
 from training_core.checks import at_least, at_most, in_unit_interval, positive
-from training_core.config import option
+from training_core.config import option, section
 
 
 @dataclass
@@ -22,21 +22,47 @@ class MotionConfig:
 
 
 @dataclass
+class PicturesConfig:
+    """Bending a body of few nodes until it fits the new pictures (``picture_alignment``)."""
+
+    nodes: int = option(250, "how many nodes carry the cloud")
+    rate: float = option(6e-3, "how far a node moves in a step at most, world units")
+    stiff: float = option(30.0, "weight of the first frame's shape at the first step")
+    loose: float = option(0.3, "and at the last")
+    colour: float = option(3.0, "weight of colours and opacities")
+    blur: float = option(0.03, "blur of the pictures at the first step, of their longer side")
+    sharp: float = option(0.005, "and at the last")
+    side: int = option(128, "longer side to which larger pictures are reduced, pixels")
+    views: int = option(8, "views per step")
+
+    def validate(self) -> None:
+        """Raises ValueError on counts and weights that make no alignment."""
+        at_least(1, nodes=self.nodes, views=self.views)
+        at_least(8, side=self.side)
+        at_least(0, colour=self.colour)
+        positive(rate=self.rate, stiff=self.stiff, loose=self.loose)
+        positive(blur=self.blur, sharp=self.sharp)
+        in_unit_interval(blur=self.blur, sharp=self.sharp)
+
+
+@dataclass
 class AlignConfig:
-    """Moving the points to the new frame before training (``hull_alignment``, ``known_motion``)."""
+    """Moving the points to the new frame before training."""
 
     to: str = option(
-        "outline",
-        "outline = by steps towards the new frame's masks; tracks = along the paths of surface "
-        "points that the dataset brings, where its motion is known",
-        choices=("outline", "tracks"),
+        "pictures",
+        "pictures = a body of few nodes is bent until it fits the new frame's pictures; outline = "
+        "each point towards the new masks' hull; tracks = along the paths of surface points that "
+        "the dataset brings, where its motion is known",
+        choices=("pictures", "outline", "tracks"),
     )
     steps: int = option(300, "steps; 0 = start where the frame before ended")
-    rate: float = option(3e-3, "how far a point moves in a step at most, world units")
-    stiff: float = option(1e3, "weight of moving like the neighbours at the first step")
-    loose: float = option(10.0, "and at the last")
-    neighbours: int = option(16, "how many neighbours")
     surface_points: int = option(1500, "points of the outline's hull, and of the cloud, per step")
+    pictures: PicturesConfig = section(PicturesConfig, "to=pictures")
+    rate: float = option(3e-3, "to=outline: how far a point moves in a step at most, world units")
+    stiff: float = option(1e3, "to=outline: weight of moving like the neighbours at the first step")
+    loose: float = option(10.0, "to=outline: and at the last")
+    neighbours: int = option(16, "to=outline: how many neighbours")
 
     def validate(self) -> None:
         """Raises ValueError on counts and weights that make no alignment."""

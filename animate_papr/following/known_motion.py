@@ -22,21 +22,39 @@ def carry_along(points: Tensor, before: Tensor, after: Tensor) -> Tensor:
     Returns:
         Positions [P, 3] on the device and in the numbers of ``points``. A pure function.
     """
-    count = min(NEIGHBOURS, len(before))
+    return fit_motions(points, before, after)[1]
+
+
+def fit_motions(points: Tensor, before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
+    """The same, with the rotation of each point's surroundings, [P, 3, 3]; rows: ``v @ R``."""
     old, new = before.to(points), after.to(points)
-    parts = []
+    rotations, moved = [], []
     for part in points.split(_AT_ONCE):
-        distance, index = torch.cdist(part, old).topk(count, dim=1, largest=False)
-        # The farthest neighbour counts for little, so that no point jumps where neighbours change.
-        near = 1.0 - distance / (1.01 * distance[:, -1:]).clamp_min(1e-9)
-        parts.append(_moved_rigidly(part, gather_rows(old, index), gather_rows(new, index), near))
-    return torch.cat(parts)
+        index, near = nearest_with_weights(part, old, NEIGHBOURS)
+        fitted = _moved_rigidly(part, gather_rows(old, index), gather_rows(new, index), near)
+        rotations.append(fitted[0])
+        moved.append(fitted[1])
+    return torch.cat(rotations), torch.cat(moved)
 
 
-def _moved_rigidly(points: Tensor, old: Tensor, new: Tensor, weight: Tensor) -> Tensor:
-    """Points [P, 3] moved by the rotation and shift that take old to new [P, K, 3] best, in the
-    least squares weighted with [P, K] (Kabsch 1976)."""
-    share = (weight / weight.sum(1, keepdim=True)).double()[..., None]
+def nearest_with_weights(points: Tensor, others: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Indices of the ``count`` others [N, 3] nearest to each point [P, 3], and shares that sum to
+    1, [P, count] both; as many as there are.
+    """
+    distance, index = torch.cdist(points, others).topk(
+        min(count, len(others)), dim=1, largest=False
+    )
+    # The farthest counts for little, so that no point jumps where neighbours change.
+    near = 1.0 - distance / (1.01 * distance[:, -1:]).clamp_min(1e-9)
+    return index, near / near.sum(1, keepdim=True)
+
+
+def _moved_rigidly(
+    points: Tensor, old: Tensor, new: Tensor, share: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The rotation and shift that take old to new [P, K, 3] best, in the least squares weighted
+    with shares [P, K] (Kabsch 1976): rotations [P, 3, 3], and points [P, 3] so moved."""
+    share = share.double()[..., None]
     old, new = old.double(), new.double()
     centre, target = (share * old).sum(1), (share * new).sum(1)
     old, new = old - centre[:, None], new - target[:, None]
@@ -49,4 +67,4 @@ def _moved_rigidly(points: Tensor, old: Tensor, new: Tensor, weight: Tensor) -> 
     upright[:, 2] = torch.linalg.det(left @ right).sign()
     rotation = (left * upright[:, None]) @ right
     turned = ((points.double() - centre)[:, None] @ rotation)[:, 0]
-    return (target + turned).to(points)
+    return rotation.to(points), (target + turned).to(points)

@@ -98,6 +98,16 @@ class Camera:
         """Inverse of ``cam_to_world``, [4, 4]."""
         return np.linalg.inv(self.cam_to_world)
 
+    @property
+    def intrinsics(self) -> Array:
+        """From the camera's axes to (x, y, 1) times planar depth, in pixels, [3, 3]."""
+        return np.array([[self.fl_x, 0, -self.cx], [0, -self.fl_y, -self.cy], [0, 0, -1.0]])
+
+    @property
+    def projection(self) -> Array:
+        """From world points (x, y, z, 1) to (x, y, 1) times planar depth, in pixels, [3, 4]."""
+        return self.intrinsics @ self.world_to_cam[:3]
+
     def resized(self, width: int, height: int) -> Camera:
         """The same camera for an image scaled to another size (aspect may change)."""
         sx, sy = width / self.width, height / self.height

@@ -182,8 +182,8 @@ def reproject(depth: Tensor, camera: Camera, other: Camera) -> tuple[Tensor, Ten
     """
     height, width = depth.shape
     relative = other.world_to_cam @ camera.cam_to_world
-    project = _to_pixels(other)
-    homography = project @ relative[:3, :3] @ np.linalg.inv(_to_pixels(camera))
+    project = other.intrinsics
+    homography = project @ relative[:3, :3] @ np.linalg.inv(camera.intrinsics)
     parallax = project @ relative[:3, 3]
     y, x = np.meshgrid(np.arange(height) + 0.5, np.arange(width) + 0.5, indexing="ij")
     # Rounded, or the noise of the two inversions would keep equal cameras from being equal.
@@ -195,17 +195,6 @@ def reproject(depth: Tensor, camera: Camera, other: Camera) -> tuple[Tensor, Ten
     scale = seen[..., 2:]
     safe = torch.where(scale > 0.0, scale, 1.0)
     return seen[..., :2] / safe, scale[..., 0] * depth
-
-
-def _to_pixels(camera: Camera) -> np.ndarray:
-    """From the camera's axes to (x, y, 1) times planar depth, [3, 3]."""
-    return np.array(
-        [
-            [camera.fl_x, 0.0, -camera.cx],
-            [0.0, -camera.fl_y, -camera.cy],
-            [0.0, 0.0, -1.0],
-        ]
-    )
 
 
 def bilinear(image: Tensor, pixels: Tensor) -> Tensor:

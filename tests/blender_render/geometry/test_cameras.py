@@ -62,6 +62,18 @@ def test_depth_is_planar_and_negative_behind_the_camera() -> None:
     np.testing.assert_allclose(depth, [3.0, 3.0, -2.0])
 
 
+def test_projection_is_what_project_does() -> None:
+    camera, points = random_camera(), RNG.normal(size=(30, 3))
+    pixels, depth = camera.project(points)
+    found = np.c_[points, np.ones(30)] @ camera.projection.T
+    np.testing.assert_allclose(found[:, 2], depth, atol=1e-9)
+    np.testing.assert_allclose(found[:, :2], pixels * depth[:, None], atol=1e-6)
+    axes = np.linalg.inv(camera.intrinsics) @ found.T
+    np.testing.assert_allclose(
+        axes.T, points @ camera.world_to_cam[:3, :3].T + camera.world_to_cam[:3, 3]
+    )
+
+
 def test_angle_and_resizing_agree() -> None:
     camera = Camera.from_angle_x(look_at((1, 2, 3)), 400, 300, 0.7)
     assert camera.camera_angle_x == pytest.approx(0.7)

@@ -1,0 +1,111 @@
+"""Following pictures: points arrive, keep their places, and the result is a pure function."""
+
+import numpy as np
+import pytest
+import torch
+from tiny_scene import cameras, sphere_points, sphere_views
+from torch import Tensor
+
+from animate_papr.following.config import AlignConfig, PicturesConfig
+from animate_papr.following.picture_alignment import align_to_pictures
+from blender_render.dataset.readers import Views
+
+SMALL = AlignConfig(
+    steps=150, surface_points=200, pictures=PicturesConfig(nodes=30, rate=1e-2, blur=0.1)
+)
+SIZE = (48, 48)
+HALF = torch.tensor([0.45, 0.12, 0.12])
+
+
+def bar_views(angle: float) -> Views:
+    """A bar from above and all around, red at one end and blue at the other, its blue half turned
+    about the vertical through its middle by ``angle``; drawn by casting points, without a mesh.
+    """
+    dense = torch.rand(60_000, 3, generator=torch.Generator().manual_seed(9)) * 2.0 - 1.0
+    at, colours = bent(dense * HALF, angle).numpy(), bar_colours(dense * HALF).numpy()
+    images = []
+    for camera in cameras(16, SIZE):
+        pixels, depth = camera.project(at)
+        column, row = np.floor(pixels).astype(int).T
+        image = np.zeros((*SIZE, 4), dtype=np.float32)
+        far_first = np.argsort(-depth)
+        image[row[far_first], column[far_first], :3] = colours[far_first]
+        image[row, column, 3] = 1.0
+        images.append(image)
+    names = tuple(f"train/{i:03d}" for i in range(16))
+    return Views(torch.from_numpy(np.stack(images)), cameras(16, SIZE), None, names)
+
+
+def bar_colours(points: Tensor) -> Tensor:
+    share = (0.5 + points[:, :1] / (2 * HALF[0])).clamp(0, 1)
+    return torch.cat([1.0 - share, torch.full_like(share, 0.2), share], 1)
+
+
+def bent(points: Tensor, angle: float) -> Tensor:
+    """The bar with its blue half turned."""
+    turn = torch.tensor(
+        [
+            [np.cos(angle), np.sin(angle), 0.0],
+            [-np.sin(angle), np.cos(angle), 0.0],
+            [0.0, 0.0, 1.0],
+        ],
+        dtype=torch.float32,
+    )
+    return torch.where(points[:, :1] > 0.0, points @ turn, points)
+
+
+@pytest.fixture(scope="module")
+def bar() -> Tensor:
+    inside = torch.rand(600, 3, generator=torch.Generator().manual_seed(1)) * 2.0 - 1.0
+    return inside * HALF
+
+
+def test_a_limb_turns_as_a_limb(bar: Tensor) -> None:
+    angle = 0.6
+    frames = bar_views(0.0), bar_views(angle)
+    moved = align_to_pictures(bar, bar, frames, SMALL, seed=0)
+    true, away = bent(bar, angle), (bent(bar, angle) - bar).norm(dim=1)
+    error = (moved - true).norm(dim=1)
+    assert away.max() > 0.25
+    assert error.mean() < 0.025, "points went where they belong"
+    assert error.quantile(0.9) < 0.05
+
+
+def test_the_first_frame_is_the_shape_that_is_kept(bar: Tensor) -> None:
+    """Of a frame before that was squeezed, and is stiffer than pictures can bend."""
+    stiff = PicturesConfig(nodes=30, rate=1e-2, stiff=1e4, loose=1e4)
+    config = AlignConfig(steps=150, surface_points=200, pictures=stiff)
+    squeezed, frames = bar * torch.tensor([0.8, 1.0, 1.0]), (bar_views(0.0), bar_views(0.0))
+    for rest, share in ((bar, 1.0), (None, 0.8)):
+        moved = align_to_pictures(squeezed, rest, frames, config, seed=0)
+        assert moved[:, 0].std() == pytest.approx(share * bar[:, 0].std().item(), rel=0.03)
+
+
+def test_a_leap_is_followed() -> None:
+    torch.manual_seed(0)
+    before, step = sphere_points(300).positions, (0.6, 0.0, 0.2)
+    frames = sphere_views(16), sphere_views(16, centre=step)
+    moved = align_to_pictures(before, before, frames, SMALL, seed=0)
+    torch.testing.assert_close((moved - before).mean(0), torch.tensor(step), atol=0.05, rtol=0)
+    assert (moved - before - torch.tensor(step)).norm(dim=1).median() < 0.1
+
+
+def test_no_steps_leave_the_points_where_they_were(bar: Tensor) -> None:
+    views = sphere_views(4)
+    still = align_to_pictures(bar, bar, (views, views), AlignConfig(steps=0), seed=0)
+    assert torch.equal(still, bar) and still is not bar
+
+
+def test_a_first_frame_of_other_points_is_not_taken_for_a_shape(bar: Tensor) -> None:
+    frames = sphere_views(12), sphere_views(12, centre=(0.1, 0.0, 0.0))
+    config = AlignConfig(steps=10, pictures=PicturesConfig(nodes=20))
+    other = align_to_pictures(bar, bar[:50], frames, config, seed=3)
+    assert torch.equal(other, align_to_pictures(bar, None, frames, config, seed=3))
+
+
+def test_the_same_arguments_give_the_same_bits(bar: Tensor) -> None:
+    frames = sphere_views(12), sphere_views(12, centre=(0.1, 0.0, 0.0))
+    config = AlignConfig(steps=20, surface_points=100, pictures=PicturesConfig(nodes=20))
+    first = align_to_pictures(bar, bar, frames, config, seed=3)
+    assert torch.equal(first, align_to_pictures(bar, bar, frames, config, seed=3))
+    assert not torch.equal(first, align_to_pictures(bar, bar, frames, config, seed=4))
