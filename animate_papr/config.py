@@ -33,19 +33,19 @@ class FreezeConfig:
 class NextFrameConfig:
     """How a frame learns from the one before it."""
 
-    steps: int = option(1500, "optimizer steps per frame")
+    steps: int = option(800, "optimizer steps per frame")
     preset: str = option(
-        "motion",
-        "motion = positions first with all else fixed, then all that is not frozen; "
-        "report = all that is not frozen from the start",
-        choices=("motion", "report"),
+        "report",
+        "report = all that is not frozen from the start; motion = positions first with all else "
+        "fixed, then all that is not frozen",
+        choices=("report", "motion"),
     )
     motion_share: float = option(0.5, "share of the steps in which only positions train (motion)")
     motion_rate: float = option(8e-3, "learning rate of positions in that share")
     rates: RateConfig = section(RateConfig, "learning rates otherwise")
     freeze: FreezeConfig = section(FreezeConfig, "what keeps the first frame's values")
     align: AlignConfig = section(AlignConfig, "following large motions before training")
-    motion: MotionConfig = section(MotionConfig, "how neighbours move together")
+    motion: MotionConfig = section(MotionConfig, "how neighbours move together", smooth=0.1)
     plateau: PlateauConfig = section(PlateauConfig, "ending before all steps are made")
     patches: PatchConfig = section(PatchConfig, "which pixels a step sees")
     losses: LossConfig = section(LossConfig, "loss weights")
