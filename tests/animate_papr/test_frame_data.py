@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from refusals import assert_refused
 from tiny_animation import FRAMES, arguments, write_animation
 
@@ -17,7 +18,7 @@ from animate_papr.sequence import Sequence
 from sjc_papr.data.config import DataConfig
 from sjc_papr.data.world import World, world_of_run
 from sjc_papr.training.config import PointsConfig
-from training_core.config import InputError
+from training_core.config import InputError, load_config
 from training_core.run_folder import RunFolder
 
 
@@ -62,6 +63,23 @@ def test_the_dry_run_and_training_look_at_held_out_poses_of_every_frame(
     config = AnimateConfig(data=DataConfig(path=str(dataset)))
     with pytest.raises(InputError, match="inverted"):
         FrameTask.read(config, 2, FRAMES[2], RunFolder(tmp_path / "run", False), World())
+
+
+def test_pictures_of_the_frame_before_come_along_where_the_motion_is_sought_in_them(
+    dataset: Path, tmp_path: Path
+) -> None:
+    """Of the frames that are trained, in the run's world."""
+    world, folder = World(scale=0.5, centre=(0.0, 0.0, 1.0)), RunFolder(tmp_path / "run", False)
+    config = AnimateConfig(data=DataConfig(path=str(dataset)), frames=[FRAMES[0], FRAMES[2]])
+    before = [FrameTask.read(config, i, n, folder, world) for i, n in enumerate(config.frames)]
+    assert before[0].train_before is None
+    found, expected = before[1].train_before, before[0].train
+    assert found is not None and torch.equal(found.images, expected.images)
+    for ours, theirs in zip(found.cameras, expected.cameras, strict=True):
+        assert np.array_equal(ours.cam_to_world, theirs.cam_to_world)
+    for change in ("align.to=outline", "align.to=tracks", "align.steps=0", "freeze.positions=true"):
+        other = load_config(AnimateConfig, None, [f"data.path={dataset}", f"next.{change}"])
+        assert FrameTask.read(other, 1, FRAMES[1], folder, world).train_before is None
 
 
 def test_all_frames_move_by_what_the_first_frame_says(dataset: Path, tmp_path: Path) -> None:
