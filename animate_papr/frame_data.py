@@ -1,7 +1,7 @@
 """The images of each frame, read, checked and carried into the run's world."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,8 +29,8 @@ class FrameTask:
 
     ``scale``: units of the images' world in a unit of the dataset. ``motion``: where points of the
     surface were in the frame before and are now, [N, 3] each, in the images' world, where that is
-    known and asked for. ``train_before``: training images of the frame before, where the motion is
-    sought in them.
+    known and asked for. ``read_before``: reads the training images of the frame before, where the
+    motion is sought in them; once, so that they are not kept.
     """
 
     index: int
@@ -41,7 +41,7 @@ class FrameTask:
     val: Views | None
     scale: float = 1.0
     motion: tuple[Tensor, Tensor] | None = None
-    train_before: Views | None = None
+    read_before: Callable[[], Views] | None = None
 
     @staticmethod
     def read(
@@ -66,7 +66,7 @@ class FrameTask:
             val and world.views(val),
             world.scale,
             _known_motion(config, index, world),
-            _train_before(config, index, world),
+            _reader_of_before(config, index, world),
         )
 
 
@@ -91,14 +91,16 @@ def _held_out_views(
     return test, val
 
 
-def _train_before(config: AnimateConfig, index: int, world: World) -> Views | None:
-    """See ``FrameTask.train_before``."""
+def _reader_of_before(
+    config: AnimateConfig, index: int, world: World
+) -> Callable[[], Views] | None:
+    """See ``FrameTask.read_before``."""
     align = config.next.align
     if not index or align.to != "pictures" or not align.steps or config.next.freeze.positions:
         return None
     dataset = Path(config.data.path)
-    name = (config.frames or list_frames(dataset))[index - 1]
-    return world.views(training_views(config, dataset / name))
+    folder = dataset / (config.frames or list_frames(dataset))[index - 1]
+    return lambda: world.views(load_training_views(config.data, folder))
 
 
 def _known_motion(config: AnimateConfig, index: int, world: World) -> tuple[Tensor, Tensor] | None:
@@ -139,7 +141,7 @@ def check_frames(config: AnimateConfig, names: Sequence[str]) -> tuple[tuple[int
     world = read_world(Path(config.extend)) if config.extend else None
     known_paths(config, World())
     align = config.next.align
-    aligned = align.to != "tracks" and align.steps and not config.next.freeze.positions
+    aligned = align.to == "outline" and align.steps and not config.next.freeze.positions
     train_count = test_count = 0
     for index, name in enumerate(names):
         folder = Path(config.data.path) / name

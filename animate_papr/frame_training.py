@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
 from torch import Tensor
 
 from animate_papr.config import AnimateConfig, NextFrameConfig
@@ -119,10 +118,17 @@ def _follow(config: AnimateConfig, task: FrameTask, cloud: PointCloud, first: Pa
     positions, align = cloud.positions.detach(), config.next.align
     if task.motion:
         return carry_along(positions, *task.motion)
-    if task.train_before:
-        rest = load_file(first / "points.safetensors")["positions"]
-        return align_to_pictures(positions, rest, (task.train_before, task.train), align, seed)
+    if task.read_before:
+        # Once points are dropped or added, point i of the first frame is another one.
+        kept = not (config.next.density.prune_events or config.next.density.grow_events)
+        rest = _positions_of(config, first) if kept else None
+        return align_to_pictures(positions, rest, (task.read_before(), task.train), align, seed)
     return align_to_hull(positions, task.train, align, seed)
+
+
+def _positions_of(config: AnimateConfig, frame: Path) -> Tensor:
+    """Points of a finished frame, [P, 3]."""
+    return model_from(config.model, last_checkpoint(frame), frame).points.positions.detach()
 
 
 def train_frame(

@@ -160,13 +160,22 @@ def plan(config: AnimateConfig) -> str:
             f"{config.name}: {len(names)} frames, {counts[0]} training and {counts[1]} test views",
             *([] if world.is_datasets_own else [world.describe()]),
             f"first frame: {config.first.steps} steps, {config.points.count} points, all groups",
-            f"each later frame: {' then '.join(stages)}",
+            f"each later frame: {_describe_start(config)}{' then '.join(stages)}",
             describe_step(config.model, config.first.patches),
             *describe_terms(config.novel),
             *([f"goes on from {config.extend}: {', '.join(extended)}"] if extended else []),
             f"to {Path(config.output_root) / PHASE / config.name}",
         ]
     )
+
+
+def _describe_start(config: AnimateConfig) -> str:
+    align = config.next.align
+    if config.next.freeze.positions or not (align.steps or align.to == "tracks"):
+        return ""
+    if align.to == "tracks":
+        return "points along known paths, then "
+    return f"{align.steps} steps of alignment to the {align.to}, then "
 
 
 def main(argv: Sequence[str] | None = None) -> int:

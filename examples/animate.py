@@ -21,8 +21,8 @@ def main(folder: Path) -> None:
     config = CONFIGS / "blender_render/smoke.yaml"
     code = render(["--config", str(config), f"output={folder / 'data'}", "rig.train=12"])
 
-    # The first frame learns everything. The second starts from it with the UNet frozen: its points
-    # are moved to the new outline first (next.align), then they train alone, then with the rest.
+    # The first frame learns everything. The second starts from it with the UNet frozen: where the
+    # object went is sought in both frames' pictures first (next.align), then the rest trains.
     code = code or train(
         [
             "--config",

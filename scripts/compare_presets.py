@@ -35,10 +35,11 @@ from training_core.run_folder import RunFolder
 from training_core.stopping import StopSignals
 
 VARIANTS = [
-    "report: next.preset=report next.motion.smooth=0",
-    "motion: next.preset=motion next.motion.smooth=0",
-    "motion, smooth 0.1: next.preset=motion next.motion.smooth=0.1",
-    "motion, rigid 0.1: next.preset=motion next.motion.smooth=0 next.motion.rigid=0.1",
+    "pictures: next.align.to=pictures",
+    "outline: next.align.to=outline",
+    "outline, points first: next.align.to=outline next.preset=motion",
+    "not smooth: next.motion.smooth=0",
+    "rigid 0.1: next.motion.smooth=0 next.motion.rigid=0.1",
 ]
 
 

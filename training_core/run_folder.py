@@ -15,7 +15,14 @@ from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
 
-from training_core.config import ConfigError, InputError, load_config, read_yaml_values, to_yaml
+from training_core.config import (
+    ConfigError,
+    InputError,
+    former_values,
+    load_config,
+    read_yaml_values,
+    to_yaml,
+)
 from training_core.files import atomic
 from training_core.files.locks import acquire
 
@@ -209,8 +216,8 @@ def differences(config_file: Path, config: Any) -> list[tuple[str, Any, Any]]:
     """
     old = dict(_flatten(_saved_values(config_file), ""))
     new = _flat(config)
-    # A key that came after the run began is no difference as long as it has its default.
-    defaults = _flat(type(config)())
+    # A key that came after the run began is no difference as long as it says what was done then.
+    defaults = _flat(type(config)()) | former_values(config)
     old = {key: value for key, value in defaults.items() if key in new} | old
     return [
         (key, old.get(key, "absent"), new.get(key, "absent"))

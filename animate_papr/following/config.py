@@ -38,11 +38,15 @@ class PicturesConfig:
     def validate(self) -> None:
         """Raises ValueError on counts and weights that make no alignment."""
         at_least(1, nodes=self.nodes, views=self.views)
+        at_most(2000, nodes=self.nodes)
         at_least(8, side=self.side)
+        at_most(1024, side=self.side)
         at_least(0, colour=self.colour)
         positive(rate=self.rate, stiff=self.stiff, loose=self.loose)
         positive(blur=self.blur, sharp=self.sharp)
         in_unit_interval(blur=self.blur, sharp=self.sharp)
+        if self.sharp > self.blur or self.loose > self.stiff:
+            raise ValueError("sharp must be at most blur, and loose at most stiff: both fall")
 
 
 @dataclass
@@ -55,6 +59,7 @@ class AlignConfig:
         "each point towards the new masks' hull; tracks = along the paths of surface points that "
         "the dataset brings, where its motion is known",
         choices=("pictures", "outline", "tracks"),
+        formerly="outline",
     )
     steps: int = option(300, "steps; 0 = start where the frame before ended")
     surface_points: int = option(1500, "points of the outline's hull, and of the cloud, per step")

@@ -41,7 +41,9 @@ class NodeGraph:
         self.offsets = before[:, None] - self.start[self.carriers]
         distances, self.ends = nearest_neighbours(at_rest, EDGES)
         self.edges = at_rest[self.ends] - at_rest[:, None]
-        self.unit = distances.square().mean().clamp_min(torch.finfo(rest.dtype).tiny)
+        # One node has no edges.
+        unit = distances.square().mean() if distances.numel() else torch.ones_like(rest[0, 0])
+        self.unit = unit.clamp_min(torch.finfo(rest.dtype).tiny)
 
     def carry(self, turns: Tensor, shifts: Tensor, chosen: Tensor) -> Tensor:
         """Where the ``chosen`` points [N] go, [N, 3].
@@ -57,6 +59,8 @@ class NodeGraph:
         """How far the edges between nodes are from those of the rest shape, each turned as its
         node; a mean in squares of a typical edge.
         """
+        if not self.edges.numel():
+            return shifts.sum() * 0.0
         now = self.start + shifts
         kept = self.edges @ (self.turned @ turns)
         off = gather_rows(now, self.ends) - now[:, None] - kept

@@ -12,25 +12,28 @@ from blender_render.geometry.cameras import Camera
 from blender_render.imaging.resize import resize_rgba
 
 # A point counts as seen where no other lies nearer to the camera by more than this within a cell of
-# a few pixels and the cells around it; world units, the object is about 1 unit long.
-_APART = 0.03
-_CELL_PIXELS = 2
+# the picture and the cells around it: in world units, the object is about 1 unit long; and in
+# sides of a cell, for surfaces that are seen at a slant.
+_APART, _APART_CELLS = 0.03, 1.2
+# Cells along the picture's longer side: at least and at most, and for a cloud of so many points
+# the root of their number times the share, so that what lies in front leaves no gaps.
+_FEWEST_CELLS, _MOST_CELLS, _CELLS_SHARE = 8, 64, 0.9
 # From this difference of a channel on, errors count in proportion, not squared: highlights and
 # shadows do not move with the surface.
 _LARGE = 0.1
-# Blurs are made at steps of this many to a doubling.
+# Of blurs so many are made to a doubling.
 _BLURS_TO_A_DOUBLING = 2
 
 
 class PictureMatch:
-    """The pictures of two frames, and points whose places in the first one are known.
+    """The pictures of the frame before and of the one now, and points whose places then are known.
 
     Args:
-        points: [P, 3] in the first frame. before, views: pictures of the first and second frame.
+        points: [P, 3] in the frame before. before, views: pictures then and now.
         side: longer side to which larger pictures are reduced, pixels.
 
-    Every view of the second frame is compared with the view of the first that is nearest to it,
-    which is the same one where the cameras stand still.
+    Every view of now is compared with the view of before that is nearest to it, which is the same
+    one where the cameras stand still.
     """
 
     def __init__(self, points: Tensor, before: Views, views: Views, side: int) -> None:
@@ -43,7 +46,7 @@ class PictureMatch:
         self._sampled: dict[float, Tensor] = {}
 
     def look(self, points: Tensor) -> None:
-        """Note which views of the second frame see the points [P, 3], were they here."""
+        """Note which views of now see the points [P, 3], were they here."""
         self.seen = self.new.sees(points) & self.seen_before[self.pairs]
 
     def error(self, points: Tensor, chosen: Tensor, views: Tensor, blur: float) -> Tensor:
@@ -51,7 +54,7 @@ class PictureMatch:
         both views of a pair see; Huber's function, in units of its bend.
 
         Args:
-            points: [N, 3] in the second frame, those with the numbers ``chosen`` [N].
+            points: [N, 3] as they are now, those with the numbers ``chosen`` [N].
             views: numbers of some views [V]. blur: of the pictures, as a share of their longer
                 side: the wider, the farther the right place is felt.
         """
@@ -65,14 +68,14 @@ class PictureMatch:
 
     @torch.no_grad()
     def _before(self, blur: float) -> Tensor:
-        """What the first frame shows at every point, [V, P, 4], by views of the second."""
+        """What the frame before shows at every point, [V, P, 4], by views of now."""
         if blur not in self._sampled:
             self._sampled = {blur: self.old.sample(self.old_pixels, blur)[self.pairs]}
         return self._sampled[blur]
 
 
 class _Pictures:
-    """Pictures and projections of one frame, on the device of ``like``."""
+    """Pictures and projections of one frame, on the device of the points [P, 3] ``like``."""
 
     def __init__(self, views: Views, side: int, like: Tensor) -> None:
         height, width = views.images.shape[1:3]
@@ -85,6 +88,10 @@ class _Pictures:
         self.matrices = torch.from_numpy(np.stack([camera.projection for camera in cameras]))
         self.matrices = self.matrices.to(like)
         self._blurred: dict[float, Tensor] = {}
+        cells = min(max(round(_CELLS_SHARE * len(like) ** 0.5), _FEWEST_CELLS), _MOST_CELLS)
+        self.cell = max(self.width, self.height) / cells
+        focal = torch.tensor([camera.fl_x for camera in cameras]).to(like)
+        self.cell_at_1 = (self.cell / focal).unsqueeze(1)
 
     def project(self, points: Tensor, views: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Pixels [V, N, 2] and planar depths [V, N] of points [N, 3]."""
@@ -109,8 +116,8 @@ class _Pictures:
     def sees(self, points: Tensor) -> Tensor:
         """Which views see which points, bool [V, P]; the points alone hide each other."""
         pixels, depth = self.project(points)
-        columns, rows = self.width // _CELL_PIXELS + 1, self.height // _CELL_PIXELS + 1
-        x, y = (pixels / _CELL_PIXELS).floor().long().unbind(-1)
+        columns, rows = int(self.width / self.cell) + 1, int(self.height / self.cell) + 1
+        x, y = (pixels / self.cell).floor().long().unbind(-1)
         inside = (depth > 0.0) & (pixels >= 0.0).all(-1)
         inside &= (pixels[..., 0] < self.width) & (pixels[..., 1] < self.height)
         cell = torch.where(inside, y * columns + x, 0)
@@ -119,7 +126,8 @@ class _Pictures:
         nearest.scatter_reduce_(1, cell, far, "amin")
         nearest = nearest.view(len(depth), 1, rows, columns)
         around = -F.max_pool2d(-nearest, 3, 1, 1).flatten(1)
-        return inside & (depth <= around.gather(1, cell) + _APART)
+        apart = (_APART_CELLS * self.cell_at_1 * depth).clamp_min(_APART)
+        return inside & (depth <= around.gather(1, cell) + apart)
 
 
 def gaussian_blur(pictures: Tensor, sigma: float) -> Tensor:
@@ -137,7 +145,7 @@ def gaussian_blur(pictures: Tensor, sigma: float) -> Tensor:
 
 
 def _rounded(blur: float) -> float:
-    """The next blur that is made, so that few have to be."""
+    """The nearest of the blurs that are made, so that few have to be."""
     return float(2.0 ** (round(np.log2(blur) * _BLURS_TO_A_DOUBLING) / _BLURS_TO_A_DOUBLING))
 
 

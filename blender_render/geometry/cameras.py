@@ -99,14 +99,14 @@ class Camera:
         return np.linalg.inv(self.cam_to_world)
 
     @property
-    def intrinsics(self) -> Array:
+    def axes_to_pixels(self) -> Array:
         """From the camera's axes to (x, y, 1) times planar depth, in pixels, [3, 3]."""
         return np.array([[self.fl_x, 0, -self.cx], [0, -self.fl_y, -self.cy], [0, 0, -1.0]])
 
     @property
     def projection(self) -> Array:
         """From world points (x, y, z, 1) to (x, y, 1) times planar depth, in pixels, [3, 4]."""
-        return self.intrinsics @ self.world_to_cam[:3]
+        return self.axes_to_pixels @ self.world_to_cam[:3]
 
     def resized(self, width: int, height: int) -> Camera:
         """The same camera for an image scaled to another size (aspect may change)."""

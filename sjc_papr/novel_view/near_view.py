@@ -182,8 +182,8 @@ def reproject(depth: Tensor, camera: Camera, other: Camera) -> tuple[Tensor, Ten
     """
     height, width = depth.shape
     relative = other.world_to_cam @ camera.cam_to_world
-    project = other.intrinsics
-    homography = project @ relative[:3, :3] @ np.linalg.inv(camera.intrinsics)
+    project = other.axes_to_pixels
+    homography = project @ relative[:3, :3] @ np.linalg.inv(camera.axes_to_pixels)
     parallax = project @ relative[:3, 3]
     y, x = np.meshgrid(np.arange(height) + 0.5, np.arange(width) + 0.5, indexing="ij")
     # Rounded, or the noise of the two inversions would keep equal cameras from being equal.

@@ -72,14 +72,14 @@ def test_pictures_of_the_frame_before_come_along_where_the_motion_is_sought_in_t
     world, folder = World(scale=0.5, centre=(0.0, 0.0, 1.0)), RunFolder(tmp_path / "run", False)
     config = AnimateConfig(data=DataConfig(path=str(dataset)), frames=[FRAMES[0], FRAMES[2]])
     before = [FrameTask.read(config, i, n, folder, world) for i, n in enumerate(config.frames)]
-    assert before[0].train_before is None
-    found, expected = before[1].train_before, before[0].train
-    assert found is not None and torch.equal(found.images, expected.images)
+    assert before[0].read_before is None and before[1].read_before is not None
+    found, expected = before[1].read_before(), before[0].train
+    assert torch.equal(found.images, expected.images)
     for ours, theirs in zip(found.cameras, expected.cameras, strict=True):
         assert np.array_equal(ours.cam_to_world, theirs.cam_to_world)
     for change in ("align.to=outline", "align.to=tracks", "align.steps=0", "freeze.positions=true"):
         other = load_config(AnimateConfig, None, [f"data.path={dataset}", f"next.{change}"])
-        assert FrameTask.read(other, 1, FRAMES[1], folder, world).train_before is None
+        assert FrameTask.read(other, 1, FRAMES[1], folder, world).read_before is None
 
 
 def test_all_frames_move_by_what_the_first_frame_says(dataset: Path, tmp_path: Path) -> None:

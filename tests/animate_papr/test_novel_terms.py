@@ -93,7 +93,7 @@ def test_without_weights_nothing_is_made_and_no_bit_differs(
 
 
 def test_the_terms_move_the_points_that_a_later_frame_trains(dataset: Path, tmp_path: Path) -> None:
-    short = (*SHORT, "frames=[frame_000,frame_001]", "next.motion_share=1")
+    short = (*SHORT, "frames=[frame_000,frame_001]", "next.preset=motion", "next.motion_share=1")
     smooth = ("resolutions=[12]", "smooth.weight=10", "smooth.alpha_threshold=0")
     more = [f"novel.next.{value}" for value in smooth]
     assert train.main(arguments(dataset, tmp_path / "without", *short)) == 0

@@ -34,6 +34,7 @@ def test_killed_animations_end_with_the_same_bytes(tmp_path: Path) -> None:
         "first.density.prune_events=1",
         "first.density.prune_below=0.98",
         "next.motion.smooth=0.1",
+        "next.preset=motion",
     )
     assert train.main(arguments(dataset, tmp_path / "undisturbed", *events)) == 0
     whole = tmp_path / "undisturbed" / "animate_papr" / "tiny" / "frames"

@@ -27,7 +27,7 @@ FIXTURES = Path(__file__).parent / "fixtures"
 MADE = json.loads((FIXTURES / "made.json").read_text())
 RUNS: dict[str, dict[str, Any]] = MADE["runs"]
 # What was default then and has to be said now.
-THEN_DEFAULT = {"animation": ["next.preset=motion"]}
+THEN_DEFAULT = {"animation": ["next.preset=motion", "next.align.to=outline"]}
 # Elsewhere sums are taken in another order, and Adam makes a step of full size of any difference.
 SAME_MACHINE = (
     torch.__version__ == MADE["torch"]

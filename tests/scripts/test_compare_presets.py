@@ -8,7 +8,8 @@ import pytest
 from refusals import assert_refused
 from tiny_animation import arguments, write_animation
 
-TWO = '["still: next.motion_rate=1e-9 next.motion_share=1", "moving: next.steps=6"]'
+STILL = "still: next.preset=motion next.motion_rate=1e-9 next.motion_share=1"
+TWO = f'["{STILL}", "moving: next.steps=6"]'
 
 
 def command(dataset: Path, output: Path, *more: str) -> list[str]:

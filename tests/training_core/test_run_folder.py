@@ -225,3 +225,19 @@ def test_a_name_cannot_leave_the_phase(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="name: "):
         RunFolder.open(tmp_path, "phase", name, Config())
     assert not any(tmp_path.iterdir())
+
+
+@dataclass(frozen=True)
+class Newer(Config):
+    way: str = option("new", "How.", choices=("new", "old"), formerly="old")
+    share: float = option(0.5, "How much.")
+
+
+def test_a_key_that_came_after_the_run_began_says_what_was_done_then(tmp_path: Path) -> None:
+    run = start(tmp_path)
+    with pytest.raises(ConfigError, match="was started with way=old, now way=new"):
+        start(tmp_path, Newer())
+    with pytest.raises(ConfigError, match=r"share=0.5, now share=0.7"):
+        start(tmp_path, Newer(way="old", share=0.7))
+    assert start(tmp_path, Newer(way="old")).resumed
+    assert load_run_config(Newer, run.path).way == "old", "written anew, with the key"

@@ -19,14 +19,19 @@ THREADS = (0, 1024)
 
 
 def option(
-    default: Any, help: str, choices: Sequence[Any] = (), bounds: tuple[int, int] | None = None
+    default: Any,
+    help: str,
+    choices: Sequence[Any] = (),
+    bounds: tuple[int, int] | None = None,
+    formerly: Any = None,
 ) -> Any:
     """Dataclass field holding one value; `MISSING` as the default makes it required.
 
     With `choices`, the value (or each item of a list) must be one of them; with `bounds`, it must
-    lie between them or be one of the two.
+    lie between them or be one of the two. `formerly`: what runs did that began before there was
+    this option, where that is not its default.
     """
-    metadata = {"help": help, "choices": tuple(choices), "bounds": bounds}
+    metadata = {"help": help, "choices": tuple(choices), "bounds": bounds, "formerly": formerly}
     if isinstance(default, list | dict):
         return dataclasses.field(default_factory=lambda: copy.deepcopy(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -36,6 +41,18 @@ def section(schema: type, help: str = "", **defaults: Any) -> Any:
     """Dataclass field holding a nested schema; `defaults` replace the schema's own."""
     factory = functools.partial(schema, **defaults)
     return dataclasses.field(default_factory=factory, metadata={"help": help})
+
+
+def former_values(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted keys of a configuration with what they were `formerly`, where that is said."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value, key = getattr(config, field.name), f"{prefix}{field.name}"
+        if dataclasses.is_dataclass(value):
+            found |= former_values(value, f"{key}.")
+        elif field.metadata.get("formerly") is not None:
+            found[key] = field.metadata["formerly"]
+    return found
 
 
 def to_plain(config: Any) -> Any:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny_scene import cameras, sphere_points, sphere_views
+from tiny_scene import cameras, draw_sphere, sphere_points, sphere_views
 from torch import Tensor
 
 from animate_papr.following.config import AlignConfig, PicturesConfig
@@ -96,11 +96,42 @@ def test_no_steps_leave_the_points_where_they_were(bar: Tensor) -> None:
     assert torch.equal(still, bar) and still is not bar
 
 
-def test_a_first_frame_of_other_points_is_not_taken_for_a_shape(bar: Tensor) -> None:
-    frames = sphere_views(12), sphere_views(12, centre=(0.1, 0.0, 0.0))
-    config = AlignConfig(steps=10, pictures=PicturesConfig(nodes=20))
-    other = align_to_pictures(bar, bar[:50], frames, config, seed=3)
-    assert torch.equal(other, align_to_pictures(bar, None, frames, config, seed=3))
+@pytest.mark.parametrize("count, nodes", [(1, 250), (200, 1)])
+def test_one_point_and_one_node_follow(count: int, nodes: int) -> None:
+    torch.manual_seed(1)
+    points, step = sphere_points(count).positions, (0.1, 0.0, 0.0)
+    frames = sphere_views(12), sphere_views(12, centre=step)
+    config = AlignConfig(steps=40, pictures=PicturesConfig(nodes=nodes, blur=0.1))
+    moved = align_to_pictures(points, points, frames, config, seed=0)
+    assert moved.isfinite().all()
+    if count > 1:
+        torch.testing.assert_close((moved - points).mean(0), torch.tensor(step), atol=0.03, rtol=0)
+
+
+def test_frames_may_have_been_taken_by_other_cameras() -> None:
+    """Of another number, size and lens; points of a still body stay where they are."""
+    torch.manual_seed(1)
+    points = sphere_points(300).positions
+    before, after = bar_views(0.0), sphere_views(14)
+    wide = cameras(9, (30, 24), seed=5)
+    drawn = [draw_sphere(camera)[0] for camera in wide]
+    other = Views(torch.tensor(np.stack(drawn), dtype=torch.float32), wide, None, ("",) * 9)
+    moved = align_to_pictures(points, points, (other, after), SMALL, seed=0)
+    assert (moved - points).norm(dim=1).mean() < 0.03
+    assert align_to_pictures(points, points, (before, after), SMALL, seed=0).isfinite().all()
+
+
+def test_pictures_without_an_outline_are_followed_by_their_colours(
+    bar: Tensor, caplog: pytest.LogCaptureFixture
+) -> None:
+    opaque = []
+    for views in (bar_views(0.0), bar_views(0.2)):
+        white = torch.cat([views.composite(1.0), torch.ones_like(views.images[..., :1])], -1)
+        opaque.append(Views(white, views.cameras, None, views.names))
+    moved = align_to_pictures(bar, bar, (opaque[0], opaque[1]), SMALL, seed=0)
+    assert "by colours alone" in caplog.text
+    true, still = ((there - bent(bar, 0.2)).norm(dim=1).mean() for there in (moved, bar))
+    assert true < 0.5 * still
 
 
 def test_the_same_arguments_give_the_same_bits(bar: Tensor) -> None:

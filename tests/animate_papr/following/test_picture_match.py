@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny_scene import cameras, sphere_points, sphere_views
+from tiny_scene import RADIUS, cameras, sphere_points, sphere_views
 from torch import Tensor
 
 from animate_papr.following.picture_match import PictureMatch, gaussian_blur
@@ -71,12 +71,28 @@ def test_what_points_hide_is_not_seen(points: Tensor) -> None:
         pixels, depth = camera.project(points.numpy())
         for point in range(0, len(points), 7):
             apart = np.abs(pixels - pixels[point]).max(axis=1)
-            nearer = depth < depth[point] - 0.03
+            allowed = max(0.03, 1.2 * match.old.cell / camera.fl_x * depth[point])
+            nearer = depth < depth[point] - allowed
             seen = bool(match.seen_before[index, point])
-            if (nearer & (apart < 1.9)).any():
+            if (nearer & (apart < match.old.cell)).any():
                 assert not seen, "one within the cell or those around it surely hides it"
-            if not (nearer & (apart <= 4.0)).any():
+            if not (nearer & (apart <= 2.0 * match.old.cell)).any():
                 assert seen, "nothing near its line of sight"
+
+
+@pytest.mark.parametrize("count", [600, 5000])
+@pytest.mark.parametrize("side", [128, 512])
+def test_few_points_of_the_far_side_shine_through(count: int, side: int) -> None:
+    """However few points hide them, and however large the pictures are."""
+    torch.manual_seed(0)
+    points, rig = sphere_points(count).positions, cameras(3, (512, 400))
+    blank = torch.zeros(3, 400, 512, 4)
+    match = PictureMatch(points, *[Views(blank, rig, None, ("a", "b", "c"))] * 2, side=side)
+    for seen, camera in zip(match.seen_before, rig, strict=True):
+        towards = torch.tensor(camera.position.tolist())
+        facing = (points * torch.nn.functional.normalize(towards - points, dim=1)).sum(1)
+        assert seen[facing < -0.5 * RADIUS].float().mean() < 0.1
+        assert seen[facing > 0.8 * RADIUS].float().mean() > 0.9
 
 
 def test_points_outside_the_pictures_count_for_nothing(points: Tensor) -> None:

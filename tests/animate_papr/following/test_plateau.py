@@ -101,6 +101,7 @@ def test_a_run_cut_off_ends_at_the_same_step_with_the_same_bits(
     options = ("every=2", "gain=100", "patience=1", "finish=0.2", "views=2", "side=8")
     more = (
         *("first.steps=4", "next.steps=30", "next.motion_share=0.2", "next.align.steps=0"),
+        "next.preset=motion",
         *("frames=[frame_000,frame_001]", "log.checkpoint_every=3"),
         *(f"next.plateau.{option}" for option in options),
     )

@@ -68,7 +68,7 @@ def test_projection_is_what_project_does() -> None:
     found = np.c_[points, np.ones(30)] @ camera.projection.T
     np.testing.assert_allclose(found[:, 2], depth, atol=1e-9)
     np.testing.assert_allclose(found[:, :2], pixels * depth[:, None], atol=1e-6)
-    axes = np.linalg.inv(camera.intrinsics) @ found.T
+    axes = np.linalg.inv(camera.axes_to_pixels) @ found.T
     np.testing.assert_allclose(
         axes.T, points @ camera.world_to_cam[:3, :3].T + camera.world_to_cam[:3, 3]
     )
