@@ -74,6 +74,9 @@ def make_trainer(
         )
         rates = next_frame_rates(following)
         terms = motion_terms(following.motion, model.points.positions)
+        if terms and following.density.changes_points:
+            logger.info("next.density changes the points, so next.motion does not tie them")
+            terms = {}
     novel, plateau = config.novel.of_frame(task.index), config.next.plateau
     seen: dict[str, Any] = {"background": config.data.grey, "precision": config.precision}
     arguments = (
@@ -119,16 +122,18 @@ def _follow(config: AnimateConfig, task: FrameTask, cloud: PointCloud, first: Pa
     if task.motion:
         return carry_along(positions, *task.motion)
     if task.read_before:
-        # Once points are dropped or added, point i of the first frame is another one.
-        kept = not (config.next.density.prune_events or config.next.density.grow_events)
-        rest = _positions_of(config, first) if kept else None
+        rest = _rest_shape(config, first)
         return align_to_pictures(positions, rest, (task.read_before(), task.train), align, seed)
     return align_to_hull(positions, task.train, align, seed)
 
 
-def _positions_of(config: AnimateConfig, frame: Path) -> Tensor:
-    """Points of a finished frame, [P, 3]."""
-    return model_from(config.model, last_checkpoint(frame), frame).points.positions.detach()
+def _rest_shape(config: AnimateConfig, first: Path) -> Tensor | None:
+    """Points of the first frame, [P, 3]; None where later frames drop or add points, for then point
+    i of one frame is another in the next.
+    """
+    if config.next.density.changes_points:
+        return None
+    return model_from(config.model, last_checkpoint(first), first).points.positions.detach()
 
 
 def train_frame(

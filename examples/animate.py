@@ -2,7 +2,7 @@
 
     .venv/bin/python examples/animate.py [FOLDER]
 
-Takes 36 s of CPU time. FOLDER is outputs/examples unless you name another.
+Takes 28 s of CPU time. FOLDER is outputs/examples unless you name another.
 """
 
 import json

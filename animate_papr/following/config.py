@@ -9,7 +9,9 @@ from training_core.config import option, section
 
 @dataclass
 class MotionConfig:
-    """Losses that tie each point's motion since the frame before to its neighbours'."""
+    """Losses that tie each point's motion since the frame before to its neighbours'; off where
+    ``next.density`` drops or adds points.
+    """
 
     smooth: float = option(0.0, "weight: points move like the mean of their neighbours")
     rigid: float = option(0.0, "weight: distances to neighbours stay as they were")

@@ -63,6 +63,11 @@ class DensityConfig:
     grow_count: int = option(1000, "points added each time")
     max_points: int = option(30000, "growth stops here")
 
+    @property
+    def changes_points(self) -> bool:
+        """Whether points may be dropped or added."""
+        return bool(self.prune_events or self.hull_events or self.grow_events)
+
     def validate(self) -> None:
         """Raises ValueError on impossible counts and shares."""
         at_least(0, prune_events=self.prune_events, grow_events=self.grow_events)

@@ -103,6 +103,22 @@ def test_tracking_is_measured_against_the_true_paths(animated: Path) -> None:
         assert summary[key] == pytest.approx((frames[1][key] + frames[2][key]) / 2)
 
 
+@pytest.mark.parametrize(
+    "event", ["grow_events=1", "hull_events=1", "prune_events=1", "prune_below=0.99"]
+)
+def test_later_frames_may_drop_and_add_points(dataset: Path, tmp_path: Path, event: str) -> None:
+    """Then the shape that is kept is that of the frame before, whatever changes the points."""
+    more = ("next.density.grow_count=7", f"next.density.{event}", "next.steps=6")
+    if event.startswith("prune_below"):
+        more += ("next.density.prune_events=1",)
+    assert train.main(arguments(dataset, tmp_path, *more)) == 0
+    run = tmp_path / "animate_papr" / "tiny"
+    counts = [len(weights(run, frame)["points.positions"]) for frame in FRAMES]
+    if event.startswith("grow"):
+        assert counts[2] == counts[1] + 7 == counts[0] + 14
+    assert all(weights(run, frame)["points.positions"].isfinite().all() for frame in FRAMES)
+
+
 def test_known_paths_carry_the_points(dataset: Path, tmp_path: Path) -> None:
     """The sphere rises; with rates next to nothing, points do what its surface does."""
     known = ("next.align.to=tracks", "next.steps=2", "next.preset=report", "next.rates.factor=1e-9")
