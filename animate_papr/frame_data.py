@@ -15,6 +15,7 @@ from sjc_papr.data.input_checks import check_held_out, check_poses
 from sjc_papr.data.loading import load_training_views, load_views
 from sjc_papr.data.world import World, find_world, read_world, why_left
 from sjc_papr.novel_view.from_options import check_novel
+from sjc_papr.pseudo_views.imagine import check_pseudo
 from sjc_papr.training.config import PointsConfig
 from sjc_papr.training.point_init import initial_points
 from training_core.config import InputError
@@ -148,6 +149,7 @@ def check_frames(config: AnimateConfig, names: Sequence[str]) -> tuple[tuple[int
         train = training_views(config, folder)
         world = world or find_world(train, config.data)
         check_novel(config.novel.of_frame(index), world.views(train).cameras)
+        check_pseudo(config.pseudo, train)
         _say_if_left(folder, index, world.views(train))
         if index == 0:
             initial_points(world.views(train), config.points, 1, config.seed)

@@ -23,6 +23,7 @@ from sjc_papr.networks.point_cloud import PointCloud
 from sjc_papr.novel_view.from_options import hull_test, make_watch
 from sjc_papr.novel_view.images import NovelViewImages
 from sjc_papr.novel_view.losses import NovelViews
+from sjc_papr.pseudo_views.imagine import pseudo_views
 from sjc_papr.training.checkpoints import model_from
 from sjc_papr.training.config import OptimizeConfig
 from sjc_papr.training.lr_schedule import LRSchedule, Phase, peaks_of, single_stage
@@ -82,7 +83,13 @@ def make_trainer(
     arguments = (
         model,
         PatchSampler(
-            task.train, config.data.grey, optimize.patches, seed, model.points.positions.device
+            task.train,
+            config.data.grey,
+            optimize.patches,
+            seed,
+            model.points.positions.device,
+            pseudo=pseudo_views(config.pseudo, task.train),
+            pseudo_share=config.pseudo.share,
         ),
         optimize,
         rates,

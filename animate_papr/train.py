@@ -35,6 +35,7 @@ from animate_papr.novel_terms import (
 from blender_render.dataset.readers import list_frames
 from sjc_papr.data.loading import load_views
 from sjc_papr.data.world import World, find_world, read_world, world_of_run
+from sjc_papr.pseudo_views.imagine import check_pseudo, describe_pseudo
 from sjc_papr.training.flops import describe_step
 from sjc_papr.training.losses import Losses
 from training_core.cli import run_command
@@ -63,6 +64,7 @@ def run(config: AnimateConfig) -> None:
     for name in names:
         load_views(config.data, dataset / name, "test")
     first = training_views(config, dataset / names[0])
+    check_pseudo(config.pseudo, first)
     source = Path(config.extend) if extended else None
     if config.novel.on:
         world = read_world(source) if source else find_world(first, config.data)
@@ -162,6 +164,7 @@ def plan(config: AnimateConfig) -> str:
             f"first frame: {config.first.steps} steps, {config.points.count} points, all groups",
             f"each later frame: {_describe_start(config)}{' then '.join(stages)}",
             describe_step(config.model, config.first.patches),
+            *describe_pseudo(config.pseudo),
             *describe_terms(config.novel),
             *([f"goes on from {config.extend}: {', '.join(extended)}"] if extended else []),
             f"to {Path(config.output_root) / PHASE / config.name}",

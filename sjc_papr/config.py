@@ -6,6 +6,7 @@ from typing import ClassVar
 from sjc_papr.data.config import DataConfig, SparseConfig
 from sjc_papr.networks.config import ModelConfig, PaprCommandConfig
 from sjc_papr.novel_view.config import NovelConfig
+from sjc_papr.pseudo_views.config import PseudoViewsConfig
 from sjc_papr.training.config import OptimizeConfig, PointsConfig
 from training_core.config import section
 from training_core.run_config import CommandConfig, ValidatedLogConfig
@@ -25,6 +26,9 @@ class RunConfig(PaprCommandConfig):
 
     data: DataConfig = section(DataConfig, "the images")
     points: PointsConfig = section(PointsConfig, "the point cloud's start")
+    pseudo: PseudoViewsConfig = section(
+        PseudoViewsConfig, "pictures of other sides that a network makes of six"
+    )
     model: ModelConfig = section(ModelConfig, "the network")
     log: ValidatedLogConfig = section(ValidatedLogConfig, "how often what is written")
 

@@ -28,6 +28,7 @@ from sjc_papr.novel_view.from_options import (
 )
 from sjc_papr.novel_view.images import NovelViewImages
 from sjc_papr.novel_view.losses import NovelViews
+from sjc_papr.pseudo_views.imagine import check_pseudo, describe_pseudo, pseudo_views
 from sjc_papr.training.flops import describe_step
 from sjc_papr.training.losses import Losses
 from sjc_papr.training.lr_schedule import single_stage
@@ -68,6 +69,7 @@ def make_trainer(
     folder: Path,
     novel: NovelViews | None,
     processes: OneProcess | DistributedProcesses | None = None,
+    pseudo: Views | None = None,
 ) -> Trainer:
     """Everything a step needs, all groups training."""
     optimize, group = config.optimize, processes or OneProcess()
@@ -80,6 +82,8 @@ def make_trainer(
             config.seed,
             model.points.positions.device,
             (group.rank, group.count),
+            pseudo,
+            config.pseudo.share,
         ),
         optimize,
         single_stage(optimize.rates, optimize.steps),
@@ -110,6 +114,7 @@ def read_inputs(config: TrainConfig) -> tuple[Views, Views, Views | None]:
     val = load_views(config.data, data, "val") if config.log.validate_every else None
     check_held_out(train, data, {"val": val, "test": test}, config.data)
     check_novel(config.novel, train.cameras)
+    check_pseudo(config.pseudo, train)
     return train, test, val
 
 
@@ -136,7 +141,8 @@ def run(config: TrainConfig) -> None:
         steps=config.optimize.steps,
         seed=config.seed,
     )
-    trainer = make_trainer(config, model, train, folder.path, novel, processes)
+    pseudo = pseudo_views(config.pseudo, train)
+    trainer = make_trainer(config, model, train, folder.path, novel, processes, pseudo)
     validate = ViewValidation.of(model, val, config.data.grey, config.precision)
     with StopSignals() as stop, lost_processes_explained(processes.count):
         elapsed = TrainingLoop(
@@ -194,6 +200,7 @@ def plan(config: TrainConfig) -> str:
             *([] if world.is_datasets_own else [world.describe()]),
             f"{optimize.steps} steps on {device}, {points.count} points ({points.init})",
             describe_step(config.model, optimize.patches),
+            *describe_pseudo(config.pseudo),
             *describe_novel(config.novel),
             *describe_extension(source),
             f"to {Path(config.output_root) / PHASE / config.name}",

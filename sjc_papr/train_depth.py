@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sjc_papr.feed_forward.config import TrainDepthConfig
 from sjc_papr.feed_forward.network import DepthNetwork
-from sjc_papr.feed_forward.network_files import read_network, save_network
+from sjc_papr.feed_forward.network_files import DEPTH_FILES
 from sjc_papr.feed_forward.samples import SampleDrawer, SixDepth, read_samples
 from sjc_papr.feed_forward.trainer import DepthTrainer, DepthValidation, depth_errors
 from training_core.averaged_trainer import count_parameters
@@ -75,11 +75,11 @@ def run(config: TrainDepthConfig) -> None:
         "parameters": count_parameters(trainer.network),
         **elapsed._asdict(),
     }
-    save_network(folder.path / "network", trainer.network, trainer.ema.averages, facts)
+    DEPTH_FILES.save(folder.path / "network", trainer.network, trainer.ema.averages, facts)
     # Of the weights as saved, in half precision.
-    errors = depth_errors(read_network(folder.path / "network"), val)
+    errors = depth_errors(DEPTH_FILES.read(folder.path / "network"), val)
     facts["val_errors"] = {name: {"network": e, "hull": h} for name, (e, h) in errors.items()}
-    save_network(folder.path / "network", trainer.network, trainer.ema.averages, facts)
+    DEPTH_FILES.save(folder.path / "network", trainer.network, trainer.ema.averages, facts)
     write_final(folder, facts)
     logger.info("depth network: %s", folder.path / "network")
 

@@ -60,6 +60,15 @@ class Views:
     def __len__(self) -> int:
         return len(self.cameras)
 
+    def followed_by(self, others: Views) -> Views:
+        """These images and then others of the same size, without depth."""
+        return Views(
+            torch.cat([self.images, others.images]),
+            self.cameras + others.cameras,
+            None,
+            self.names + others.names,
+        )
+
     def composite(self, background: float | Sequence[float]) -> Tensor:
         """RGB [N, H, W, 3] over a grey level or an RGB colour in [0, 1]."""
         return composite(self.images, background)

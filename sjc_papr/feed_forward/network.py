@@ -80,7 +80,7 @@ class DepthGuess(NamedTuple):
     log_error: Tensor
 
 
-class _Block(nn.Module):
+class ResidualBlock(nn.Module):
     """A residual block that begins as the identity (of its skip)."""
 
     def __init__(self, channels_in: int, channels: int) -> None:
@@ -137,16 +137,18 @@ class DepthNetwork(nn.Module):
         # Which of the six a view is; the rig is the same for all.
         self.view = nn.Parameter(torch.zeros(VIEWS, coarse))
         self.stem = nn.Conv2d(channels, fine, 1)
-        self.fine_in = _Block(fine, fine)
+        self.fine_in = ResidualBlock(fine, fine)
         self.to_middle = nn.Conv2d(fine, middle, 3, stride=2, padding=1)
-        self.middle_in = _Block(middle, middle)
+        self.middle_in = ResidualBlock(middle, middle)
         self.to_coarse = nn.Conv2d(middle, coarse, 3, stride=2, padding=1)
-        self.blocks = nn.ModuleList(_Block(coarse, coarse) for _ in range(config.coarse_blocks))
+        self.blocks = nn.ModuleList(
+            ResidualBlock(coarse, coarse) for _ in range(config.coarse_blocks)
+        )
         self.across = nn.ModuleList(
             _AcrossViews(coarse, config.heads) for _ in range(config.coarse_blocks)
         )
-        self.middle_out = _Block(coarse + middle, middle)
-        self.fine_out = _Block(middle + fine, fine)
+        self.middle_out = ResidualBlock(coarse + middle, middle)
+        self.fine_out = ResidualBlock(middle + fine, fine)
         last = nn.Conv2d(fine, 4 * 2, 3, padding=1)
         nn.init.zeros_(last.weight)
         assert last.bias is not None

@@ -29,6 +29,8 @@ class PatchSampler:
         seed: together with the step it decides everything.
         device: where patches are cut.
         share: (i, n) = only part i of n of every batch, of a training in n processes.
+        pseudo: further images, of the same size, that a network made.
+        pseudo_share: share of the patches that are cut from them, by lot.
 
     Raises:
         ConfigError: a batch does not divide among the processes.
@@ -42,6 +44,8 @@ class PatchSampler:
         seed: int,
         device: torch.device | None = None,
         share: tuple[int, int] = (0, 1),
+        pseudo: Views | None = None,
+        pseudo_share: float = 0.0,
     ) -> None:
         if config.per_step % share[1]:
             raise ConfigError(
@@ -49,6 +53,9 @@ class PatchSampler:
                 f"processes, {share[1]}: every process takes as many patches of a batch"
             )
         self.device = device or torch.device("cpu")
+        # How many are true; the others follow them.
+        self.true_count, self.pseudo_share = len(views), pseudo_share if pseudo else 0.0
+        views = views.followed_by(pseudo) if pseudo else views
         self.images = views.composite(background).to(self.device)
         self.cameras, self.views, self.share = views.cameras, views, share
         # On a CPU rays are made by NumPy, the window's only, as they were for every earlier run.
@@ -70,8 +77,7 @@ class PatchSampler:
                 the device.
         """
         generator = step_generator(Stream.DATA, self.seed, step)
-        order = torch.randperm(len(self.cameras), generator=generator).tolist()
-        views = itertools.cycle(order)
+        views = self._views_in_turn(generator)
         part, parts = self.share
         size = self.config.per_step // parts
         for _ in range(self.config.accumulate):
@@ -79,6 +85,18 @@ class PatchSampler:
             # Every process draws all of them, because the draws follow each other.
             drawn = [(view, self._window(view, generator)) for view in some]
             yield self._cut(drawn[part * size : (part + 1) * size], background)
+
+    def _views_in_turn(self, generator: torch.Generator) -> Iterator[int]:
+        """Numbers of the views that patches come from, in an order by lot, for ever."""
+        order = torch.randperm(self.true_count, generator=generator).tolist()
+        if not self.pseudo_share:
+            return itertools.cycle(order)
+        count = len(self.cameras) - self.true_count
+        imagined = (self.true_count + torch.randperm(count, generator=generator)).tolist()
+        patches = self.config.per_step * self.config.accumulate
+        lots = torch.rand(patches, generator=generator).tolist()
+        true, made = itertools.cycle(order), itertools.cycle(imagined)
+        return (next(made if lot < self.pseudo_share else true) for lot in lots)
 
     def _cut(
         self, patches: list[tuple[int, PixelWindow]], background: Tensor | None

@@ -10,7 +10,7 @@ from blender_render.geometry.object_box import Box, object_box
 from blender_render.geometry.visual_hull import Hull, carve
 from sjc_papr.data.seen_colours import seen_colours
 from sjc_papr.feed_forward.guess import guess_depth
-from sjc_papr.feed_forward.network_files import read_network
+from sjc_papr.feed_forward.network_files import DEPTH_FILES
 from sjc_papr.feed_forward.start import carve_by_depth, consistent_points, evenly, far_from
 from sjc_papr.networks.point_cloud import PointRows
 from sjc_papr.networks.rays import camera_rays
@@ -68,7 +68,7 @@ def _from_network(views: Views, config: PointsConfig, generator: torch.Generator
     """Points of the six views' guessed depth; where no view saw any, the surface of what these
     depths leave of the visual hull.
     """
-    guess = guess_depth(read_network(config.network), views)
+    guess = guess_depth(DEPTH_FILES.read(config.network), views)
     seen, error = consistent_points(views, guess)
     hull = visual_hull(views, config.hull_resolution)
     solid = hull.points[carve_by_depth(hull.points, views.cameras, guess)]

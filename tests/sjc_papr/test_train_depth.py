@@ -11,7 +11,7 @@ from six_spheres import SIDE, write_six
 from blender_render.dataset.sixview_depth import read_depth
 from sjc_papr import train_depth
 from sjc_papr.feed_forward.config import TrainDepthConfig
-from sjc_papr.feed_forward.network_files import read_network
+from sjc_papr.feed_forward.network_files import DEPTH_FILES
 from sjc_papr.feed_forward.samples import SampleDrawer, read_samples
 from sjc_papr.feed_forward.trainer import DepthTrainer
 from training_core.checkpoint import CheckpointStore
@@ -59,7 +59,7 @@ def test_it_learns_and_writes_what_it_learned(data: Path, tmp_path: Path) -> Non
     assert figures["moments"] == 2 and figures["assets"] == 1
     assert set(figures["val_errors"]) == {"other/0", "other/1"}
     assert all(e["network"] < e["hull"] for e in figures["val_errors"].values())
-    network, saved = read_network(run / "network"), CheckpointStore(run / "checkpoints").load()
+    network, saved = DEPTH_FILES.read(run / "network"), CheckpointStore(run / "checkpoints").load()
     assert saved is not None
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, saved.tensors[f"ema.{name}"].half().float()), name

@@ -10,7 +10,7 @@ from six_spheres import TINY, random_network, six_views
 
 from sjc_papr.feed_forward.guess import enlarged, guess_depth
 from sjc_papr.feed_forward.network import DepthGuess, DepthNetwork, DepthNetworkConfig, depth_loss
-from sjc_papr.feed_forward.network_files import read_network, save_network
+from sjc_papr.feed_forward.network_files import DEPTH_FILES
 from sjc_papr.feed_forward.samples import describe, stack_inputs, transformed
 from training_core.config import ConfigError, InputError
 
@@ -91,8 +91,8 @@ def test_enlarging_keeps_two_surfaces_apart() -> None:
 
 def test_weights_are_kept_in_half_precision(tmp_path: Path) -> None:
     network = random_network()
-    save_network(tmp_path, network, network.state_dict(), {"steps": 3})
-    read = read_network(tmp_path)
+    DEPTH_FILES.save(tmp_path, network, network.state_dict(), {"steps": 3})
+    read = DEPTH_FILES.read(tmp_path)
     assert asdict(read.config) == asdict(TINY)
     for name, tensor in read.state_dict().items():
         assert torch.equal(tensor, network.state_dict()[name].half().float()), name
@@ -102,11 +102,11 @@ def test_weights_are_kept_in_half_precision(tmp_path: Path) -> None:
 
 def test_what_is_no_network_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no depth network"):
-        read_network(tmp_path)
+        DEPTH_FILES.read(tmp_path)
     network = random_network()
-    save_network(tmp_path, network, network.state_dict(), {})
+    DEPTH_FILES.save(tmp_path, network, network.state_dict(), {})
     (tmp_path / "depth.safetensors").write_bytes(b"nothing")
     with pytest.raises(InputError, match="does not fit"):
-        read_network(tmp_path)
+        DEPTH_FILES.read(tmp_path)
     with pytest.raises(ValueError, match="three multiples"):
         DepthNetworkConfig(widths=[8, 8]).validate()

@@ -11,7 +11,7 @@ from six_spheres import random_network, six_views
 from sjc_papr.config import PointsConfig
 from sjc_papr.feed_forward import geometry, start
 from sjc_papr.feed_forward.guess import Guess
-from sjc_papr.feed_forward.network_files import save_network
+from sjc_papr.feed_forward.network_files import DEPTH_FILES
 from sjc_papr.feed_forward.start import carve_by_depth, consistent_points, evenly, far_from
 from sjc_papr.training.point_init import initial_points, visual_hull
 
@@ -105,7 +105,7 @@ def test_far_from_is_a_distance() -> None:
 
 def test_points_start_from_the_network(tmp_path: Path) -> None:
     network = random_network()
-    save_network(tmp_path, network, network.state_dict(), {})
+    DEPTH_FILES.save(tmp_path, network, network.state_dict(), {})
     views = six_views()
     config = PointsConfig(init="network", network=str(tmp_path), count=300, hull_resolution=24)
     first, again = (initial_points(views, config, 4, 0) for _ in range(2))
@@ -126,7 +126,6 @@ def test_unseen_hull_is_filled_in(
     error = torch.full_like(depth, 0.005)
     guess: Callable[..., Guess] = lambda network, views: Guess(depth, error)  # noqa: E731
     monkeypatch.setattr("sjc_papr.training.point_init.guess_depth", guess)
-    monkeypatch.setattr("sjc_papr.training.point_init.read_network", lambda folder: None)
     far = 9.0 if empty else 0.05
     config = PointsConfig(init="network", count=400, hull_resolution=32, fill_distance=far)
     upper = initial_points(views, config, 4, 0).positions[:, 2] > 0.15

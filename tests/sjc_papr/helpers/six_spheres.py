@@ -1,6 +1,7 @@
 """Six views of a coloured sphere with depth, drawn with NumPy, in the rig of the depth network."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ def six_views(centre: Centre = (0.0, 0.0, 0.0), side: int = SIDE) -> Views:
     return Views(images, cameras, depth, tuple(f"view_{i}/000" for i in range(6)))
 
 
-def write_six(folder: Path, asset: str, depth: bool = True) -> Path:
+def write_six(folder: Path, asset: str, depth: bool = True, **info: Any) -> Path:
     """A complete six-view video of two moments, the second with the sphere a little higher."""
     model = SIXVIEW_RIGS["v1.2"]
     cameras = [model.camera(0.0, 0.0, SIDE), *rig()]
@@ -52,6 +53,7 @@ def write_six(folder: Path, asset: str, depth: bool = True) -> Path:
     entries = [{"camera": fmt.camera_dict(camera)} for camera in cameras]
     content = {"rig": "v1.2", "num_frames": 2, "input": entries[0], "views": entries[1:]}
     content |= {"asset_sha256": asset, "depth_scale": DEPTH_SCALE} if depth else {}
+    content |= info
     fmt.write_sample_info(folder, content)
     fmt.mark_complete(folder, "sphere")
     return folder

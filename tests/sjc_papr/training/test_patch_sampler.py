@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from blender_render.dataset.readers import Views
+from sjc_papr.data.input_checks import pick_views
 from sjc_papr.networks.rays import camera_rays
 from sjc_papr.training.config import PatchConfig
 from sjc_papr.training.patch_sampler import PatchSampler
@@ -75,3 +76,30 @@ def test_pictures_without_an_object_still_give_patches(views: Views) -> None:
     sampler = PatchSampler(empty, 0.25, PatchConfig(size=5, on_object=1.0), seed=0)
     _, colours = next(sampler.sample(0))
     assert (colours == 0.25).all()
+
+
+def test_pseudo_views_get_their_share_and_change_nothing_where_there_are_none(views: Views) -> None:
+    config = PatchConfig(size=4, per_step=4, accumulate=2)
+    few, made = pick_views(views, [0, 1, 2]), pick_views(views, [3, 4, 5, 6])
+    sampler = PatchSampler(few, 1.0, config, seed=0, pseudo=made, pseudo_share=0.25)
+    places = {
+        tuple(np.float32(camera.position).tolist()): i for i, camera in enumerate(views.cameras)
+    }
+    seen = [
+        places[tuple(eye.tolist())]
+        for step in range(100)
+        for rays, _ in sampler.sample(step)
+        for eye in rays.origins
+    ]
+    assert len(seen) == 800 and set(seen) == set(range(7))
+    assert 0.2 < sum(view > 2 for view in seen) / 800 < 0.3
+    plain = PatchSampler(few, 1.0, config, seed=0)
+    for none in (
+        PatchSampler(few, 1.0, config, seed=0, pseudo=made, pseudo_share=0.0),
+        PatchSampler(few, 1.0, config, seed=0, pseudo=None, pseudo_share=0.5),
+    ):
+        for step in range(5):
+            for ours, theirs in zip(none.sample(step), plain.sample(step), strict=True):
+                assert torch.equal(ours[1], theirs[1])
+    colours = next(sampler.sample(3, torch.tensor([1.0, 0.0, 0.0])))[1]
+    assert colours.shape == (4, 4, 4, 3)

@@ -1,0 +1,76 @@
+"""Pictures of one moment together with the depths that a network guesses of them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from blender_render.dataset.readers import Views
+from blender_render.geometry.cameras import Camera
+from blender_render.imaging.resize import resize_rgba
+from sjc_papr.feed_forward.geometry import Eye
+from sjc_papr.feed_forward.guess import guess_depth
+from sjc_papr.feed_forward.network import VIEWS, DepthNetwork
+from training_core.config import ConfigError
+
+# Pixels by which outlines are widened where the hull is sought on few rays.
+_WIDER = 3
+# Added to the expected error of a depth, world units, before its square divides the view's weight.
+_LEAST_ERROR = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class DepthViews:
+    """Pictures of one moment with what is known or guessed of their depth.
+
+    Attributes:
+        images: [V, H, W, 4]. cameras: V, of H x W pictures, all looking at the origin.
+        depth: planar, world units, [V, H, W]; 0 where a pixel shows no object.
+        error: expected absolute error of it, world units, [V, H, W].
+    """
+
+    images: Tensor
+    cameras: tuple[Camera, ...]
+    depth: Tensor
+    error: Tensor
+
+    @cached_property
+    def eyes(self) -> list[Eye]:
+        """The cameras as tensors."""
+        return [Eye.of(camera) for camera in self.cameras]
+
+    @cached_property
+    def wide_masks(self) -> Tensor:
+        """Alpha, its outline a few pixels farther out, [V, H, W]."""
+        alpha = self.images[..., 3]
+        return F.max_pool2d(alpha[:, None], 2 * _WIDER + 1, 1, _WIDER)[:, 0]
+
+    @cached_property
+    def weight(self) -> Tensor:
+        """What a view's word on a pixel's depth counts, [V, H, W]; 0 where it has none."""
+        return torch.where(self.depth > 0, (self.error + _LEAST_ERROR).pow(-2), 0.0)
+
+
+def require_six(views: Views) -> None:
+    """Raises ConfigError unless these are six square pictures."""
+    height, width = views.images.shape[1:3]
+    if len(views) != VIEWS or height != width:
+        raise ConfigError(
+            f"pseudo-views need the six square pictures of a rig, but there are {len(views)} of "
+            f"{width}x{height}"
+        )
+
+
+def guessed_views(network: DepthNetwork, views: Views, size: int) -> DepthViews:
+    """The six pictures of a rig with sides of ``size`` pixels, and their depths as guessed.
+
+    Raises:
+        ConfigError: see ``require_six``.
+    """
+    require_six(views)
+    images = torch.stack([resize_rgba(image, size, size) for image in views.images])
+    cameras = tuple(camera.resized(size, size) for camera in views.cameras)
+    guess = guess_depth(network, Views(images, cameras, None, views.names))
+    return DepthViews(images, cameras, guess.depth, guess.error)

@@ -1,0 +1,15 @@
+"""The view network on disk."""
+
+from pathlib import Path
+
+from sjc_papr.feed_forward.network_files import NetworkFiles
+from sjc_papr.pseudo_views.network import ViewNetwork, ViewNetworkConfig
+
+VIEW_FILES = NetworkFiles(
+    "view",
+    "view network",
+    "sjc_papr.train_pseudo_views",
+    ViewNetwork,
+    ViewNetworkConfig,
+    Path(__file__).parent / "weights",
+)

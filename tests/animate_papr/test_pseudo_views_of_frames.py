@@ -1,0 +1,62 @@
+"""Frames that learn from pseudo-views, too."""
+
+import json
+from pathlib import Path
+
+import pytest
+from pseudo_data import random_views_network
+from refusals import assert_refused
+from six_spheres import random_network, write_six
+from tiny_animation import arguments, write_animation
+
+from animate_papr import train
+from blender_render.dataset.frames_of_sixview import write_frames
+from sjc_papr.feed_forward.network_files import DEPTH_FILES
+from sjc_papr.pseudo_views.network_files import VIEW_FILES
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of six views a frame, and networks; for reading only."""
+    folder = tmp_path_factory.mktemp("six_frames")
+    said = {"frames": [0.0, 1.0], "world_to_asset": {"scale": 1.0, "offset": [0.0, 0.0, 0.0]}}
+    said |= {"fps": 1.0, "resolution": [24, 24]}
+    write_frames(write_six(folder / "video", "a", **said), folder / "frames")
+    views, depth = random_views_network(), random_network()
+    VIEW_FILES.save(folder / "view", views, views.state_dict(), {})
+    DEPTH_FILES.save(folder / "depth", depth, depth.state_dict(), {})
+    return folder
+
+
+def command(folder: Path, output: Path, *more: str) -> list[str]:
+    networks = [f"pseudo.network={folder / 'view'}", f"pseudo.depth_network={folder / 'depth'}"]
+    short = ["first.steps=6", "next.steps=4", "next.align.steps=0", "log.validate_every=0"]
+    return arguments(folder / "frames", output, *networks, *short, *more)
+
+
+def test_every_frame_learns_from_them(folder: Path, tmp_path: Path) -> None:
+    quality = {}
+    for name, more in {"with": [], "again": [], "without": ["pseudo.count=0"]}.items():
+        own = ["pseudo.count=3", *more, f"name={name}"]
+        assert train.main(command(folder, tmp_path, *own)) == 0
+        figures = json.loads((tmp_path / "animate_papr" / name / "metrics.json").read_text())
+        quality[name] = [frame["psnr"] for frame in figures["frames"]]
+    assert len(quality["with"]) == 2 and quality["with"] == quality["again"]
+    assert all(a != b for a, b in zip(quality["with"], quality["without"], strict=True))
+
+
+def test_the_plan_says_so(folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    dry = command(folder, tmp_path, "pseudo.count=3", "pseudo.share=0.4", "--dry-run")
+    assert train.main(dry) == 0
+    assert "3 pseudo-views from the six, 40% of the patches" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("dry", [["--dry-run"], []])
+def test_frames_of_other_cameras_are_refused_before_any_work(
+    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], dry: list[str]
+) -> None:
+    dataset = write_animation(tmp_path / "sphere")
+    more = ["pseudo.count=3", f"data.path={dataset}", *dry]
+    asked = command(folder, tmp_path, *more)
+    assert_refused(train.main, asked, capfd, "six square pictures of a rig")
+    assert not (tmp_path / "animate_papr").exists()
