@@ -103,3 +103,9 @@ class AnimateConfig(RunConfig):
     log: ValidatedLogConfig = section(
         ValidatedLogConfig, "how often what is written", validate_every=0
     )
+
+    def without_six_views(self) -> None:
+        """Turn off what is made by networks that know the six views of a rig alone."""
+        self.pseudo.count = 0
+        if self.points.init == "network":
+            self.points.init = "hull"

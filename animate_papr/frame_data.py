@@ -15,7 +15,8 @@ from sjc_papr.data.input_checks import check_held_out, check_poses
 from sjc_papr.data.loading import load_training_views, load_views
 from sjc_papr.data.world import World, find_world, read_world, why_left
 from sjc_papr.novel_view.from_options import check_novel
-from sjc_papr.pseudo_views.imagine import check_pseudo
+from sjc_papr.pseudo_views.config import PseudoViewsConfig
+from sjc_papr.pseudo_views.imagine import check_pseudo, pseudo_views
 from sjc_papr.training.config import PointsConfig
 from sjc_papr.training.point_init import initial_points
 from training_core.config import InputError
@@ -24,14 +25,29 @@ from training_core.run_folder import RunFolder
 logger = logging.getLogger(__name__)
 
 
+class PseudoFrames:
+    """Pseudo-views of a run's frames; the last are kept, because the next frame asks for them."""
+
+    def __init__(self, config: PseudoViewsConfig) -> None:
+        self.config = config
+        self.last: tuple[str, Views | None] = "", None
+
+    def of(self, name: str, views: Views) -> Views | None:
+        """Those of frame ``name``; None where none are asked for. Raises as ``check_pseudo``."""
+        if self.config.on and self.last[0] != name:
+            self.last = name, pseudo_views(self.config, views)
+        return self.last[1]
+
+
 @dataclass(frozen=True)
 class FrameTask:
     """One frame of the loop: its place in time, its folder and its images.
 
     ``scale``: units of the images' world in a unit of the dataset. ``motion``: where points of the
     surface were in the frame before and are now, [N, 3] each, in the images' world, where that is
-    known and asked for. ``read_before``: reads the training images of the frame before, where the
-    motion is sought in them; once, so that they are not kept.
+    known and asked for. ``read_before``: reads the training images of the frame before, and its
+    pseudo-views, where the motion is sought in them; once, so that they are not kept. ``pseudo``:
+    those of this frame, where they are asked for.
     """
 
     index: int
@@ -42,20 +58,28 @@ class FrameTask:
     val: Views | None
     scale: float = 1.0
     motion: tuple[Tensor, Tensor] | None = None
-    read_before: Callable[[], Views] | None = None
+    read_before: Callable[[], tuple[Views, Views | None]] | None = None
+    pseudo: Views | None = None
 
     @staticmethod
     def read(
-        config: AnimateConfig, index: int, name: str, run: RunFolder, world: World
+        config: AnimateConfig,
+        index: int,
+        name: str,
+        run: RunFolder,
+        world: World,
+        pseudo: PseudoFrames | None = None,
     ) -> "FrameTask":
         """Read a frame's images into the run's world; the validation split only where validation
-        is asked for.
+        is asked for. ``pseudo``: of the frames before; None = none was made yet.
 
         Raises:
             InputError: images cannot be read, or poses do not belong to them.
         """
         folder = Path(config.data.path) / name
         train = training_views(config, folder)
+        pseudo = pseudo or PseudoFrames(config.pseudo)
+        read_before = _reader_of_before(config, index, world, pseudo)
         test, val = _held_out_views(config, folder, train)
         _say_if_left(folder, index, world.views(train))
         return FrameTask(
@@ -67,7 +91,8 @@ class FrameTask:
             val and world.views(val),
             world.scale,
             _known_motion(config, index, world),
-            _reader_of_before(config, index, world),
+            read_before,
+            pseudo.of(name, world.views(train)),
         )
 
 
@@ -93,15 +118,21 @@ def _held_out_views(
 
 
 def _reader_of_before(
-    config: AnimateConfig, index: int, world: World
-) -> Callable[[], Views] | None:
-    """See ``FrameTask.read_before``."""
+    config: AnimateConfig, index: int, world: World, pseudo: PseudoFrames
+) -> Callable[[], tuple[Views, Views | None]] | None:
+    """See ``FrameTask.read_before``; to be made while ``pseudo`` has those of the frame before."""
     align = config.next.align
     if not index or align.to != "pictures" or not align.steps or config.next.freeze.positions:
         return None
     dataset = Path(config.data.path)
-    folder = dataset / (config.frames or list_frames(dataset))[index - 1]
-    return lambda: world.views(load_training_views(config.data, folder))
+    name = (config.frames or list_frames(dataset))[index - 1]
+    kept_name, kept = pseudo.last
+
+    def read() -> tuple[Views, Views | None]:
+        views = world.views(load_training_views(config.data, dataset / name))
+        return views, kept if kept_name == name else pseudo_views(config.pseudo, views)
+
+    return read
 
 
 def _known_motion(config: AnimateConfig, index: int, world: World) -> tuple[Tensor, Tensor] | None:

@@ -23,7 +23,6 @@ from sjc_papr.networks.point_cloud import PointCloud
 from sjc_papr.novel_view.from_options import hull_test, make_watch
 from sjc_papr.novel_view.images import NovelViewImages
 from sjc_papr.novel_view.losses import NovelViews
-from sjc_papr.pseudo_views.imagine import pseudo_views
 from sjc_papr.training.checkpoints import model_from
 from sjc_papr.training.config import OptimizeConfig
 from sjc_papr.training.lr_schedule import LRSchedule, Phase, peaks_of, single_stage
@@ -88,7 +87,7 @@ def make_trainer(
             optimize.patches,
             seed,
             model.points.positions.device,
-            pseudo=pseudo_views(config.pseudo, task.train),
+            pseudo=task.pseudo,
             pseudo_share=config.pseudo.share,
         ),
         optimize,
@@ -129,8 +128,9 @@ def _follow(config: AnimateConfig, task: FrameTask, cloud: PointCloud, first: Pa
     if task.motion:
         return carry_along(positions, *task.motion)
     if task.read_before:
-        rest = _rest_shape(config, first)
-        return align_to_pictures(positions, rest, (task.read_before(), task.train), align, seed)
+        rest, (before, made) = _rest_shape(config, first), task.read_before()
+        pseudo = (made, task.pseudo) if made and task.pseudo else None
+        return align_to_pictures(positions, rest, (before, task.train), align, seed, pseudo)
     return align_to_hull(positions, task.train, align, seed)
 
 

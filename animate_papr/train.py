@@ -24,7 +24,13 @@ from animate_papr.finished_frames import (
     read_figures,
 )
 from animate_papr.following.tracking import tracking_figures
-from animate_papr.frame_data import FrameTask, check_frames, known_paths, training_views
+from animate_papr.frame_data import (
+    FrameTask,
+    PseudoFrames,
+    check_frames,
+    known_paths,
+    training_views,
+)
 from animate_papr.frame_training import next_frame_rates, train_frame
 from animate_papr.novel_terms import (
     NovelTerms,
@@ -73,13 +79,13 @@ def run(config: AnimateConfig) -> None:
     world = world_of_run(folder.path, first, config.data, source)
     atomic.write_json(folder.path / "frames.json", {"frames": names})
     earlier: list[Path] = []
-    novel_terms = NovelTerms(config)
+    novel_terms, pseudo = NovelTerms(config), PseudoFrames(config.pseudo)
     with StopSignals() as stop:
         for index, name in enumerate(names):
             path = frame_run_dir(folder.path, name)
             if not is_whole(path):
                 part = folder.sub(os.fspath(path.relative_to(folder.path)))
-                task = FrameTask.read(config, index, name, part, world)
+                task = FrameTask.read(config, index, name, part, world, pseudo)
                 train_frame(config, task, earlier, stop, novel_terms, extended.get(name))
                 stop.raise_if_requested()
             earlier.append(path)

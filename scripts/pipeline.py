@@ -192,8 +192,8 @@ class Pipeline:
         asked.data.path, asked.output_root = str(self.dataset), str(self.at(ANIMATE))
         asked.name, asked.device, asked.threads = config.name, config.device, config.threads
         six_alone = self.form != "foreign" and self.dataset == self.at(DATASET, "frames")
-        if asked.points.init == "network" and not six_alone:
-            asked.points.init = "hull"  # the depth network knows the six views of a rig alone
+        if not six_alone:
+            asked.without_six_views()
         if self.dataset == self.at(VIEWS, MULTIVIEW):
             config.inflated.apply(asked, motion_known=read_tracks(self.dataset) is not None)
         return asked

@@ -39,6 +39,7 @@ def align_to_pictures(
     frames: tuple[Views, Views],
     config: AlignConfig,
     seed: int,
+    pseudo: tuple[Views, Views] | None = None,
 ) -> Tensor:
     """Where the points of the frame before may be now.
 
@@ -52,6 +53,8 @@ def align_to_pictures(
         rest: the same points in the first frame, whose shape is kept as far as can be; None: that
             of the frame before.
         frames: training images of the frame before, and of this one.
+        pseudo: further pictures of both, to be looked like, too; they are guesses, so there is
+            no hull of their outlines.
 
     Returns:
         Positions [P, 3], on the device of ``points``. A pure function of its arguments.
@@ -62,11 +65,14 @@ def align_to_pictures(
     count = max(_HULL_POINTS, config.surface_points)
     old_hull, hull = (_hull(views, count, seed).to(points) for views in frames)
     graph = NodeGraph(points if rest is None else rest.to(points), points, pictures.nodes)
-    match = PictureMatch(points, *frames, pictures.side)
+    before, now = frames
+    if pseudo:
+        before, now = before.followed_by(pseudo[0]), now.followed_by(pseudo[1])
+    match = PictureMatch(points, before, now, pictures.side)
     leap = _leap(points, old_hull, hull, match, pictures.blur)
     moved = _bend(graph, match, hull, leap, config, _Draw(seed, points.device))
-    before, after = (_uncovered(hull, there).sqrt().item() for there in (points, moved))
-    logger.info("aligned to the pictures: %.4f units from the outline, were %.4f", after, before)
+    was, is_ = (_uncovered(hull, there).sqrt().item() for there in (points, moved))
+    logger.info("aligned to the pictures: %.4f units from the outline, were %.4f", is_, was)
     return moved
 
 

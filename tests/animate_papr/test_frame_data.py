@@ -73,7 +73,8 @@ def test_pictures_of_the_frame_before_come_along_where_the_motion_is_sought_in_t
     config = AnimateConfig(data=DataConfig(path=str(dataset)), frames=[FRAMES[0], FRAMES[2]])
     before = [FrameTask.read(config, i, n, folder, world) for i, n in enumerate(config.frames)]
     assert before[0].read_before is None and before[1].read_before is not None
-    found, expected = before[1].read_before(), before[0].train
+    (found, made), expected = before[1].read_before(), before[0].train
+    assert made is None
     assert torch.equal(found.images, expected.images)
     for ours, theirs in zip(found.cameras, expected.cameras, strict=True):
         assert np.array_equal(ours.cam_to_world, theirs.cam_to_world)

@@ -4,15 +4,21 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from pseudo_data import random_views_network
 from refusals import assert_refused
 from six_spheres import random_network, write_six
 from tiny_animation import arguments, write_animation
 
 from animate_papr import train
+from animate_papr.config import AnimateConfig
+from animate_papr.frame_data import FrameTask, PseudoFrames
 from blender_render.dataset.frames_of_sixview import write_frames
+from sjc_papr.data.world import World
 from sjc_papr.feed_forward.network_files import DEPTH_FILES
 from sjc_papr.pseudo_views.network_files import VIEW_FILES
+from training_core.config import load_config
+from training_core.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(folder: Path, output: Path, *more: str) -> list[str]:
     networks = [f"pseudo.network={folder / 'view'}", f"pseudo.depth_network={folder / 'depth'}"]
-    short = ["first.steps=6", "next.steps=4", "next.align.steps=0", "log.validate_every=0"]
+    short = ["first.steps=6", "next.steps=4", "next.align.steps=8", "log.validate_every=0"]
     return arguments(folder / "frames", output, *networks, *short, *more)
 
 
@@ -43,6 +49,23 @@ def test_every_frame_learns_from_them(folder: Path, tmp_path: Path) -> None:
         quality[name] = [frame["psnr"] for frame in figures["frames"]]
     assert len(quality["with"]) == 2 and quality["with"] == quality["again"]
     assert all(a != b for a, b in zip(quality["with"], quality["without"], strict=True))
+
+
+def test_those_of_the_frame_before_are_kept_or_made_anew(folder: Path, tmp_path: Path) -> None:
+    config = load_config(AnimateConfig, None, command(folder, tmp_path, "pseudo.count=3"))
+    run, world, pseudo = RunFolder(tmp_path, False), World(), PseudoFrames(config.pseudo)
+    first, later = (
+        FrameTask.read(config, index, f"frame_00{index}", run, world, pseudo) for index in range(2)
+    )
+    alone = FrameTask.read(config, 1, "frame_001", run, world)
+    assert (
+        first.pseudo and later.pseudo and alone.pseudo and later.read_before and alone.read_before
+    )
+    assert torch.equal(later.pseudo.images, alone.pseudo.images)
+    assert not torch.equal(first.pseudo.images, later.pseudo.images)
+    kept, anew = later.read_before()[1], alone.read_before()[1]
+    assert kept is first.pseudo
+    assert anew is not None and torch.equal(anew.images, first.pseudo.images)
 
 
 def test_the_plan_says_so(folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from animate_papr.following.config import AlignConfig, PicturesConfig
 from animate_papr.following.picture_alignment import align_to_pictures
 from blender_render.dataset.readers import Views
+from sjc_papr.data.input_checks import pick_views
 
 SMALL = AlignConfig(
     steps=150, surface_points=200, pictures=PicturesConfig(nodes=30, rate=1e-2, blur=0.1)
@@ -69,6 +70,19 @@ def test_a_limb_turns_as_a_limb(bar: Tensor) -> None:
     assert away.max() > 0.25
     assert error.mean() < 0.025, "points went where they belong"
     assert error.quantile(0.9) < 0.05
+
+
+def test_pseudo_views_help_where_few_pictures_show_a_motion(bar: Tensor) -> None:
+    angle = 0.6
+    frames = bar_views(0.0), bar_views(angle)
+    some, others = [3, 12], [0, 5, 6, 9, 10, 14]
+    few = pick_views(frames[0], some), pick_views(frames[1], some)
+    more = pick_views(frames[0], others), pick_views(frames[1], others)
+    error = [
+        (align_to_pictures(bar, bar, few, SMALL, 0, pseudo) - bent(bar, angle)).norm(dim=1).mean()
+        for pseudo in (None, more)
+    ]
+    assert error[1] < 0.8 * error[0]
 
 
 def test_the_first_frame_is_the_shape_that_is_kept(bar: Tensor) -> None:
