@@ -8,7 +8,7 @@ from sjc_papr.prior.network import PriorNetworkConfig
 from training_core.averaged_trainer import AveragedOptimizeConfig
 from training_core.checks import in_unit_interval, positive
 from training_core.config import option, section
-from training_core.run_config import ValidatedLogConfig
+from training_core.run_config import CommandConfig, ValidatedLogConfig
 
 
 @dataclass
@@ -23,6 +23,9 @@ class PriorDataConfig:
     )
     zoom_min: float = option(0.8, "smallest random factor on the focal length (more surroundings)")
     zoom_max: float = option(1.1, "largest such factor (less)")
+    check: bool = option(
+        True, "refuse poses that do not belong to the images; false says so and trains all the same"
+    )
 
     def validate(self) -> None:
         """Raises ValueError on an empty range."""
@@ -55,6 +58,8 @@ class TrainPriorConfig(PaprCommandConfig):
     """A run of ``sjc_papr.train_prior``."""
 
     memory_keys: ClassVar[tuple[str, ...]] = ("optimize.batch",)
+
+    may_change: ClassVar[tuple[str, ...]] = (*CommandConfig.may_change, "data.check")
 
     name: str = option("prior", "name of the run's folder")
     data: PriorDataConfig = section(PriorDataConfig, "the images")

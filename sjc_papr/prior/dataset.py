@@ -15,6 +15,7 @@ from blender_render.dataset.paths import dataset_paths
 from blender_render.dataset.readers import Views, list_frames, read_views
 from blender_render.geometry.cameras import Camera
 from sjc_papr.data.config import DataConfig
+from sjc_papr.data.input_checks import check_poses
 from sjc_papr.data.world import World, find_world
 from sjc_papr.prior.config import PriorDataConfig
 from sjc_papr.prior.network import PriorNetworkConfig
@@ -53,11 +54,16 @@ def read_frames(config: PriorDataConfig, size: int, split: str) -> list[FrameVie
     """Every frame of every dataset but those to be skipped, on white.
 
     Raises:
-        ConfigError: nothing is left. InputError: see ``blender_render.dataset.readers.read_views``.
+        ConfigError: nothing is left. InputError: see ``blender_render.dataset.readers.read_views``;
+            also where the training poses of a dataset's first frame do not belong to its images.
     """
-    frames = []
+    frames: list[FrameViews] = []
+    checked: set[str] = set()
     for folder in frame_folders(config):
         views = read_views(folder, split, with_depth=False)
+        if split == "train" and _dataset_of(folder) not in checked:
+            checked.add(_dataset_of(folder))
+            check_poses(views, DataConfig(check=config.check), str(folder))
         frames.append(_frame_views(str(folder), views, size))
     return frames
 

@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from refusals import assert_refused
@@ -251,6 +252,21 @@ def test_damaged_validation_views_are_found_before_any_work(
     arguments = command(broken, output, "log.validate_every=5", *dry)
     assert_refused(train_prior.main, arguments, capsys, "transforms_val.json")
     assert not output.exists()
+
+
+def test_poses_of_other_conventions_are_refused_unless_asked_for(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = Path(shutil.copytree(dataset, tmp_path / "inverted"))
+    for file in (broken / "frame_000").glob("transforms_*.json"):
+        content = json.loads(file.read_text())
+        for entry in content["frames"]:
+            pose = np.linalg.inv(np.array(entry["transform_matrix"]))
+            entry["transform_matrix"] = pose.tolist()
+        file.write_text(json.dumps(content))
+    arguments = command(broken, tmp_path / "out", "--dry-run")
+    assert_refused(train_prior.main, arguments, capsys, "inverted/frame_000", "data.check=false")
+    assert train_prior.main([*arguments, "data.check=false"]) == 0
 
 
 def test_a_prior_may_start_from_another(trained: Path, dataset: Path, tmp_path: Path) -> None:
