@@ -16,10 +16,11 @@ from sjc_papr.data.loading import load_training_views, load_views
 from sjc_papr.data.world import World, find_world, read_world, why_left
 from sjc_papr.novel_view.from_options import check_novel
 from sjc_papr.pseudo_views.config import PseudoViewsConfig
-from sjc_papr.pseudo_views.imagine import check_pseudo, pseudo_views
+from sjc_papr.pseudo_views.depth_views import require_six
+from sjc_papr.pseudo_views.imagine import pseudo_views
 from sjc_papr.training.config import PointsConfig
 from sjc_papr.training.point_init import initial_points
-from training_core.config import InputError
+from training_core.config import ConfigError, InputError
 from training_core.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
@@ -30,13 +31,30 @@ class PseudoFrames:
 
     def __init__(self, config: PseudoViewsConfig) -> None:
         self.config = config
-        self.last: tuple[str, Views | None] = "", None
+        self._kept: dict[str, Views | None] = {}
 
     def of(self, name: str, views: Views) -> Views | None:
-        """Those of frame ``name``; None where none are asked for. Raises as ``check_pseudo``."""
-        if self.config.on and self.last[0] != name:
-            self.last = name, pseudo_views(self.config, views)
-        return self.last[1]
+        """Those of frame ``name``; None where none are asked for, or, with a warning, where the
+        frame has not six views that show something.
+        """
+        if name not in self._kept:
+            self._kept = {name: self._made(name, views) if self.config.on else None}
+        return self._kept[name]
+
+    def of_before(self, name: str) -> Callable[[Views], Views | None]:
+        """What gives those of frame ``name``, now or when others have taken their place here."""
+        if name in self._kept:
+            kept = self._kept[name]
+            return lambda _: kept
+        return lambda views: self._made(name, views) if self.config.on else None
+
+    def _made(self, name: str, views: Views) -> Views | None:
+        try:
+            require_six(views)
+        except ConfigError as error:
+            logger.warning("%s: no pseudo-views: %s", name, error)
+            return None
+        return pseudo_views(self.config, views)
 
 
 @dataclass(frozen=True)
@@ -126,11 +144,11 @@ def _reader_of_before(
         return None
     dataset = Path(config.data.path)
     name = (config.frames or list_frames(dataset))[index - 1]
-    kept_name, kept = pseudo.last
+    made = pseudo.of_before(name)
 
     def read() -> tuple[Views, Views | None]:
         views = world.views(load_training_views(config.data, dataset / name))
-        return views, kept if kept_name == name else pseudo_views(config.pseudo, views)
+        return views, made(views)
 
     return read
 
@@ -180,7 +198,6 @@ def check_frames(config: AnimateConfig, names: Sequence[str]) -> tuple[tuple[int
         train = training_views(config, folder)
         world = world or find_world(train, config.data)
         check_novel(config.novel.of_frame(index), world.views(train).cameras)
-        check_pseudo(config.pseudo, train)
         _say_if_left(folder, index, world.views(train))
         if index == 0:
             initial_points(world.views(train), config.points, 1, config.seed)

@@ -16,6 +16,7 @@ from animate_papr.following.picture_alignment import align_to_pictures
 from animate_papr.following.plateau import Plateau, PlateauTrainer, trained_quality
 from animate_papr.frame_data import FrameTask
 from animate_papr.novel_terms import NovelTerms
+from sjc_papr.data.view_corrections import corrections_of
 from sjc_papr.evaluation.validation import ViewValidation
 from sjc_papr.evaluation.view_metrics import evaluate_views, mean_view_metrics
 from sjc_papr.networks.model import Papr
@@ -40,8 +41,12 @@ from training_core.stopping import StopSignals
 logger = logging.getLogger(__name__)
 
 
-def next_frame_rates(config: NextFrameConfig) -> LRSchedule:
-    """Which groups move when in a later frame, after the two presets of ``next.preset``."""
+def next_frame_rates(config: NextFrameConfig, others: dict[str, float] | None = None) -> LRSchedule:
+    """Which groups move when in a later frame, after the two presets of ``next.preset``.
+
+    Args:
+        others: rates of groups beside the model's, from the first step on which all moves.
+    """
     frozen = {group for group, still in vars(config.freeze).items() if still}
     peaks = {g: rate for g, rate in peaks_of(config.rates).items() if g not in frozen}
     first = round(config.steps * config.motion_share) if config.preset == "motion" else 0
@@ -50,6 +55,7 @@ def next_frame_rates(config: NextFrameConfig) -> LRSchedule:
     rest = config.steps - first
     final, warmup = config.rates.final, config.rates.warmup
     moving = Phase(first, {"positions": config.motion_rate}, round(warmup * first), final)
+    peaks |= others or {}
     return LRSchedule([moving, Phase(rest, peaks, round(warmup * rest), final)])
 
 
@@ -61,7 +67,8 @@ def make_trainer(
     seed = stream_seed(Stream.FRAME, config.seed, task.index)
     if task.index == 0:
         optimize = config.first
-        rates, terms = single_stage(optimize.rates, optimize.steps), {}
+        rates = single_stage(optimize.rates, optimize.steps, config.corrections.rates())
+        terms = {}
     else:
         following = config.next
         optimize = OptimizeConfig(
@@ -72,7 +79,7 @@ def make_trainer(
             clip_gradient=config.first.clip_gradient,
             dead_patience=config.first.dead_patience,
         )
-        rates = next_frame_rates(following)
+        rates = next_frame_rates(following, config.corrections.rates())
         terms = motion_terms(following.motion, model.points.positions)
         if terms and following.density.changes_points:
             logger.info("next.density changes the points, so next.motion does not tie them")
@@ -100,6 +107,7 @@ def make_trainer(
         "model_terms": terms,
         "auxiliary": novel_terms.of_frame(task, model, optimize.steps, seed),
         "divergence": make_watch(novel, optimize.steps),
+        "corrections": corrections_of(config.corrections, len(task.train)),
         "inside_hull": hull_test(novel, task.train) if optimize.density.hull_events else None,
     }
     if task.index == 0 or not plateau.every:

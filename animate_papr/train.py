@@ -41,7 +41,7 @@ from animate_papr.novel_terms import (
 from blender_render.dataset.readers import list_frames
 from sjc_papr.data.loading import load_views
 from sjc_papr.data.world import World, find_world, read_world, world_of_run
-from sjc_papr.pseudo_views.imagine import check_pseudo, describe_pseudo
+from sjc_papr.pseudo_views.imagine import check_pseudo, describe_pseudo, keep_networks
 from sjc_papr.training.flops import describe_step
 from sjc_papr.training.losses import Losses
 from training_core.cli import run_command
@@ -77,6 +77,7 @@ def run(config: AnimateConfig) -> None:
         check_terms(config.novel, world.views(first))
     folder = config.open_run(PHASE)
     world = world_of_run(folder.path, first, config.data, source)
+    keep_networks(config.pseudo, folder.path)
     atomic.write_json(folder.path / "frames.json", {"frames": names})
     earlier: list[Path] = []
     novel_terms, pseudo = NovelTerms(config), PseudoFrames(config.pseudo)
@@ -160,6 +161,7 @@ def plan(config: AnimateConfig) -> str:
     check_scores(config.novel)
     names = frame_names(config)
     extended = frames_to_extend(config, names)
+    check_pseudo(config.pseudo, training_views(config, Path(config.data.path) / names[0]))
     counts, world = check_frames(config, names)
     rates = next_frame_rates(config.next)
     stages = [f"{s.steps} steps of {', '.join(s.peaks)}" for s in rates.stages if s.steps]

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from sjc_papr.data.config import DataConfig, SparseConfig
+from sjc_papr.data.view_corrections import CorrectionsConfig
 from sjc_papr.networks.config import ModelConfig, PaprCommandConfig
 from sjc_papr.novel_view.config import NovelConfig
 from sjc_papr.pseudo_views.config import PseudoViewsConfig
@@ -28,6 +29,9 @@ class RunConfig(PaprCommandConfig):
     points: PointsConfig = section(PointsConfig, "the point cloud's start")
     pseudo: PseudoViewsConfig = section(
         PseudoViewsConfig, "pictures of other sides that a network makes of six"
+    )
+    corrections: CorrectionsConfig = section(
+        CorrectionsConfig, "what is wrong with each training view, learned beside the model"
     )
     model: ModelConfig = section(ModelConfig, "the network")
     log: ValidatedLogConfig = section(ValidatedLogConfig, "how often what is written")

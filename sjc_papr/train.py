@@ -13,6 +13,7 @@ from sjc_papr.config import TrainConfig
 from sjc_papr.data.input_checks import check_held_out, check_poses
 from sjc_papr.data.loading import load_views
 from sjc_papr.data.sparse_views import sparse_views
+from sjc_papr.data.view_corrections import corrections_of
 from sjc_papr.data.world import find_world, read_world, world_of_run
 from sjc_papr.evaluation.validation import ViewValidation
 from sjc_papr.evaluation.view_metrics import evaluate_views, mean_view_metrics
@@ -28,7 +29,12 @@ from sjc_papr.novel_view.from_options import (
 )
 from sjc_papr.novel_view.images import NovelViewImages
 from sjc_papr.novel_view.losses import NovelViews
-from sjc_papr.pseudo_views.imagine import check_pseudo, describe_pseudo, pseudo_views
+from sjc_papr.pseudo_views.imagine import (
+    check_pseudo,
+    describe_pseudo,
+    keep_networks,
+    pseudo_views,
+)
 from sjc_papr.training.flops import describe_step
 from sjc_papr.training.losses import Losses
 from sjc_papr.training.lr_schedule import single_stage
@@ -86,7 +92,7 @@ def make_trainer(
             config.pseudo.share,
         ),
         optimize,
-        single_stage(optimize.rates, optimize.steps),
+        single_stage(optimize.rates, optimize.steps, config.corrections.rates()),
         background=config.data.grey,
         precision=config.precision,
         seed=config.seed,
@@ -94,6 +100,7 @@ def make_trainer(
         auxiliary=novel,
         divergence=make_watch(config.novel, optimize.steps),
         inside_hull=hull_test(config.novel, views) if optimize.density.hull_events else None,
+        corrections=corrections_of(config.corrections, len(views)),
         processes=group,
     )
 
@@ -130,6 +137,7 @@ def run(config: TrainConfig) -> None:
         log_differences(source, config)
     world = done_by_main(processes, lambda: world_of_run(folder.path, train, config.data, source))
     train, test, val = world.views(train), world.views(test), val and world.views(val)
+    done_by_main(processes, lambda: keep_networks(config.pseudo, folder.path))
     model = make_model(config, train).to(device)
     novel = make_novel(
         config.novel,

@@ -43,8 +43,11 @@ def find_pairs(data: ViewDataConfig) -> tuple[list[Pair], list[Pair]]:
     """
     if not data.paths or not data.views:
         raise ConfigError("data.paths and data.views are missing: which pictures?")
-    train = pairs_of(data.paths, data.views)
-    val = pairs_of(data.val_paths, data.val_views) if data.val_paths else []
+    if bool(data.val_paths) != bool(data.val_views):
+        raise ConfigError("data.val_paths and data.val_views go together: give both, or neither")
+    train, val = pairs_of(data.paths, data.views), []
+    if data.val_paths:
+        val = pairs_of(data.val_paths, data.val_views, ("data.val_paths", "data.val_views"))
     if common := {pair.asset for pair in train} & {pair.asset for pair in val}:
         name = next(pair.video for pair in train if pair.asset in common)
         raise ConfigError(f"data.val_paths: the asset of {name} is among those of data.paths")
@@ -54,8 +57,8 @@ def find_pairs(data: ViewDataConfig) -> tuple[list[Pair], list[Pair]]:
 def gather_samples(
     config: TrainPseudoViewsConfig, train: list[Pair], val: list[Pair]
 ) -> tuple[list[ViewSample], list[ViewSample]]:
-    """What six views show of every new view, to learn from and to watch; takes about a second a
-    view.
+    """What six views show of every new view, to learn from and to watch; takes about half a second
+    a view, and a megabyte of memory.
     """
     data, size = config.data, config.network.size
     depth_network = DEPTH_FILES.read(data.depth_network)
@@ -71,11 +74,12 @@ def run(config: TrainPseudoViewsConfig) -> None:
     prepare_cpu(config.threads)
     pick_device(config.device, config.deterministic)
     source = _extended(config)
-    train, val = gather_samples(config, *find_pairs(config.data))
-    drawer = ViewDrawer(train, config.data.augment, config.seed)
+    pairs = find_pairs(config.data)
     folder = config.open_run(PHASE)
     if source:
         log_differences(source, config)
+    train, val = gather_samples(config, *pairs)
+    drawer = ViewDrawer(train, config.data.augment, config.seed)
     trainer = ViewTrainer(config, drawer, folder.path)
     with StopSignals() as stop:
         elapsed = TrainingLoop(

@@ -71,8 +71,8 @@ def align_to_pictures(
     match = PictureMatch(points, before, now, pictures.side)
     leap = _leap(points, old_hull, hull, match, pictures.blur)
     moved = _bend(graph, match, hull, leap, config, _Draw(seed, points.device))
-    was, is_ = (_uncovered(hull, there).sqrt().item() for there in (points, moved))
-    logger.info("aligned to the pictures: %.4f units from the outline, were %.4f", is_, was)
+    was, left = (_uncovered(hull, there).sqrt().item() for there in (points, moved))
+    logger.info("aligned to the pictures: %.4f units from the outline, were %.4f", left, was)
     return moved
 
 

@@ -35,6 +35,10 @@ class NetworkFiles(Generic[NetworkT]):
     config: type
     shipped: Path
 
+    def place(self, folder: str | Path = "") -> Path:
+        """Where the network of that name lies; "" = the one that comes along."""
+        return Path(folder) if folder else self.shipped
+
     @property
     def weights_file(self) -> str:
         return f"{self.stem}.safetensors"
@@ -61,8 +65,11 @@ class NetworkFiles(Generic[NetworkT]):
             ConfigError: the folder holds none. InputError: its files are damaged or do not belong
                 together.
         """
-        place = Path(folder) if folder else self.shipped
-        network = self.network(self._read_config(place))
+        place = self.place(folder)
+        config = self._read_config(place)
+        # Its first weights are drawn, but nobody is to draw otherwise after them.
+        with torch.random.fork_rng(devices=[]):
+            network = self.network(config)
         weights = place / self.weights_file
         try:
             network.load_state_dict({k: v.float() for k, v in load_file(weights).items()})

@@ -23,11 +23,13 @@ class RayBundle:
         origins: camera centres, [B, 3], world units.
         directions: unit vectors, [B, H, W, 3].
         forward: optical axes, unit vectors, [B, 3]; planar depth is measured along them.
+        views: numbers of the training views that the windows are of, where that is known.
     """
 
     origins: Tensor
     directions: Tensor
     forward: Tensor
+    views: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         batch = self.directions.shape[0]
@@ -36,12 +38,15 @@ class RayBundle:
 
     def to(self, device: torch.device | str) -> "RayBundle":
         return RayBundle(
-            self.origins.to(device), self.directions.to(device), self.forward.to(device)
+            self.origins.to(device),
+            self.directions.to(device),
+            self.forward.to(device),
+            self.views,
         )
 
     def rows(self, start: int, stop: int) -> "RayBundle":
         """The rays of some image rows, all columns."""
-        return RayBundle(self.origins, self.directions[:, start:stop], self.forward)
+        return RayBundle(self.origins, self.directions[:, start:stop], self.forward, self.views)
 
     @staticmethod
     def stack(bundles: list["RayBundle"]) -> "RayBundle":
@@ -50,6 +55,7 @@ class RayBundle:
             torch.cat([b.origins for b in bundles]),
             torch.cat([b.directions for b in bundles]),
             torch.cat([b.forward for b in bundles]),
+            tuple(view for b in bundles for view in b.views),
         )
 
 

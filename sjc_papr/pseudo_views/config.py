@@ -21,7 +21,9 @@ class PseudoViewsConfig:
     count: int = option(
         0, "how many, spread evenly around the object; 0 = none; needs the six views of a rig"
     )
-    share: float = option(0.5, "share of the patches that are cut from them")
+    share: float = option(
+        0.5, "share of the patches that are cut from them; the alignment of later frames sees all"
+    )
     network: str = option(
         "",
         "folder of sjc_papr.train_pseudo_views's network; empty = the one that comes along",

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,6 +16,8 @@ from sjc_papr.feed_forward.guess import guess_depth
 from sjc_papr.feed_forward.network import VIEWS, DepthNetwork
 from training_core.config import ConfigError
 
+# Degrees by which neighbours may stand otherwise than 60 degrees apart around the object.
+_STEP_TOLERANCE_DEG = 5.0
 # Pixels by which outlines are widened where the hull is sought on few rays.
 _WIDER = 3
 # Added to the expected error of a depth, world units, before its square divides the view's weight.
@@ -42,6 +45,12 @@ class DepthViews:
         return [Eye.of(camera) for camera in self.cameras]
 
     @cached_property
+    def premultiplied(self) -> Tensor:
+        """Colours times alpha, and alpha, [V, 4, H, W]."""
+        colours, alpha = self.images[..., :3], self.images[..., 3:]
+        return torch.cat([colours * alpha, alpha], dim=-1).permute(0, 3, 1, 2)
+
+    @cached_property
     def wide_masks(self) -> Tensor:
         """Alpha, its outline a few pixels farther out, [V, H, W]."""
         alpha = self.images[..., 3]
@@ -54,12 +63,20 @@ class DepthViews:
 
 
 def require_six(views: Views) -> None:
-    """Raises ConfigError unless these are six square pictures."""
+    """Raises ConfigError unless these are six square pictures of a rig, in its order."""
     height, width = views.images.shape[1:3]
     if len(views) != VIEWS or height != width:
         raise ConfigError(
             f"pseudo-views need the six square pictures of a rig, but there are {len(views)} of "
-            f"{width}x{height}"
+            f"{width}x{height} that show something"
+        )
+    places = np.stack([camera.position for camera in views.cameras])
+    azimuths = np.degrees(np.arctan2(places[:, 1], places[:, 0]))
+    steps = np.mod(np.diff(azimuths, append=azimuths[:1]), 360.0)
+    if np.abs(steps - 60.0).max() > _STEP_TOLERANCE_DEG:
+        raise ConfigError(
+            "pseudo-views need the six square pictures of a rig, in its order, 60 degrees apart; "
+            f"these are {', '.join(f'{step:.0f}' for step in steps)} degrees apart"
         )
 
 

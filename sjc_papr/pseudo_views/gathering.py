@@ -54,7 +54,7 @@ class Gathered(NamedTuple):
 
 @torch.no_grad()
 def gather(views: DepthViews, camera: Camera) -> Gathered:
-    """Look up what ``views`` show of the object that ``camera``, of even size, would see."""
+    """Look up what ``views`` show of the object that ``camera`` would see."""
     surface, eye = first_surface(views, camera), Eye.of(camera)
     rays = eye.toward.flatten(0, 1)[surface.pixels]
     away = eye.origin.norm()
@@ -106,11 +106,9 @@ def _look(views: DepthViews, order: list[int], eye: Eye, points: Tensor) -> _See
     colours, weights, rest = [], [], []
     for view in order:
         other = views.eyes[view]
-        image = views.images[view]
-        premultiplied = torch.cat([image[..., :3] * image[..., 3:], image[..., 3:]], dim=-1)
         pixel, depth = other.project(points)
         grid = (2.0 * pixel / other.size - 1.0)[None, None]
-        shown = F.grid_sample(premultiplied.permute(2, 0, 1)[None], grid, align_corners=False)
+        shown = F.grid_sample(views.premultiplied[view, None], grid, align_corners=False)
         shown = shown[0, :, 0].T
         alpha = shown[:, 3]
         colour = torch.where(

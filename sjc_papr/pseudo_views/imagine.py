@@ -1,9 +1,12 @@
 """Pseudo-views: pictures of other sides of six views' object, as the network makes them."""
 
 import logging
+from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from blender_render.dataset.readers import Views
 from blender_render.geometry.cameras import multiview_cameras
@@ -15,8 +18,17 @@ from sjc_papr.pseudo_views.depth_views import guessed_views, require_six
 from sjc_papr.pseudo_views.gathering import gather
 from sjc_papr.pseudo_views.network import ViewNetwork, spread_out
 from sjc_papr.pseudo_views.network_files import VIEW_FILES
+from training_core.config import ConfigError
+from training_core.files import atomic
+from training_core.files.digests import sha256_of
+from training_core.files.json_files import read_json
 
 logger = logging.getLogger(__name__)
+
+
+NETWORKS_FILE = "pseudo_networks.json"
+# Less than that of the area that the pictures show means that the hull of their outlines is torn.
+_LEAST_COVERED = 0.7
 
 
 def check_pseudo(config: PseudoViewsConfig, views: Views) -> None:
@@ -29,6 +41,29 @@ def check_pseudo(config: PseudoViewsConfig, views: Views) -> None:
     if config.on:
         require_six(views)
         VIEW_FILES.read(config.network), DEPTH_FILES.read(config.depth_network)
+
+
+def keep_networks(config: PseudoViewsConfig, run: Path) -> None:
+    """Record in a run's folder which networks make its pseudo-views: they are made anew whenever
+    the run is continued, and must be the same.
+
+    Raises:
+        ConfigError: the run was begun with others.
+    """
+    if not config.on:
+        return
+    files = [
+        VIEW_FILES.place(config.network) / VIEW_FILES.weights_file,
+        DEPTH_FILES.place(config.depth_network) / DEPTH_FILES.weights_file,
+    ]
+    now, path = {file.name: sha256_of(file) for file in files}, run / NETWORKS_FILE
+    if not path.is_file():
+        atomic.write_json(path, now)
+    elif read_json(path) != now:
+        raise ConfigError(
+            f"{run} was begun with other pseudo-view networks than {files[0]} and {files[1]}; give "
+            "those, or start anew with resume=never"
+        )
 
 
 def describe_pseudo(config: PseudoViewsConfig) -> list[str]:
@@ -70,8 +105,28 @@ def imagine_views(
     pictures = []
     for camera in cameras:
         picture = network(spread_out(gather(known, camera), size))[0].permute(1, 2, 0)
-        pictures.append(resize_rgba(picture.clamp(0.0, 1.0), side, side))
+        pictures.append(_at_side(picture.clamp(0.0, 1.0), side))
+    images = torch.stack(pictures)
+    covered = images[..., 3].mean().item(), views.images[..., 3].mean().item()
+    if covered[0] < _LEAST_COVERED * covered[1]:
+        logger.warning(
+            "pseudo-views show %.0f %% of what the pictures cover: their outlines do not agree "
+            "with each other",
+            100.0 * covered[0] / covered[1],
+        )
     logger.info("%d pseudo-views from %d pictures", count, len(views))
     names = tuple(f"pseudo/{number:03d}" for number in range(count))
     cameras = tuple(camera.resized(side, side) for camera in cameras)
-    return Views(torch.stack(pictures), cameras, None, names)
+    return Views(images, cameras, None, names)
+
+
+def _at_side(picture: Tensor, side: int) -> Tensor:
+    """Straight RGBA [S, S, 4] with sides of ``side`` pixels, without steps where it is enlarged."""
+    if side <= picture.shape[0]:
+        return resize_rgba(picture, side, side)
+    premultiplied = torch.cat([picture[..., :3] * picture[..., 3:], picture[..., 3:]], dim=-1)
+    larger = F.interpolate(
+        premultiplied.permute(2, 0, 1)[None], (side, side), mode="bilinear", align_corners=False
+    )[0].permute(1, 2, 0)
+    alpha = larger[..., 3:]
+    return torch.cat([larger[..., :3] / alpha.clamp_min(1e-6), alpha], dim=-1)

@@ -117,7 +117,7 @@ class ViewNetwork(nn.Module):
 
 def on_white(picture: Tensor) -> Tensor:
     """RGB [B, 3, S, S] of straight RGBA [B, 4, S, S]."""
-    return torch.lerp(torch.ones(()), picture[:, :3], picture[:, 3:])
+    return 1.0 + picture[:, 3:] * (picture[:, :3] - 1.0)
 
 
 def view_loss(picture: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:

@@ -49,7 +49,7 @@ class RaySurface(NamedTuple):
 
 @torch.no_grad()
 def first_surface(views: DepthViews, camera: Camera) -> RaySurface:
-    """Where the rays of ``camera``, whose picture has even sides, first meet the object."""
+    """Where the rays of ``camera`` first meet the object."""
     eye = Eye.of(camera)
     pixels, low, high = _hull_spans(views, eye, camera)
     share = torch.linspace(0.0, 1.0, _FINE)[:, None]
@@ -97,8 +97,10 @@ def _hull_spans(views: DepthViews, eye: Eye, camera: Camera) -> tuple[Tensor, Te
     # Every ray takes the widest span of those around it.
     first = -F.max_pool2d(-first[None], 3, 1, 1)[0]
     last = F.max_pool2d(last[None], 3, 1, 1)[0]
+    height, width = eye.toward.shape[:2]
     first, last = (
-        each.repeat_interleave(2, 0).repeat_interleave(2, 1).flatten() for each in (first, last)
+        each.repeat_interleave(2, 0).repeat_interleave(2, 1)[:height, :width].flatten()
+        for each in (first, last)
     )
     pixels = (last >= 0).nonzero().squeeze(1)
     step = float(depths[1] - depths[0])

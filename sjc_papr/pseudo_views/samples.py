@@ -2,7 +2,6 @@
 function of seed and step, so resuming needs no state.
 """
 
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,8 +31,6 @@ from training_core.config import ConfigError, InputError
 from training_core.metrics_log import progress_bar
 from training_core.step.seeds import Stream, derive_seed, step_generator
 
-logger = logging.getLogger(__name__)
-
 # New views that see the same worsened depths; the next few see others.
 _SAME_DEPTHS = 4
 # Worsened depths lie so far on the way from the hull to the guess, and a little beyond.
@@ -46,7 +43,7 @@ class ViewSample:
     """A new view of one moment of one object.
 
     Attributes:
-        name: dataset, frame and view. asset: its sha256, or the dataset's name.
+        name: dataset, frame and view. asset: its sha256.
         gathered: what six other pictures show of it; channels in half precision.
         picture: the truth, [S, S, 4] uint8, straight alpha.
     """
@@ -65,36 +62,50 @@ class Pair(NamedTuple):
     asset: str
 
 
-def pairs_of(paths: Sequence[str], views: Sequence[str]) -> list[Pair]:
+def pairs_of(
+    paths: Sequence[str], views: Sequence[str], keys: tuple[str, str] = ("data.paths", "data.views")
+) -> list[Pair]:
     """Each six-view video with the multi-view dataset of the same asset and action.
 
+    Args:
+        keys: of the two options, for messages.
+
     Raises:
-        ConfigError: there is no video. InputError: a video without a partner, or one of another
-            world or other frames.
+        ConfigError: there is no video. InputError: a dataset that does not say of which asset and
+            action it is, two that say the same, a video without a partner, or one of another world
+            or other frames.
     """
-    videos = dataset_paths(paths)
+    videos = dataset_paths(paths, keys[0])
     if not videos:
-        raise ConfigError("data.paths names no six-view videos")
-    found = {}
-    for path in dataset_paths(views, "data.views"):
+        raise ConfigError(f"{keys[0]} names no six-view videos")
+    found: dict[tuple[str, str], tuple[Path, dict[str, Any]]] = {}
+    for path in dataset_paths(views, keys[1]):
         info = read_dataset_info(path)
-        found[_identity(info)] = path, info
+        identity = _identity(info, path)
+        if identity in found:
+            raise InputError(f"{path}: of the same asset and action as {found[identity][0]}")
+        found[identity] = path, info
     pairs = []
     for video in videos:
         sample = read_sample_info(video)
-        if _identity(sample) not in found:
-            raise InputError(f"{video}: no dataset of data.views is of its asset and action")
-        path, info = found[_identity(sample)]
+        identity = _identity(sample, video)
+        if identity not in found:
+            raise InputError(f"{video}: no dataset of {keys[1]} is of its asset and action")
+        path, info = found[identity]
         names = f"{video}/{fmt.SAMPLE_FILE}", f"{path}/{fmt.DATASET_FILE}"
         check_same_world(sample, names[0], info, names[1])
         if sample.get("frames") != info.get("frames"):
             raise InputError(f"{names[0]}: other frames than {names[1]}")
-        pairs.append(Pair(video, path, _identity(sample)[0]))
+        pairs.append(Pair(video, path, identity[0]))
     return pairs
 
 
-def _identity(info: dict[str, Any]) -> tuple[str, str]:
-    return str(info.get("asset_sha256")), str(info.get("action"))
+def _identity(info: dict[str, Any], path: Path) -> tuple[str, str]:
+    """Asset and action of a dataset. Raises InputError where it does not say them."""
+    asset, action = info.get("asset_sha256"), info.get("action")
+    if not isinstance(asset, str) or not isinstance(action, str):
+        raise InputError(f"{path}: does not say of which asset and action it is")
+    return asset, action
 
 
 def read_samples(
@@ -145,7 +156,7 @@ def _of_pair(
                 known = replace(guessed, depth=worsened(guessed.depth, hull, noise, generator))
             gathered = gather(known, camera)
             yield ViewSample(
-                f"{dataset.stem}/{name}/{truth.names[view]}",
+                f"{dataset.name}/{name}/{truth.names[view]}",
                 pair.asset,
                 gathered._replace(
                     pixels=gathered.pixels.int(),

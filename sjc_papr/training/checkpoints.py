@@ -33,8 +33,13 @@ def model_from(config: ModelConfig, saved: Checkpoint, run: Path) -> Papr:
 
 def model_tensors(saved: Checkpoint) -> dict[str, Tensor]:
     """The model's state dict out of a checkpoint."""
+    return tensors_of(saved, "model.")
+
+
+def tensors_of(saved: Checkpoint, prefix: str) -> dict[str, Tensor]:
+    """The tensors of a checkpoint whose names begin with ``prefix``, without it."""
     return {
-        name.removeprefix("model."): tensor
+        name.removeprefix(prefix): tensor
         for name, tensor in saved.tensors.items()
-        if name.startswith("model.")
+        if name.startswith(prefix)
     }

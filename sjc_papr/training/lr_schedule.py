@@ -68,7 +68,9 @@ def peaks_of(config: RateConfig) -> dict[str, float]:
     return {group: config.factor * getattr(config, group) for group in GROUPS}
 
 
-def single_stage(config: RateConfig, steps: int) -> LRSchedule:
-    """All groups from the first step to the last."""
+def single_stage(
+    config: RateConfig, steps: int, others: dict[str, float] | None = None
+) -> LRSchedule:
+    """All groups from the first step to the last; ``others``: rates of more than the model's."""
     warmup = round(config.warmup * steps)
-    return LRSchedule([Phase(steps, peaks_of(config), warmup, config.final)])
+    return LRSchedule([Phase(steps, peaks_of(config) | (others or {}), warmup, config.final)])

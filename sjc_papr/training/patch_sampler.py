@@ -1,9 +1,10 @@
-"""Which pixels a training step looks at: a pure function of seed and step, so resuming needs no
-state.
+"""What a training step draws by lot: the pixels it looks at, the points that are hidden from it,
+the colour behind the object. Pure functions of seed and step, so resuming needs no state.
 """
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 
 import torch
@@ -11,8 +12,9 @@ from torch import Tensor
 
 from blender_render.dataset.readers import Views, composite
 from sjc_papr.networks.rays import CameraTable, PixelWindow, RayBundle, camera_rays
-from sjc_papr.training.config import PatchConfig
+from sjc_papr.training.config import OptimizeConfig, PatchConfig
 from training_core.config import ConfigError
+from training_core.devices import send
 from training_core.step.seeds import Stream, step_generator
 
 
@@ -87,7 +89,7 @@ class PatchSampler:
             yield self._cut(drawn[part * size : (part + 1) * size], background)
 
     def _views_in_turn(self, generator: torch.Generator) -> Iterator[int]:
-        """Numbers of the views that patches come from, in an order by lot, for ever."""
+        """Numbers of the views of a step's patches, in an order by lot; enough for all of them."""
         order = torch.randperm(self.true_count, generator=generator).tolist()
         if not self.pseudo_share:
             return itertools.cycle(order)
@@ -111,7 +113,8 @@ class PatchSampler:
                 colours.append(self.images[view, rows, columns])
             else:
                 colours.append(composite(self._rgba[view, rows, columns], background))
-        return RayBundle.stack(bundles), torch.stack(colours)
+        views = tuple(view for view, _ in patches)
+        return replace(RayBundle.stack(bundles), views=views), torch.stack(colours)
 
     @cached_property
     def _rgba(self) -> Tensor:
@@ -131,3 +134,27 @@ class PatchSampler:
             top = min(max(centre_row - int(row * self.height), 0), highest_top)
             left = min(max(centre_column - int(column * self.width), 0), highest_left)
         return PixelWindow(top, left, self.height, self.width)
+
+
+def points_of(
+    config: OptimizeConfig, seed: int, step: int, count: int, least: int, device: torch.device
+) -> Tensor | None:
+    """Numbers of the points that a step sees, of ``count``, ``least`` or more; None = all,
+    where none are to be hidden.
+    """
+    if not config.drop_points:
+        return None
+    generator = step_generator(Stream.HIDDEN_POINTS, seed, step)
+    seen = max(least, round(count * (1.0 - config.drop_points)))
+    return send(torch.randperm(count, generator=generator)[:seen], device)
+
+
+def background_of(
+    config: OptimizeConfig, seed: int, step: int, device: torch.device
+) -> Tensor | None:
+    """RGB [3] behind a step's images, on the device; None = the usual one."""
+    if not config.vary_background:
+        return None
+    generator = step_generator(Stream.BACKGROUND, seed, step)
+    colour, lot = torch.rand(3, generator=generator), torch.rand(1, generator=generator)
+    return send(colour, device) if lot.tolist()[0] < config.vary_background else None

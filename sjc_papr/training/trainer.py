@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sjc_papr.data.view_corrections import ViewCorrections
 from sjc_papr.networks.compiling import begin_step, check_compiling, compile_networks
 from sjc_papr.networks.model import Papr
 from sjc_papr.networks.rays import RayBundle
 from sjc_papr.networks.renderer import render
 from sjc_papr.training.auxiliary import PHOTOMETRIC, AuxiliaryLoss, add_auxiliary
-from sjc_papr.training.checkpoints import model_tensors
+from sjc_papr.training.checkpoints import model_tensors, tensors_of
 from sjc_papr.training.config import OptimizeConfig
 from sjc_papr.training.densification import change_density, changes_density
 from sjc_papr.training.divergence import DivergenceDetector
@@ -24,7 +25,7 @@ from sjc_papr.training.gradients import (
 )
 from sjc_papr.training.losses import Losses
 from sjc_papr.training.lr_schedule import LRSchedule
-from sjc_papr.training.patch_sampler import PatchSampler
+from sjc_papr.training.patch_sampler import PatchSampler, background_of, points_of
 from sjc_papr.training.step_checks import StepChecks
 from training_core.checkpoint import (
     Checkpoint,
@@ -34,10 +35,8 @@ from training_core.checkpoint import (
     restore_rng,
 )
 from training_core.config import ConfigError
-from training_core.devices import send
 from training_core.step.guards import Diverged
 from training_core.step.processes import DistributedProcesses, OneProcess
-from training_core.step.seeds import Stream, step_generator
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +63,7 @@ class Trainer:
         auxiliary: a further loss that renders for itself.
         divergence: detects divergence; the training loop then calls ``start_over``.
         inside_hull: which of some places [N, 3] may hold matter; for ``density.hull_events``.
+        corrections: of each training view's colours and camera, which train beside the model.
         processes: that train together, each with its share of the patches; all start as the main
             one does.
 
@@ -86,6 +86,7 @@ class Trainer:
         auxiliary: AuxiliaryLoss | None = None,
         divergence: DivergenceDetector | None = None,
         inside_hull: Callable[[Tensor], Tensor] | None = None,
+        corrections: ViewCorrections | None = None,
         processes: OneProcess | DistributedProcesses | None = None,
     ) -> None:
         self.processes = processes or OneProcess()
@@ -107,8 +108,10 @@ class Trainer:
         check_compiling(config.compile, self.device, bool(changes))
         compile_networks(model, config.compile)
         self.losses = Losses(config.losses).to(str(self.device))
-        trained = {name: group for name, group in model.groups().items() if rates.ever(name)}
-        for name, group in model.groups().items():
+        self.corrections = corrections.to(self.device) if corrections else None
+        groups = model.groups() | (corrections.groups() if corrections else {})
+        trained = {name: group for name, group in groups.items() if rates.ever(name)}
+        for name, group in groups.items():
             for parameter in group:
                 parameter.requires_grad_(name in trained)
         self.optimizer = torch.optim.Adam(
@@ -137,7 +140,10 @@ class Trainer:
         begin_step(self.config.compile)
         self.rates.apply(self.optimizer, step)
         self.optimizer.zero_grad(set_to_none=True)
-        among, colour = self._points_of(step), self._background_of(step)
+        config, least = self.config, self.model.config.neighbours
+        count = len(self.model.points)
+        among = points_of(config, self.seed, step, count, least, self.device)
+        colour = background_of(config, self.seed, step, self.device)
         losses, shown, attended = zip(
             *(
                 self._backward(rays, target, among, colour)
@@ -194,23 +200,6 @@ class Trainer:
         if change and self.processes.is_main:
             logger.info("step %d: %s points, now %d", done, change, len(self.model.points))
 
-    def _points_of(self, step: int) -> Tensor | None:
-        """Numbers of the points this step sees; None = all, where none are to be hidden."""
-        share, count = self.config.drop_points, len(self.model.points)
-        if not share:
-            return None
-        generator = step_generator(Stream.HIDDEN_POINTS, self.seed, step)
-        seen = max(self.model.config.neighbours, round(count * (1.0 - share)))
-        return send(torch.randperm(count, generator=generator)[:seen], self.device)
-
-    def _background_of(self, step: int) -> Tensor | None:
-        """RGB [3] behind this step's images, on the device; None = the usual one."""
-        if not self.config.vary_background:
-            return None
-        generator = step_generator(Stream.BACKGROUND, self.seed, step)
-        colour, lot = torch.rand(3, generator=generator), torch.rand(1, generator=generator)
-        return send(colour, self.device) if lot.tolist()[0] < self.config.vary_background else None
-
     def _backward(
         self, rays: RayBundle, target: Tensor, among: Tensor | None, colour: Tensor | None
     ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
@@ -218,12 +207,17 @@ class Trainer:
         and whether any point got attention.
         """
         background = self.background if colour is None else colour
+        if self.corrections:
+            rays = self.corrections.moved(rays)
         output = render(
             self.model, rays, background=background, precision=self.precision, among=among
         )
         if self.auxiliary:
             output.rgb.retain_grad()
-        loss, terms = self.losses(output.rgb, target)
+        rgb = output.rgb
+        if self.corrections:
+            rgb = self.corrections.recoloured(output, rays, background)
+        loss, terms = self.losses(rgb, target)
         for name, (weight, term) in self.model_terms.items():
             terms[name] = weight, term(self.model)
             loss = loss + weight * terms[name][1]
@@ -248,6 +242,8 @@ class Trainer:
         """
         self.checks.look()
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        if self.corrections:
+            tensors |= {f"corrections.{k}": v for k, v in self.corrections.state_dict().items()}
         optimizer, optimizer_state = capture_optimizer(self.optimizer, "optimizer")
         rng, rng_state = capture_rng()
         state = {
@@ -275,6 +271,8 @@ class Trainer:
     def restore(self, saved: Checkpoint) -> None:
         """Continue from a checkpoint, bit for bit."""
         self.model.load_tensors(model_tensors(saved))
+        if self.corrections:
+            self.corrections.load_state_dict(tensors_of(saved, "corrections."))
         state = saved.state
         restore_optimizer(self.optimizer, "optimizer", saved.tensors, state["optimizer"])
         restore_rng(saved.tensors, state["rng"])

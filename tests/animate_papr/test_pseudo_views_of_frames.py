@@ -1,8 +1,10 @@
 """Frames that learn from pseudo-views, too."""
 
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from pseudo_data import random_views_network
@@ -14,6 +16,7 @@ from animate_papr import train
 from animate_papr.config import AnimateConfig
 from animate_papr.frame_data import FrameTask, PseudoFrames
 from blender_render.dataset.frames_of_sixview import write_frames
+from blender_render.imaging.images import encode_png
 from sjc_papr.data.world import World
 from sjc_papr.feed_forward.network_files import DEPTH_FILES
 from sjc_papr.pseudo_views.network_files import VIEW_FILES
@@ -66,6 +69,28 @@ def test_those_of_the_frame_before_are_kept_or_made_anew(folder: Path, tmp_path:
     kept, anew = later.read_before()[1], alone.read_before()[1]
     assert kept is first.pseudo
     assert anew is not None and torch.equal(anew.images, first.pseudo.images)
+
+
+def test_a_single_moment_learns_from_them_too(folder: Path, tmp_path: Path) -> None:
+    quality = []
+    for count in (3, 0):
+        own = [f"pseudo.count={count}", f"name=count_{count}"]
+        moment = f"data.path={folder / 'frames' / 'frame_000'}"
+        assert train.main([*command(folder, tmp_path, *own), moment]) == 0
+        run = tmp_path / "animate_papr" / f"count_{count}"
+        quality.append(json.loads((run / "metrics.json").read_text())["mean_psnr"])
+    assert quality[0] != quality[1]
+
+
+def test_a_frame_with_a_blank_picture_goes_on_without(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataset = Path(shutil.copytree(folder / "frames", tmp_path / "blank"))
+    blank = sorted((dataset / "frame_001" / "train").glob("*.png"))[2]
+    blank.write_bytes(encode_png(np.zeros((24, 24, 4), dtype=np.uint8)))
+    more = ["pseudo.count=3", f"data.path={dataset}"]
+    assert train.main(command(folder, tmp_path, *more)) == 0
+    assert "frame_001: no pseudo-views" in caplog.text
 
 
 def test_the_plan_says_so(folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,13 +1,15 @@
 """Training the view network: it learns, resumes bit for bit, and says early what is wrong."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from pseudo_data import write_pair
 from refusals import assert_refused
-from six_spheres import random_network
+from six_spheres import random_network, write_six
+from tiny_scene import TINY_MODEL
 
 from sjc_papr import train, train_pseudo_views
 from sjc_papr.feed_forward.network_files import DEPTH_FILES
@@ -18,6 +20,7 @@ from sjc_papr.pseudo_views.trainer import ViewTrainer
 from training_core.checkpoint import CheckpointStore
 from training_core.config import load_config
 
+PLACES = (("paths", "six"), ("views", "views"))
 TINY = (
     "network.size=32",
     "network.widths=[8,8,8,8]",
@@ -39,6 +42,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_pair(folder / "lonely", "ball", "c", action="fall")
     write_pair(folder / "later", "ball", "d", frames=[0.0, 2.0])
     write_pair(folder / "away", "ball", "e", world_to_asset={"scale": 2.0, "offset": [0, 0, 0]})
+    write_pair(folder / "twice", "ball", "f")
+    write_pair(folder / "twice", "same", "f")
+    write_pair(folder / "nameless", "ball", "g")
+    write_six(folder / "nameless" / "six" / "other", "g", depth=False)
     network = random_network()
     DEPTH_FILES.save(folder / "depth", network, network.state_dict(), {})
     return folder
@@ -72,8 +79,6 @@ def test_it_learns_and_papr_learns_from_what_it_makes(data: Path, tmp_path: Path
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, saved.tensors[f"ema.{name}"].half().float()), name
     frame, six = (data / "train" / place / "ball" for place in ("views", "six"))
-    from tiny_scene import TINY_MODEL
-
     papr = [
         *TINY_MODEL,
         f"data.path={frame / 'frame_000'}",
@@ -96,9 +101,6 @@ def test_it_learns_and_papr_learns_from_what_it_makes(data: Path, tmp_path: Path
         for name in ("with", "without")
     )
     assert ours != theirs
-
-
-PLACES = (("paths", "six"), ("views", "views"))
 
 
 def test_a_run_that_is_taken_up_again_is_the_same_to_the_last_bit(
@@ -129,7 +131,7 @@ def test_a_run_that_is_taken_up_again_is_the_same_to_the_last_bit(
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_samples_are_the_same_for_one_seed_and_mirrored_in_all_parts(data: Path) -> None:
+def test_samples_are_the_same_for_one_seed(data: Path) -> None:
     pairs = pairs_of([str(data / "train" / "six")], [str(data / "train" / "views")])
     network = DEPTH_FILES.read(data / "depth")
     first, again = (read_samples(pairs, "test", network, 32, noise=0.02, seed=3) for _ in range(2))
@@ -140,19 +142,31 @@ def test_samples_are_the_same_for_one_seed_and_mirrored_in_all_parts(data: Path)
         assert torch.equal(ours.gathered.channels, same.gathered.channels)
     for others in (other, plain):
         assert not torch.equal(first[0].gathered.channels, others[0].gathered.channels)
-    inputs, truth = ViewDrawer(plain, True, 0).draw(5, 40)
-    # Of every view drawn, the outline of what may show the object and the truth's still agree.
-    agree = (inputs.possible[:, 0] > 0) | (truth[:, 3] < 0.5)
-    assert agree.float().mean() > 0.97
-    colours = {tuple(row) for row in truth[:, :3].amax((2, 3)).round(decimals=2).tolist()}
-    assert len(inputs.channels) == 40 and colours
-    straight, _ = as_batch(plain[0])
-    flipped = [
-        bool(torch.equal(own.flip(2), straight.possible[0]))
-        and not torch.equal(own, straight.possible[0])
-        for own in inputs.possible
-    ]
-    assert any(flipped)
+
+
+def test_views_are_mirrored_and_recoloured_in_all_parts(data: Path) -> None:
+    pairs = pairs_of([str(data / "train" / "six")], [str(data / "train" / "views")])
+    sample = read_samples(pairs, "test", DEPTH_FILES.read(data / "depth"), 32)[0]
+    # Colours of one pixel are in the truth what they are in the input, and lie at its left.
+    colour = torch.tensor([0.9, 0.5, 0.1])
+    gathered = sample.gathered
+    pixels = torch.where(gathered.pixels % 32 < 10)[0]
+    marked = gathered._replace(colour=torch.zeros_like(gathered.colour))
+    marked.colour[pixels] = colour.half()
+    picture = torch.zeros_like(sample.picture).flatten(0, 1)
+    picture[marked.pixels[pixels].long(), :3] = (255 * colour).round().byte()
+    drawer = ViewDrawer(
+        [replace(sample, gathered=marked, picture=picture.view(32, 32, 4))], True, 0
+    )
+    inputs, truth = drawer.draw(5, 40)
+    assert torch.allclose(inputs.colour, truth[:, :3], atol=0.01)
+    columns = (truth[:, :3].sum(1) > 0).any(1)
+    assert {bool(row[:10].any()) for row in columns} == {True, False}
+    tops = {tuple(round(x, 1) for x in own.amax((1, 2)).tolist()) for own in truth[:, :3]}
+    assert len(tops) == 6
+    plain, _ = as_batch(sample)
+    straight = ViewDrawer([sample], False, 0).draw(0, 2)[0]
+    assert torch.equal(straight.channels[:1], plain.channels)
 
 
 def test_depths_are_made_worse_between_hull_and_guess() -> None:
@@ -180,6 +194,9 @@ def test_depths_are_made_worse_between_hull_and_guess() -> None:
         ("lonely", "seed=0", "no dataset of data.views is of its asset and action"),
         ("later", "seed=0", "other frames than"),
         ("away", "seed=0", "another world than"),
+        ("twice", "seed=0", "of the same asset and action as"),
+        ("nameless", "seed=0", "does not say of which asset and action"),
+        ("train", "data.val_views=[{data}/val/views]", "go together"),
         ("train", "data.val_paths=[{data}/train/six]", "is among those"),
         ("train", "data.depth_network={data}/train", "no depth network"),
         ("train", "network.widths=[8,8,12,8]", "widths"),
@@ -196,7 +213,7 @@ def test_what_cannot_be_trained_ends_with_one_line_and_2(
     said: str,
 ) -> None:
     more = [override.format(data=data)]
-    if "val_paths" in override:
+    if "val_paths" in override:  # and the other one
         more.append(f"data.val_views=[{data}/train/views]")
     arguments = command(data, tmp_path, *more, "--dry-run", of=of)
     assert_refused(train_pseudo_views.main, arguments, capfd, said)

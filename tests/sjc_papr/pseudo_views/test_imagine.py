@@ -7,12 +7,20 @@ import pytest
 import torch
 from pseudo_data import SIDE, TINY_VIEWS, known_views, other_cameras, random_views_network
 from six_spheres import random_network, six_views
-from tiny_scene import sphere_views
+from tiny_scene import cameras, sphere_views
 
 from blender_render.dataset.readers import Views
+from sjc_papr.data.input_checks import pick_views
+from sjc_papr.feed_forward.network_files import DEPTH_FILES
 from sjc_papr.pseudo_views.config import PseudoViewsConfig
 from sjc_papr.pseudo_views.gathering import gather
-from sjc_papr.pseudo_views.imagine import check_pseudo, imagine_views, pseudo_views
+from sjc_papr.pseudo_views.imagine import (
+    NETWORKS_FILE,
+    check_pseudo,
+    imagine_views,
+    keep_networks,
+    pseudo_views,
+)
 from sjc_papr.pseudo_views.network import ViewNetwork, on_white, spread_out, view_loss
 from sjc_papr.pseudo_views.network_files import VIEW_FILES
 from training_core.config import ConfigError, InputError
@@ -65,8 +73,6 @@ def test_the_loss_is_the_mean_logarithm_and_its_gradient() -> None:
 
 def saved(tmp_path: Path) -> tuple[str, str]:
     """Folders of a view network and a depth network."""
-    from sjc_papr.feed_forward.network_files import DEPTH_FILES
-
     views, depth = random_views_network(), random_network()
     VIEW_FILES.save(tmp_path / "view", views, views.state_dict(), {})
     DEPTH_FILES.save(tmp_path / "depth", depth, depth.state_dict(), {})
@@ -102,7 +108,10 @@ def test_none_are_made_where_none_are_asked_for() -> None:
 
 def test_what_is_no_rig_is_refused(tmp_path: Path) -> None:
     config = PseudoViewsConfig(count=4)
-    for views in (sphere_views(6), sphere_views(3)):
+    rig = six_views()
+    turned = pick_views(rig, [0, 2, 4, 1, 3, 5])
+    square = Views(rig.images, cameras(6, (24, 24)), None, rig.names)
+    for views in (sphere_views(6), sphere_views(3), turned, square):
         with pytest.raises(ConfigError, match="six square pictures"):
             check_pseudo(config, views)
     missing = PseudoViewsConfig(count=4, network=str(tmp_path))
@@ -114,7 +123,50 @@ def test_what_is_no_rig_is_refused(tmp_path: Path) -> None:
         check_pseudo(PseudoViewsConfig(count=4, network=view), six_views())
 
 
-def test_trained_views_of_a_sphere_are_like_it(tmp_path: Path) -> None:
+def test_a_run_goes_on_with_the_networks_it_began_with(tmp_path: Path) -> None:
+    view, depth = saved(tmp_path)
+    config = PseudoViewsConfig(count=4, network=view, depth_network=depth)
+    keep_networks(PseudoViewsConfig(network=view), tmp_path)
+    assert not (tmp_path / NETWORKS_FILE).exists()
+    for _ in range(2):
+        keep_networks(config, tmp_path)
+    network = random_views_network(seed=1)
+    VIEW_FILES.save(Path(view), network, network.state_dict(), {})
+    with pytest.raises(ConfigError, match="begun with other pseudo-view networks"):
+        keep_networks(config, tmp_path)
+
+
+def test_enlarged_pictures_have_no_steps(tmp_path: Path) -> None:
+    view, depth = saved(tmp_path)
+    made = imagine_views(
+        VIEW_FILES.read(view), DEPTH_FILES.read(depth), six_views(side=4 * SIDE), 2
+    )
+    blocks = made.images.unflatten(1, (SIDE, 4)).unflatten(3, (SIDE, 4))
+    within = (blocks - blocks.mean((2, 4), keepdim=True)).abs()
+    assert within.amax() > 0.02
+    # And an edge of one pixel of the network is crossed in several.
+    assert made.images[..., 3].diff(dim=2).abs().amax() < 0.6
+
+
+def test_torn_outlines_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    networks = ViewNetwork(TINY_VIEWS), DEPTH_FILES.read(saved(tmp_path)[1])
+    views = six_views(side=SIDE)
+    imagine_views(*networks, views, 2)
+    assert not caplog.records
+    images = views.images.clone()
+    images[2, :, 6:] = 0.0
+    imagine_views(*networks, Views(images, views.cameras, None, views.names), 2)
+    assert "outlines do not agree" in caplog.text
+
+
+def test_asking_a_network_draws_nothing(tmp_path: Path) -> None:
+    view, _ = saved(tmp_path)
+    before = torch.get_rng_state()
+    VIEW_FILES.read(view)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_untrained_views_of_a_sphere_are_like_it() -> None:
     network, depth = ViewNetwork(TINY_VIEWS), random_network()
     views = six_views(side=SIDE)
     made = imagine_views(network, depth, views, 3)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from pseudo_data import SIDE, known_views, other_cameras
+from pseudo_data import known_views, other_cameras
 from tiny_scene import draw_sphere
 
 from blender_render.geometry.cameras import Camera
@@ -89,6 +89,15 @@ def test_true_depths_give_the_true_surface() -> None:
         assert looked_at[torch.tensor(picture[..., 3] > 0).flatten()].all()
 
 
+def test_odd_sides_are_numbered_rightly() -> None:
+    views = known_views(side=33)
+    camera = other_cameras(side=33)[0]
+    surface, truth = first_surface(views, camera), torch.tensor(draw_sphere(camera)[1]).flatten()
+    assert int(surface.pixels.max()) < 33 * 33
+    seen = (truth[surface.pixels] > 0) & surface.found
+    assert (surface.depth - truth[surface.pixels]).abs()[seen].median() < 0.02
+
+
 def test_what_a_surer_view_says_counts_for_more() -> None:
     views, camera = known_views(side=64, error=0.0), other_cameras(side=64)[0]
     wrong = views.depth.clone()
@@ -111,4 +120,4 @@ def test_nothing_is_seen_where_all_masks_are_empty() -> None:
         views, images=torch.zeros_like(views.images), depth=torch.zeros_like(views.depth)
     )
     surface = first_surface(empty, other_cameras()[0])
-    assert len(surface.pixels) == 0 and SIDE == 32
+    assert len(surface.pixels) == 0
