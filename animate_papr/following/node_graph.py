@@ -68,21 +68,6 @@ class NodeGraph:
         return _TEARS_AT**2 * torch.log1p(squares / _TEARS_AT**2).mean()
 
 
-def rotations(vectors: Tensor) -> Tensor:
-    """Rotation matrices [..., 3, 3] of rotation vectors [..., 3], which turn by their length in
-    radians about their direction (Rodrigues); rows, so ``v @ R``.
-    """
-    squared = vectors.square().sum(-1)[..., None, None]
-    # The root's gradient at zero is not a number; this far from it nothing changes in float32.
-    angle = squared.clamp_min(1e-12).sqrt()
-    x, y, z = vectors.unbind(-1)
-    zero = torch.zeros_like(x)
-    cross = torch.stack([zero, z, -y, -z, zero, x, y, -x, zero], -1).unflatten(-1, (3, 3))
-    one = torch.eye(3, dtype=vectors.dtype, device=vectors.device)
-    half = torch.sin(0.5 * angle) / (0.5 * angle)
-    return one + torch.sin(angle) / angle * cross + 0.5 * half.square() * (cross @ cross)
-
-
 def farthest_points(points: Tensor, count: int) -> Tensor:
     """Indices of ``count`` points [P, 3] that cover the others: each next one is the farthest from
     all before it. All of them where there are fewer.

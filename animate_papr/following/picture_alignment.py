@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from animate_papr.following.config import AlignConfig
-from animate_papr.following.node_graph import NodeGraph, rotations
+from animate_papr.following.node_graph import NodeGraph
 from animate_papr.following.picture_match import PictureMatch
 from blender_render.dataset.readers import Views
 from sjc_papr.networks.point_cloud import gather_rows
+from sjc_papr.networks.rays import rotations
 from sjc_papr.training.config import PointsConfig
 from sjc_papr.training.point_init import initial_points
 from training_core.config import InputError

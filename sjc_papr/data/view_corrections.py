@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sjc_papr.networks.rays import RayBundle
+from sjc_papr.networks.rays import RayBundle, rotations
 from sjc_papr.networks.renderer import RenderOutput
 from training_core.checks import at_least
 from training_core.config import option
@@ -73,11 +73,11 @@ class ViewCorrections(nn.Module):
         """
         if not self.config.poses:
             return rays
-        turn = torch.linalg.matrix_exp(_skew(self._of(self.turn, rays)))  # [B, 3, 3]
+        turn = rotations(self._of(self.turn, rays))
         return RayBundle(
             rays.origins + self._of(self.shift, rays),
-            torch.einsum("bij,bhwj->bhwi", turn, rays.directions),
-            torch.einsum("bij,bj->bi", turn, rays.forward),
+            torch.einsum("bhwi,bij->bhwj", rays.directions, turn),
+            torch.einsum("bi,bij->bj", rays.forward, turn),
             rays.views,
         )
 
@@ -104,11 +104,3 @@ class ViewCorrections(nn.Module):
 def corrections_of(config: CorrectionsConfig, count: int) -> ViewCorrections | None:
     """Those of ``count`` true views; None where nothing is corrected."""
     return ViewCorrections(count, config) if config.on else None
-
-
-def _skew(axis: Tensor) -> Tensor:
-    """The matrices [B, 3, 3] of cross products with [B, 3]."""
-    x, y, z = axis.unbind(-1)
-    zero = torch.zeros_like(x)
-    rows = [zero, -z, y, z, zero, -x, -y, x, zero]
-    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))

@@ -150,3 +150,18 @@ def ray_point_geometry(
         ray_distance = ray_distance / (rays.square().sum(-1, keepdim=True) + epsilon)
     projection = ray_distance * rays
     return RayPointGeometry(ray_distance, projection, to_point - projection)
+
+
+def rotations(vectors: Tensor) -> Tensor:
+    """Rotation matrices [..., 3, 3] of rotation vectors [..., 3], which turn by their length in
+    radians about their direction (Rodrigues); rows, so ``v @ R``.
+    """
+    squared = vectors.square().sum(-1)[..., None, None]
+    # The root's gradient at zero is not a number; this far from it nothing changes in float32.
+    angle = squared.clamp_min(1e-12).sqrt()
+    x, y, z = vectors.unbind(-1)
+    zero = torch.zeros_like(x)
+    cross = torch.stack([zero, z, -y, -z, zero, x, y, -x, zero], -1).unflatten(-1, (3, 3))
+    one = torch.eye(3, dtype=vectors.dtype, device=vectors.device)
+    half = torch.sin(0.5 * angle) / (0.5 * angle)
+    return one + torch.sin(angle) / angle * cross + 0.5 * half.square() * (cross @ cross)

@@ -11,8 +11,8 @@ from animate_papr.following.node_graph import (
     EDGES,
     NodeGraph,
     farthest_points,
-    rotations,
 )
+from sjc_papr.networks.rays import rotations
 
 
 def drawn(count: int, seed: int) -> Tensor:

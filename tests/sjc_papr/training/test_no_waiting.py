@@ -17,6 +17,7 @@ from tiny_scene import small_model
 from waiting import WaitCounter
 
 from blender_render.dataset.readers import Views
+from sjc_papr.data.view_corrections import CorrectionsConfig, corrections_of
 from sjc_papr.networks import attention, renderer
 from sjc_papr.networks.model import Papr
 from sjc_papr.training.config import (
@@ -41,12 +42,20 @@ STEP: dict[str, Any] = {
     },
     "with SSIM": {"losses": LossConfig(ssim=0.2), "patches": PatchConfig(size=12)},
     "hidden points, coloured background": {"drop_points": 0.3, "vary_background": 0.5},
+    "corrected views": {"corrections": CorrectionsConfig(colours=1e-2, poses=1e-3)},
     "density, but not in these steps": {"density": DensityConfig(prune_events=2, grow_events=2)},
 }
 
 
-def gpu_like(views: Views, folder: Path, device: str = "cpu", **optimize: Any) -> Trainer:
+def gpu_like(
+    views: Views,
+    folder: Path,
+    device: str = "cpu",
+    corrections: CorrectionsConfig | None = None,
+    **optimize: Any,
+) -> Trainer:
     """A trainer that does what it does on a GPU."""
+    wrong = corrections or CorrectionsConfig()
     model = small_model(200)
     model.config = replace(model.config, search="fixed", search_candidates=64)
     config = OptimizeConfig(**{"steps": 1000, "patches": PatchConfig(size=8), **optimize})
@@ -54,11 +63,12 @@ def gpu_like(views: Views, folder: Path, device: str = "cpu", **optimize: Any) -
         model.to(device),
         PatchSampler(views, 1.0, config.patches, 0, torch.device(device)),
         config,
-        single_stage(RateConfig(), config.steps),
+        single_stage(RateConfig(), config.steps, wrong.rates()),
         background=1.0,
         precision="float32",
         seed=0,
         fault_folder=folder,
+        corrections=corrections_of(wrong, len(views)),
     )
     trainer.checks = StepChecks(
         config.dead_patience, folder, model.state_dict, torch.device(device), deferred=True
