@@ -104,6 +104,8 @@ def test_settings_may_change_until_their_stage_has_begun(
     stop = "animate.first.dead_patience=7"
     assert pipeline.main(arguments(tmp_path, "views", sixview, stop, "results.fps=9")) == 0
     assert stamps(run_folder(tmp_path) / "3_dataset") == before
+    # Six views of a rig were learned together with pseudo-views.
+    assert list((run_folder(tmp_path) / "4_animate").rglob("pseudo_networks.json"))
 
 
 def test_another_input_under_the_same_name_is_refused(
