@@ -17,6 +17,8 @@ from sjc_papr.novel_view.geometry_config import SilhouetteConfig
 from sjc_papr.novel_view.silhouette import HullGrid, silhouette_losses
 from sjc_papr.training.config import DensityConfig, OptimizeConfig
 from sjc_papr.training.densification import change_density
+from sjc_papr.training.patch_sampler import background_of, points_of
+from sjc_papr.training.trainer import Trainer
 from training_core.config import ConfigError
 
 
@@ -94,12 +96,23 @@ def test_hidden_points_might_as_well_not_be_there() -> None:
     assert torch.equal(hidden.indices, among[alone.indices])
 
 
+def hidden_from(trainer: Trainer, step: int) -> torch.Tensor | None:
+    """Numbers of the points that a step sees."""
+    count, least = len(trainer.model.points), trainer.model.config.neighbours
+    return points_of(trainer.config, trainer.seed, step, count, least, torch.device("cpu"))
+
+
+def behind(trainer: Trainer, step: int) -> torch.Tensor | None:
+    """The colour behind the object in a step."""
+    return background_of(trainer.config, trainer.seed, step, torch.device("cpu"))
+
+
 def test_steps_hide_other_points_and_learn_nothing_of_them(tmp_path: Path) -> None:
     trainer = make_trainer(six_views(), tmp_path, None, drop_points=0.5)
-    first, second = trainer._points_of(0), trainer._points_of(1)
+    first, second = (hidden_from(trainer, step) for step in range(2))
     assert first is not None and second is not None
     assert len(first) == 30 and not torch.equal(first, second)
-    again = trainer._points_of(0)
+    again = hidden_from(trainer, 0)
     assert again is not None and torch.equal(first, again)
     before = trainer.model.points.positions.detach().clone()
     trainer.step(0)
@@ -132,7 +145,7 @@ def test_points_outside_the_hull_are_dropped_once(tmp_path: Path) -> None:
 def test_a_varied_background_is_behind_picture_and_render_alike(tmp_path: Path) -> None:
     views = six_views()
     trainer = make_trainer(views, tmp_path, None, vary_background=1.0)
-    colour, other = trainer._background_of(0), trainer._background_of(1)
+    colour, other = (behind(trainer, step) for step in range(2))
     assert colour is not None and other is not None and not torch.equal(colour, other)
     plain, varied = (next(trainer.sampler.sample(0, c)) for c in (None, colour))
     assert torch.equal(plain[0].directions, varied[0].directions)
@@ -147,4 +160,4 @@ def test_a_varied_background_is_behind_picture_and_render_alike(tmp_path: Path) 
     assert torch.allclose(output.rgb, colour.expand_as(output.rgb), atol=1e-3)
     assert float(trainer.step(0)["loss/total"]) >= 0.0
     half = make_trainer(views, tmp_path, None, vary_background=0.5)
-    assert 20 < sum(half._background_of(step) is None for step in range(80)) < 60
+    assert 20 < sum(behind(half, step) is None for step in range(80)) < 60
