@@ -11,6 +11,7 @@ from tiny_scene import cameras, sphere_views
 
 from blender_render.dataset.readers import Views
 from sjc_papr.data.input_checks import pick_views
+from sjc_papr.data.world import World
 from sjc_papr.feed_forward.network_files import DEPTH_FILES
 from sjc_papr.pseudo_views.config import PseudoViewsConfig
 from sjc_papr.pseudo_views.gathering import gather
@@ -173,3 +174,19 @@ def test_untrained_views_of_a_sphere_are_like_it() -> None:
     assert isinstance(made, Views)
     covered = made.images[..., 3].mean((1, 2)) / views.images[..., 3].mean()
     assert ((covered > 0.7) & (covered < 1.3)).all()
+
+
+def test_pseudo_views_of_a_scaled_world_show_the_same(tmp_path: Path) -> None:
+    """A dataset in other units is carried into the world of training first; there, all is as it
+    would have been.
+    """
+    view, depth = saved(tmp_path)
+    networks = VIEW_FILES.read(view), DEPTH_FILES.read(depth)
+    views = six_views(side=SIDE)
+    world = World((0.5, -2.0, 3.0), 0.1)
+    elsewhere = World((-0.05, 0.2, -0.3), 10.0).views(views)
+    back = world.views(elsewhere)
+    for ours, theirs in zip(back.cameras, views.cameras, strict=True):
+        np.testing.assert_allclose(ours.cam_to_world, theirs.cam_to_world, atol=1e-6)
+    ours, theirs = (imagine_views(*networks, each, 3) for each in (back, views))
+    assert (ours.images - theirs.images).abs().mean() < 0.01

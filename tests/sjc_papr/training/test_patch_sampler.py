@@ -103,3 +103,18 @@ def test_pseudo_views_get_their_share_and_change_nothing_where_there_are_none(vi
                 assert torch.equal(ours[1], theirs[1])
     colours = next(sampler.sample(3, torch.tensor([1.0, 0.0, 0.0])))[1]
     assert colours.shape == (4, 4, 4, 3)
+
+
+def test_processes_share_a_batch_with_pseudo_views(views: Views) -> None:
+    config = PatchConfig(size=4, per_step=4)
+    few, made = pick_views(views, [0, 1, 2]), pick_views(views, [3, 4, 5, 6])
+    seen = {"pseudo": made, "pseudo_share": 0.5}
+    whole = PatchSampler(few, 1.0, config, 0, **seen)
+    parts = [PatchSampler(few, 1.0, config, 0, share=(part, 2), **seen) for part in range(2)]
+    for step in range(5):
+        (together,) = whole.sample(step)
+        apart = [next(part.sample(step)) for part in parts]
+        assert torch.equal(together[1], torch.cat([colours for _, colours in apart]))
+        assert together[0].views == apart[0][0].views + apart[1][0].views
+    alone = PatchSampler(few, 1.0, config, 0, pseudo=made, pseudo_share=1.0)
+    assert all(view >= 3 for step in range(5) for view in next(alone.sample(step))[0].views)
