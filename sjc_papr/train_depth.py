@@ -13,14 +13,12 @@ from sjc_papr.feed_forward.network import DepthNetwork
 from sjc_papr.feed_forward.network_files import DEPTH_FILES
 from sjc_papr.feed_forward.samples import SampleDrawer, SixDepth, read_samples
 from sjc_papr.feed_forward.trainer import DepthTrainer, DepthValidation, depth_errors
-from training_core.averaged_trainer import count_parameters
+from training_core.averaged_trainer import count_parameters, fit
 from training_core.cli import run_command
 from training_core.config import ConfigError
 from training_core.devices import pick_device, prepare_cpu
 from training_core.extension import describe_extension, extended_run, log_differences
-from training_core.loop import TrainingLoop, Validation
 from training_core.metrics_log import write_final
-from training_core.stopping import StopSignals
 
 logger = logging.getLogger(__name__)
 
@@ -55,18 +53,8 @@ def run(config: TrainDepthConfig) -> None:
     if source:
         log_differences(source, config)
     trainer = DepthTrainer(config, drawer, folder.path)
-    with StopSignals() as stop:
-        elapsed = TrainingLoop(
-            trainer,
-            folder,
-            config.log,
-            stop,
-            f"depth {config.name}",
-            validation=Validation(
-                DepthValidation(trainer, val) if val else None, config.log.validate_every
-            ),
-            extend=source,
-        ).fit()
+    validate = DepthValidation(trainer, val) if val else None
+    elapsed = fit(trainer, folder, config.log, f"depth {config.name}", validate, source)
     facts = {
         "assets": len(drawer.assets),
         "moments": len(train),

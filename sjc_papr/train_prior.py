@@ -28,16 +28,14 @@ from sjc_papr.prior.dataset import (
 from sjc_papr.prior.network import PriorNetwork
 from sjc_papr.prior.score_model import read_network, save_prior
 from sjc_papr.score_models.base import NoiseLevels
-from training_core.averaged_trainer import AveragedTrainer, count_parameters
+from training_core.averaged_trainer import AveragedTrainer, count_parameters, fit
 from training_core.checkpoint import seed_everything
 from training_core.cli import run_command
 from training_core.config import ConfigError
 from training_core.devices import pick_device, prepare_cpu
 from training_core.extension import describe_extension, extended_run, log_differences
-from training_core.loop import TrainingLoop, Validation
 from training_core.metrics_log import MetricsLog, write_final
 from training_core.step.seeds import Stream, step_generator
-from training_core.stopping import StopSignals
 
 logger = logging.getLogger(__name__)
 
@@ -152,16 +150,7 @@ def run(config: TrainPriorConfig) -> None:
     keep_worlds(folder.path, worlds)
     trainer = PriorTrainer(config, in_worlds(train, worlds), folder.path)
     validate = None if val is None else PriorValidation(trainer, in_worlds(val, worlds))
-    with StopSignals() as stop:
-        elapsed = TrainingLoop(
-            trainer,
-            folder,
-            config.log,
-            stop,
-            f"prior {config.name}",
-            validation=Validation(validate, config.log.validate_every),
-            extend=source,
-        ).fit()
+    elapsed = fit(trainer, folder, config.log, f"prior {config.name}", validate, source)
     facts = {
         "frames": [str(path) for path in frame_folders(config.data)],
         "steps": trainer.steps,

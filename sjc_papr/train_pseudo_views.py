@@ -20,14 +20,12 @@ from sjc_papr.pseudo_views.samples import (
     read_samples,
 )
 from sjc_papr.pseudo_views.trainer import ViewQuality, ViewTrainer, view_quality
-from training_core.averaged_trainer import count_parameters
+from training_core.averaged_trainer import count_parameters, fit
 from training_core.cli import run_command
 from training_core.config import ConfigError
 from training_core.devices import pick_device, prepare_cpu
 from training_core.extension import describe_extension, extended_run, log_differences
-from training_core.loop import TrainingLoop, Validation
 from training_core.metrics_log import write_final
-from training_core.stopping import StopSignals
 
 logger = logging.getLogger(__name__)
 
@@ -81,18 +79,8 @@ def run(config: TrainPseudoViewsConfig) -> None:
     train, val = gather_samples(config, *pairs)
     drawer = ViewDrawer(train, config.data.augment, config.seed)
     trainer = ViewTrainer(config, drawer, folder.path)
-    with StopSignals() as stop:
-        elapsed = TrainingLoop(
-            trainer,
-            folder,
-            config.log,
-            stop,
-            f"pseudo-views {config.name}",
-            validation=Validation(
-                ViewQuality(trainer, val) if val else None, config.log.validate_every
-            ),
-            extend=source,
-        ).fit()
+    validate = ViewQuality(trainer, val) if val else None
+    elapsed = fit(trainer, folder, config.log, f"pseudo-views {config.name}", validate, source)
     facts = {
         "assets": len(drawer.assets),
         "views": len(train),

@@ -1,5 +1,6 @@
 """Training of a network with AdamW and averaged weights, which are the ones to save."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,14 @@ from training_core.checkpoint import (
 from training_core.checks import at_least, in_unit_interval, positive
 from training_core.config import option
 from training_core.devices import pick_device
+from training_core.loop import TrainingLoop, TrainingTime, Validation
+from training_core.metrics_log import MetricsLog
+from training_core.run_config import ValidatedLogConfig
+from training_core.run_folder import RunFolder
 from training_core.step.ema import Ema
 from training_core.step.guards import check_finite
 from training_core.step.schedules import warmup_cosine
+from training_core.stopping import StopSignals
 
 
 @dataclass
@@ -129,6 +135,30 @@ class AveragedTrainer:
             self.ema.averages[name].copy_(value)
         restore_optimizer(self.optimizer, "optimizer", saved.tensors, saved.state["optimizer"])
         restore_rng(saved.tensors, saved.state["rng"])
+
+
+def fit(
+    trainer: AveragedTrainer,
+    folder: RunFolder,
+    log: ValidatedLogConfig,
+    title: str,
+    validate: Callable[[MetricsLog, int], float | None] | None,
+    extend: Path | None,
+) -> TrainingTime:
+    """Train in one process until all steps are made.
+
+    Args:
+        title: of the progress bar. validate: see ``Validation``; None = nothing is watched.
+        extend: folder of the run that this one goes on from.
+
+    Raises:
+        Stopped: a signal asked for it; everything is saved.
+    """
+    with StopSignals() as stop:
+        validation = Validation(validate, log.validate_every)
+        return TrainingLoop(
+            trainer, folder, log, stop, title, validation=validation, extend=extend
+        ).fit()
 
 
 def count_parameters(network: nn.Module) -> int:

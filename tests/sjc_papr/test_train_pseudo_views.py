@@ -9,6 +9,7 @@ import torch
 from pseudo_data import write_pair
 from refusals import assert_refused
 from six_spheres import random_network, write_six
+from taken_up import assert_same_when_taken_up
 from tiny_scene import TINY_MODEL
 
 from sjc_papr import train, train_pseudo_views
@@ -114,21 +115,7 @@ def test_a_run_that_is_taken_up_again_is_the_same_to_the_last_bit(
     def trainer() -> ViewTrainer:
         return ViewTrainer(config, ViewDrawer(samples, True, config.seed), tmp_path)
 
-    whole, first = trainer(), trainer()
-    for step in range(6):
-        whole.step(step)
-    for step in range(3):
-        first.step(step)
-    store = CheckpointStore(tmp_path / "checkpoints", keep_last=1)
-    store.save(3, *first.tensors(), None)
-    saved, second = store.load(), trainer()
-    assert saved is not None
-    second.restore(saved)
-    for step in range(3, 6):
-        second.step(step)
-    ours, theirs = whole.tensors()[0], second.tensors()[0]
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert_same_when_taken_up(trainer, tmp_path)
 
 
 def test_samples_are_the_same_for_one_seed(data: Path) -> None:

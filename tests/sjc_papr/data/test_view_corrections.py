@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from taken_up import assert_same_when_taken_up
 from tiny_scene import cameras, small_model, sphere_views
 
 from blender_render.dataset.readers import Views
@@ -23,7 +24,6 @@ from sjc_papr.training.config import OptimizeConfig, PatchConfig, RateConfig
 from sjc_papr.training.lr_schedule import LRSchedule, Phase, single_stage
 from sjc_papr.training.patch_sampler import PatchSampler
 from sjc_papr.training.trainer import Trainer
-from training_core.checkpoint import CheckpointStore
 
 BOTH = CorrectionsConfig(colours=1e-2, poses=1e-3)
 
@@ -155,21 +155,8 @@ def test_a_run_with_corrections_resumes_bit_for_bit(tmp_path: Path) -> None:
         torch.manual_seed(3)
         return make_trainer(small_model(), views, tmp_path, BOTH, rates)
 
-    whole, first = trainer(), trainer()
-    for step in range(6):
-        whole.step(step)
-    for step in range(3):
-        first.step(step)
-    store = CheckpointStore(tmp_path / "checkpoints", keep_last=1)
-    store.save(3, *first.tensors(), None)
-    saved, second = store.load(), trainer()
-    assert saved is not None
-    second.restore(saved)
-    for step in range(3, 6):
-        second.step(step)
-    ours, theirs = whole.tensors()[0], second.tensors()[0]
-    assert ours.keys() == theirs.keys() and ours["corrections.turn"].abs().max() > 0
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    tensors = assert_same_when_taken_up(trainer, tmp_path)
+    assert tensors["corrections.turn"].abs().max() > 0
 
 
 @pytest.mark.parametrize(
