@@ -70,7 +70,9 @@ def require_six(views: Views) -> None:
             f"pseudo-views need the six square pictures of a rig, but there are {len(views)} of "
             f"{width}x{height} that show something"
         )
+    # About their own middle, for the object need not be at the origin of the dataset's world.
     places = np.stack([camera.position for camera in views.cameras])
+    places = places - places.mean(0)
     azimuths = np.degrees(np.arctan2(places[:, 1], places[:, 0]))
     steps = np.mod(np.diff(azimuths, append=azimuths[:1]), 360.0)
     if np.abs(steps - 60.0).max() > _STEP_TOLERANCE_DEG:

@@ -14,6 +14,7 @@ from sjc_papr.data.input_checks import pick_views
 from sjc_papr.data.world import World
 from sjc_papr.feed_forward.network_files import DEPTH_FILES
 from sjc_papr.pseudo_views.config import PseudoViewsConfig
+from sjc_papr.pseudo_views.depth_views import require_six
 from sjc_papr.pseudo_views.gathering import gather
 from sjc_papr.pseudo_views.imagine import (
     NETWORKS_FILE,
@@ -185,6 +186,7 @@ def test_pseudo_views_of_a_scaled_world_show_the_same(tmp_path: Path) -> None:
     views = six_views(side=SIDE)
     world = World((0.5, -2.0, 3.0), 0.1)
     elsewhere = World((-0.05, 0.2, -0.3), 10.0).views(views)
+    require_six(elsewhere)
     back = world.views(elsewhere)
     for ours, theirs in zip(back.cameras, views.cameras, strict=True):
         np.testing.assert_allclose(ours.cam_to_world, theirs.cam_to_world, atol=1e-6)
