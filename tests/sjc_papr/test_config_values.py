@@ -10,6 +10,7 @@ from sjc_papr import train
 from sjc_papr.config import TrainConfig
 from sjc_papr.feed_forward.config import TrainDepthConfig
 from sjc_papr.prior.config import TrainPriorConfig
+from sjc_papr.pseudo_views.config import TrainPseudoViewsConfig
 from sjc_papr.training.config import RateConfig
 from sjc_papr.training.lr_schedule import peaks_of
 from training_core.config import ConfigError, load_config
@@ -34,6 +35,11 @@ from training_core.config import ConfigError, load_config
         "optimize.density.hull_events=-1",
         "points.fill_distance=-1",
         "novel.silhouette.core_depth=0",
+        "pseudo.count=-1",
+        "pseudo.count=100000",
+        "pseudo.share=1.5",
+        "corrections.colours=-1",
+        "corrections.poses=-1",
         "optimize.rates.final=1.5",
         "optimize.rates.positions=-1",
         "optimize.density.grow_until=2",
@@ -96,21 +102,22 @@ def test_everything_frozen_is_refused() -> None:
         load_config(AnimateConfig, None, [f"next.freeze.{group}=true" for group in groups])
 
 
+# Those of trainings of networks; all others are of PAPR.
+OF_NETWORKS = {
+    "prior": TrainPriorConfig,
+    "depth": TrainDepthConfig,
+    "pseudo_views": TrainPseudoViewsConfig,
+}
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs" / "sjc_papr").rglob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_in_the_repository_is_valid(path: Path) -> None:
     assert len(CONFIGS) >= 12
-    if path.stem == "prior":
-        assert load_config(TrainPriorConfig, path, []).optimize.steps >= 1000
-        return
-    if path.stem == "depth":
-        assert load_config(TrainDepthConfig, path, []).optimize.steps >= 1000
-        return
-    # The sparse-view family asks for its video.
-    config = load_config(TrainConfig, path, ["data.path=here", "sparse.sixview=there"])
-    assert config.optimize.steps >= 1000
+    schema, given = OF_NETWORKS.get(path.stem, TrainConfig), []
+    if schema is TrainConfig:  # the sparse-view family asks for its video
+        given = ["data.path=here", "sparse.sixview=there"]
+    assert load_config(schema, path, given).optimize.steps >= 1000
 
 
 @pytest.mark.parametrize(
