@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sjc_papr.networks.rays import RayBundle, rotations
 from sjc_papr.networks.renderer import RenderOutput
 from training_core.checks import at_least
-from training_core.config import option
+from training_core.config import InputError, option
 
 COLOURS, POSES = "view_colours", "view_poses"
 
@@ -66,6 +66,15 @@ class ViewCorrections(nn.Module):
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """Trainable tensors by the name of their learning rate."""
         return {COLOURS: [self.gain, self.offset], POSES: [self.turn, self.shift]}
+
+    def restore(self, saved: dict[str, Tensor]) -> None:
+        """Take over those of a checkpoint. Raises InputError where it has none."""
+        if not saved:
+            raise InputError(
+                "trained without corrections of its views, which cannot begin later: give "
+                "corrections.colours=0 corrections.poses=0, or a new run"
+            )
+        self.load_state_dict(saved)
 
     def moved(self, rays: RayBundle) -> RayBundle:
         """The rays from where their cameras really stand; those of views beyond the last, as they

@@ -272,7 +272,7 @@ class Trainer:
         """Continue from a checkpoint, bit for bit."""
         self.model.load_tensors(model_tensors(saved))
         if self.corrections:
-            self.corrections.load_state_dict(tensors_of(saved, "corrections."))
+            self.corrections.restore(tensors_of(saved, "corrections."))
         state = saved.state
         restore_optimizer(self.optimizer, "optimizer", saved.tensors, state["optimizer"])
         restore_rng(saved.tensors, state["rng"])

@@ -24,6 +24,7 @@ from sjc_papr.training.config import OptimizeConfig, PatchConfig, RateConfig
 from sjc_papr.training.lr_schedule import LRSchedule, Phase, single_stage
 from sjc_papr.training.patch_sampler import PatchSampler
 from sjc_papr.training.trainer import Trainer
+from training_core.config import InputError
 
 BOTH = CorrectionsConfig(colours=1e-2, poses=1e-3)
 
@@ -157,6 +158,11 @@ def test_a_run_with_corrections_resumes_bit_for_bit(tmp_path: Path) -> None:
 
     tensors = assert_same_when_taken_up(trainer, tmp_path)
     assert tensors["corrections.turn"].abs().max() > 0
+
+
+def test_corrections_do_not_begin_in_a_run_that_had_none() -> None:
+    with pytest.raises(InputError, match=r"without corrections .* corrections\.poses=0"):
+        ViewCorrections(6, BOTH).restore({})
 
 
 @pytest.mark.parametrize(
