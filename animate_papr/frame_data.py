@@ -13,6 +13,7 @@ from blender_render.dataset.readers import Views, list_frames
 from blender_render.dataset.tracks import TRACKS_FILE
 from sjc_papr.data.input_checks import check_held_out, check_poses
 from sjc_papr.data.loading import load_training_views, load_views
+from sjc_papr.data.outlines import views_to_train
 from sjc_papr.data.world import World, find_world, read_world, why_left
 from sjc_papr.novel_view.from_options import check_novel
 from sjc_papr.pseudo_views.config import PseudoViewsConfig
@@ -99,18 +100,19 @@ class FrameTask:
         pseudo = pseudo or PseudoFrames(config.pseudo)
         read_before = _reader_of_before(config, index, world, pseudo)
         test, val = _held_out_views(config, folder, train)
-        _say_if_left(folder, index, world.views(train))
+        placed = views_to_train(train, world, config.corrections)
+        _say_if_left(folder, index, placed)
         return FrameTask(
             index,
             name or "frame",
             run,
-            world.views(train),
+            placed,
             world.views(test),
             val and world.views(val),
             world.scale,
             _known_motion(config, index, world),
             read_before,
-            pseudo.of(name, world.views(train)),
+            pseudo.of(name, placed),
         )
 
 
@@ -147,7 +149,8 @@ def _reader_of_before(
     made = pseudo.of_before(name)
 
     def read() -> tuple[Views, Views | None]:
-        views = world.views(load_training_views(config.data, dataset / name))
+        views = load_training_views(config.data, dataset / name)
+        views = views_to_train(views, world, config.corrections)
         return views, made(views)
 
     return read
@@ -197,12 +200,13 @@ def check_frames(config: AnimateConfig, names: Sequence[str]) -> tuple[tuple[int
         folder = Path(config.data.path) / name
         train = training_views(config, folder)
         world = world or find_world(train, config.data)
-        check_novel(config.novel.of_frame(index), world.views(train).cameras)
-        _say_if_left(folder, index, world.views(train))
+        placed = views_to_train(train, world, config.corrections)
+        check_novel(config.novel.of_frame(index), placed.cameras)
+        _say_if_left(folder, index, placed)
         if index == 0:
-            initial_points(world.views(train), config.points, 1, config.seed)
+            initial_points(placed, config.points, 1, config.seed)
         elif aligned:
-            initial_points(world.views(train), PointsConfig(count=1), 1, config.seed)
+            initial_points(placed, PointsConfig(count=1), 1, config.seed)
         train_count += len(train)
         test_count += len(_held_out_views(config, folder, train)[0])
     assert world is not None

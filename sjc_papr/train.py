@@ -12,6 +12,7 @@ from blender_render.dataset.readers import Views
 from sjc_papr.config import TrainConfig
 from sjc_papr.data.input_checks import check_held_out, check_poses
 from sjc_papr.data.loading import load_views
+from sjc_papr.data.outlines import views_to_train
 from sjc_papr.data.sparse_views import sparse_views
 from sjc_papr.data.view_corrections import corrections_of
 from sjc_papr.data.world import find_world, read_world, world_of_run
@@ -136,7 +137,8 @@ def run(config: TrainConfig) -> None:
     if source and processes.is_main:
         log_differences(source, config)
     world = done_by_main(processes, lambda: world_of_run(folder.path, train, config.data, source))
-    train, test, val = world.views(train), world.views(test), val and world.views(val)
+    train = views_to_train(train, world, config.corrections)
+    test, val = world.views(test), val and world.views(val)
     done_by_main(processes, lambda: keep_networks(config.pseudo, folder.path))
     model = make_model(config, train).to(device)
     novel = make_novel(
@@ -199,7 +201,8 @@ def plan(config: TrainConfig) -> str:
     device, (train, test, _) = pick_device(config.device), read_inputs(config)
     world = read_world(source) if source else find_world(train, config.data)
     # Whether there is a place for points, a visual hull first of all.
-    initial_points(world.views(train), config.points, 1, config.seed)
+    placed = views_to_train(train, world, config.corrections)
+    initial_points(placed, config.points, 1, config.seed)
     height, width = train.images.shape[1:3]
     optimize, points = config.optimize, config.points
     return "\n".join(

@@ -20,6 +20,11 @@ COLOURS, POSES = "view_colours", "view_poses"
 
 @dataclass
 class CorrectionsConfig:
+    outlines: bool = option(
+        False,
+        "shift and resize training pictures until their outlines agree, where they do not; needs "
+        "alpha",
+    )
     colours: float = option(
         0.0, "learning rate of each training view's own gain and offset of colours; 0 = none"
     )
@@ -31,7 +36,7 @@ class CorrectionsConfig:
 
     @property
     def on(self) -> bool:
-        """Whether anything is corrected."""
+        """Whether anything is learned beside the model."""
         return bool(self.colours or self.poses)
 
     def rates(self) -> dict[str, float]:

@@ -16,7 +16,8 @@ from blender_render.dataset.readers import read_sixview
 from blender_render.dataset.sixview_depth import read_depth
 from blender_render.geometry.cameras import Camera
 from blender_render.imaging.resize import resize_depth, resize_rgba
-from sjc_papr.feed_forward.geometry import SHOWN, Eye, colour_disagreement, hull_depth, lift
+from sjc_papr.data.eyes import Eye
+from sjc_papr.feed_forward.geometry import SHOWN, colour_disagreement, hull_depth, lift
 from sjc_papr.feed_forward.network import VIEWS, DepthInputs, DepthNetworkConfig
 from training_core.config import ConfigError
 from training_core.metrics_log import progress_bar

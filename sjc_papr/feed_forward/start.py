@@ -12,7 +12,8 @@ from torch import Tensor
 
 from blender_render.dataset.readers import Views
 from blender_render.geometry.cameras import Camera
-from sjc_papr.feed_forward.geometry import COVERED, Eye, lift
+from sjc_papr.data.eyes import Eye
+from sjc_papr.feed_forward.geometry import COVERED, lift
 from sjc_papr.feed_forward.guess import Guess
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from blender_render.geometry.cameras import UNIT_CUBE_RADIUS, Camera
-from sjc_papr.feed_forward.geometry import Eye
+from sjc_papr.data.eyes import Eye
 
 _STEPS = 128
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from blender_render.dataset.readers import Views
 from blender_render.geometry.cameras import Camera
 from blender_render.imaging.resize import resize_rgba
-from sjc_papr.feed_forward.geometry import Eye
+from sjc_papr.data.eyes import Eye
 from sjc_papr.feed_forward.guess import guess_depth
 from sjc_papr.feed_forward.network import VIEWS, DepthNetwork
 from training_core.config import ConfigError

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from blender_render.geometry.cameras import Camera
-from sjc_papr.feed_forward.geometry import Eye
+from sjc_papr.data.eyes import Eye
 from sjc_papr.pseudo_views.ray_fusion import DepthViews, RaySurface, first_surface
 
 # The surface may lie nearer or farther than the depth maps say; world units.

@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from blender_render.geometry.cameras import UNIT_CUBE_RADIUS, Camera
-from sjc_papr.feed_forward.geometry import COVERED, Eye
+from sjc_papr.data.eyes import Eye
+from sjc_papr.feed_forward.geometry import COVERED
 from sjc_papr.pseudo_views.depth_views import DepthViews
 
 # Places on a ray at which the hull is sought, over the ball that holds the object; and then within

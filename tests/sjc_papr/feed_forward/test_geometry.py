@@ -7,8 +7,9 @@ from six_spheres import TINY, rig, six_views
 from torch import Tensor
 
 from blender_render.geometry.cameras import Camera
+from sjc_papr.data.eyes import Eye
 from sjc_papr.feed_forward import geometry
-from sjc_papr.feed_forward.geometry import Eye, colour_disagreement, hull_depth, lift
+from sjc_papr.feed_forward.geometry import colour_disagreement, hull_depth, lift
 from sjc_papr.feed_forward.samples import (
     SYMMETRIES,
     describe,

@@ -7,7 +7,7 @@ import torch
 from pseudo_data import known_views, other_cameras
 from tiny_scene import draw_sphere
 
-from sjc_papr.feed_forward.geometry import Eye
+from sjc_papr.data.eyes import Eye
 from sjc_papr.pseudo_views.gathering import channel_count, colour_channels, gather
 
 

@@ -9,7 +9,8 @@ from pseudo_data import known_views, other_cameras
 from tiny_scene import draw_sphere
 
 from blender_render.geometry.cameras import Camera
-from sjc_papr.feed_forward.geometry import COVERED, Eye
+from sjc_papr.data.eyes import Eye
+from sjc_papr.feed_forward.geometry import COVERED
 from sjc_papr.pseudo_views import ray_fusion
 from sjc_papr.pseudo_views.depth_views import DepthViews
 from sjc_papr.pseudo_views.ray_fusion import first_surface
