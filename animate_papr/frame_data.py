@@ -13,7 +13,7 @@ from blender_render.dataset.readers import Views, list_frames
 from blender_render.dataset.tracks import TRACKS_FILE
 from sjc_papr.data.input_checks import check_held_out, check_poses
 from sjc_papr.data.loading import load_training_views, load_views
-from sjc_papr.data.outlines import views_to_train
+from sjc_papr.data.odd_view import views_to_train
 from sjc_papr.data.world import World, find_world, read_world, why_left
 from sjc_papr.novel_view.from_options import check_novel
 from sjc_papr.pseudo_views.config import PseudoViewsConfig

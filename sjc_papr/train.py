@@ -12,7 +12,7 @@ from blender_render.dataset.readers import Views
 from sjc_papr.config import TrainConfig
 from sjc_papr.data.input_checks import check_held_out, check_poses
 from sjc_papr.data.loading import load_views
-from sjc_papr.data.outlines import views_to_train
+from sjc_papr.data.odd_view import views_to_train
 from sjc_papr.data.sparse_views import sparse_views
 from sjc_papr.data.view_corrections import corrections_of
 from sjc_papr.data.world import find_world, read_world, world_of_run

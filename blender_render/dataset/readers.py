@@ -50,12 +50,14 @@ class Views:
         cameras: N cameras of H x W images.
         depth: [N, H, W] float32, planar, scene units, 0 = no surface; None where there is none.
         names: N names as written in the JSON file, such as "train/000".
+        redrawn: numbers of images that were made out of the others, as no file shows them.
     """
 
     images: Tensor
     cameras: tuple[Camera, ...]
     depth: Tensor | None
     names: tuple[str, ...]
+    redrawn: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.cameras)
@@ -67,6 +69,7 @@ class Views:
             self.cameras + others.cameras,
             None,
             self.names + others.names,
+            self.redrawn,
         )
 
     def composite(self, background: float | Sequence[float]) -> Tensor:

@@ -53,6 +53,7 @@ def pick_views(views: Views, indices: list[int]) -> Views:
         cameras=tuple(views.cameras[i] for i in indices),
         depth=None if views.depth is None else views.depth[indices],
         names=tuple(views.names[i] for i in indices),
+        redrawn=tuple(n for n, i in enumerate(indices) if i in views.redrawn),
     )
 
 

@@ -20,8 +20,6 @@ from blender_render.dataset.readers import Views
 from blender_render.geometry.cameras import Camera
 from blender_render.imaging.resize import area_resize
 from sjc_papr.data.eyes import Eye
-from sjc_papr.data.view_corrections import CorrectionsConfig
-from sjc_papr.data.world import World
 
 logger = logging.getLogger(__name__)
 
@@ -29,15 +27,16 @@ logger = logging.getLogger(__name__)
 _SIDE = 128
 # Points of a ray, on its way through the object, that are looked up in the other pictures.
 _DEPTHS = 64
-# Points that are looked up in a step, about; rays are left out beyond that.
-_LOOKUPS = 2_500_000
+LOOKUPS = 2_500_000
 # Rays are taken from so many pixels outside the outline to so many inside it.
 _OUTSIDE, _INSIDE = 8.0, 16.0
 # What pixels can tell: gaps below are none, and those above count no more.
 _SLACK, _LARGEST = 0.5, 10.0
 # Over how many pixels a ray fades in at the outline of its own picture.
 _SOFT = 0.7
-_STEPS, _RATE, _LAST_RATE = 60, 0.3, 0.01
+_STEPS, _RATE, _LAST_RATE = 61, 0.3, 0.01
+# Steps between two searches of what limits the rays, which take most of the time.
+_SEEK_EVERY = 3
 # Mean gap in pixels from which pictures are moved. Renders of one object have 0.01 to 0.05, those
 # moved by 2 to 5 pixels 0.17 to 0.9 (docs/few_views.md).
 WORTH_MOVING = 0.1
@@ -59,14 +58,24 @@ class Placement(NamedTuple):
     gap_before: float
 
 
+class Limit(NamedTuple):
+    """What limits how well the rays of a view are covered: a point of each, [R, 2] pixels from the
+    middle of the picture that covers it least, and which picture that is, [R].
+    """
+
+    point: Tensor
+    which: Tensor
+
+
 class OutlineGaps:
     """How far the outlines of some pictures are from being those of one object.
 
     Args:
         alpha: [V, H, W] in [0, 1]. cameras: V, of the object around the origin.
+        lookups: points that are looked up in a step, about; rays are left out beyond that.
     """
 
-    def __init__(self, alpha: Tensor, cameras: Sequence[Camera]) -> None:
+    def __init__(self, alpha: Tensor, cameras: Sequence[Camera], lookups: int = LOOKUPS) -> None:
         height, width = alpha.shape[1:]
         scale = min(1.0, _SIDE / max(height, width))
         self.width, self.height = round(width * scale), round(height * scale)
@@ -76,20 +85,36 @@ class OutlineGaps:
         self.middle = torch.tensor([self.width / 2.0, self.height / 2.0])
         self._pixels: list[Tensor] = []
         self._along: list[Tensor] = []
-        self._lay_rays()
+        self._lay_rays(lookups)
 
-    def __call__(self, placement: Tensor) -> Tensor:
+    def __call__(self, placement: Tensor, limits: list[Limit] | None = None) -> Tensor:
         """Mean over rays of the pixels by which the other pictures fail to cover a shown one.
 
         Args:
             placement: shift in pixels and zoom in pixels at the rim, [V, 3].
+            limits: of a placement near this one, to save seeking them; None = of this one.
         """
         lack, weight = torch.zeros(()), torch.zeros(())
-        for view in range(len(self.eyes)):
+        for view, limit in enumerate(limits or self.limits(placement)):
             shown = torch.sigmoid(self._look_up(self._pixels[view], view, placement) / _SOFT)
-            missing = (-self._covered(view, placement) - _SLACK).clamp(0.0, _LARGEST)
+            missing = (-self.covered(limit, placement) - _SLACK).clamp(0.0, _LARGEST)
             lack, weight = lack + (shown * missing).sum(), weight + shown.detach().sum()
         return lack / weight.clamp_min(1.0)
+
+    @torch.no_grad()
+    def limits(self, placement: Tensor) -> list[Limit]:
+        """Of every view's rays: the point that the others cover best, and the outline that covers
+        it least. Between whole pixels, nothing is told apart here.
+        """
+        return [self._limit(view, placement) for view in range(len(self.eyes))]
+
+    def covered(self, limit: Limit, placement: Tensor) -> Tensor:
+        """Signed distance [R] to the outlines that limit a view's rays."""
+        covered = torch.zeros(len(limit.which))
+        for other in range(len(self.eyes)):
+            mine = limit.which == other
+            covered = covered.index_put((mine,), self._look_up(limit.point[mine], other, placement))
+        return covered
 
     def without_common(self, placement: Tensor) -> Tensor:
         """The part of ``placement`` that no shift and no size of the object itself explains."""
@@ -102,7 +127,7 @@ class OutlineGaps:
             nearer = self.rim * eye.origin / far**2
             moved = torch.cat([across, nearer[None]])
             rows.append(torch.cat([moved, moved.new_tensor([[0.0], [0.0], [self.rim]])], dim=1))
-        common = torch.cat(rows)
+        common = torch.cat(rows).to(placement)
         flat = placement.reshape(-1, 1)
         fitted = common @ torch.linalg.lstsq(common, flat).solution
         return (flat - fitted).reshape(placement.shape)
@@ -115,12 +140,11 @@ class OutlineGaps:
     def _others(self, view: int) -> list[int]:
         return [other for other in range(len(self.eyes)) if other != view]
 
-    def _lay_rays(self) -> None:
+    def _lay_rays(self, lookups: int) -> None:
         """Pixels near the outlines, [R, 2] from the middle, and the points of their rays as the
         others see them, [R, T, V - 1, 2] likewise."""
         near = (self.distance > -_OUTSIDE) & (self.distance < _INSIDE)
-        lookups = int(near.sum()) * _DEPTHS * (len(self.eyes) - 1)
-        every = max(1, round(lookups / _LOOKUPS))
+        every = max(1, round(int(near.sum()) * _DEPTHS * (len(self.eyes) - 1) / lookups))
         reach = 1.3 * max(self._farthest(view) for view in range(len(self.eyes)))
         for view, eye in enumerate(self.eyes):
             rows, columns = (index[::every] for index in near[view].nonzero().unbind(1))
@@ -138,24 +162,18 @@ class OutlineGaps:
         passing = eye.origin - (rays @ eye.origin)[:, None] * rays
         return float(passing.norm(dim=-1).max()) if len(rays) else 0.0
 
-    def _covered(self, view: int, placement: Tensor) -> Tensor:
-        """Signed distance [R] to the outline that covers a ray's best point least."""
-        others, along = self._others(view), self._along[view]
-        with torch.no_grad():
-            least = along.new_full(along.shape[:2], torch.inf)
-            which = torch.zeros(along.shape[:2], dtype=torch.long)
-            for number, other in enumerate(others):
-                own = self._nearest(along[:, :, number], other, placement)
-                which = torch.where(own < least, number, which)
-                least = torch.minimum(own, least)
-            best = least.argmax(dim=1, keepdim=True)
-            which = which.gather(1, best)[:, 0]
-        point = along[torch.arange(len(along)), best[:, 0], which]
-        covered = torch.zeros(len(along))
-        for number, other in enumerate(others):
-            mine = which == number
-            covered = covered.index_put((mine,), self._look_up(point[mine], other, placement))
-        return covered
+    def _limit(self, view: int, placement: Tensor) -> Limit:
+        along = self._along[view]
+        least = along.new_full(along.shape[:2], torch.inf)
+        which = torch.zeros(along.shape[:2], dtype=torch.long)
+        for number, other in enumerate(self._others(view)):
+            own = self._nearest(along[:, :, number], other, placement)
+            which = torch.where(own < least, number, which)
+            least = torch.minimum(own, least)
+        best = least.argmax(dim=1, keepdim=True)
+        limiting = which.gather(1, best)[:, 0]
+        point = along[torch.arange(len(along)), best[:, 0], limiting]
+        return Limit(point, torch.tensor(self._others(view))[limiting])
 
     def _placed(self, points: Tensor, view: int, placement: Tensor) -> Tensor:
         shift, zoom = placement[view, :2], placement[view, 2] / self.rim
@@ -180,7 +198,9 @@ class OutlineGaps:
 
 
 def signed_distance(alpha: Tensor) -> Tensor:
-    """Pixels to the outline of alpha [H, W], from 0.5 on inside: positive there, negative outside."""
+    """Pixels to the outline of alpha [H, W]: positive inside, where it is 0.5 or more, negative
+    outside.
+    """
     inside = alpha >= 0.5
     if inside.all() or not inside.any():
         return torch.full_like(alpha, float(max(alpha.shape)) * (1.0 if inside.any() else -1.0))
@@ -193,27 +213,34 @@ def signed_distance(alpha: Tensor) -> Tensor:
     return distance
 
 
-def find_placement(alpha: Tensor, cameras: Sequence[Camera]) -> Placement:
+def find_placement(alpha: Tensor, cameras: Sequence[Camera], lookups: int = LOOKUPS) -> Placement:
     """How the pictures stand; nothing is sought where they agree as they are.
 
     A shift or size that all have in common cannot be told from the object's, and is left.
+
+    Args:
+        alpha, cameras, lookups: see ``OutlineGaps``.
     """
-    gaps = OutlineGaps(alpha, cameras)
+    gaps = OutlineGaps(alpha, cameras, lookups)
     found = torch.zeros(len(cameras), 3, requires_grad=True)
     with torch.no_grad():
         before = float(gaps(found))
-    best, least = found.detach().clone(), before
+    best, least, limits = found.detach().clone(), before, None
     if before >= WORTH_MOVING:
         optimizer = torch.optim.Adam([found], _RATE)
         for step in range(_STEPS):
             optimizer.param_groups[0]["lr"] = _RATE * (1.0 - step / _STEPS) + _LAST_RATE
-            gap = gaps(found)
-            if gap.item() < least:
+            anew = step % _SEEK_EVERY == 0
+            limits = gaps.limits(found) if anew else limits
+            gap = gaps(found, limits)
+            if anew and gap.item() < least:
                 best, least = found.detach().clone(), gap.item()
             optimizer.zero_grad()
             gap.backward()
             optimizer.step()
-        best = gaps.without_common(best)
+        # In float64, because LAPACK's last digits depend on where numbers lie in memory, and a run
+        # that is continued must find the same.
+        best = gaps.without_common(best.double()).float()
     return Placement(best[:, :2] / gaps.width, best[:, 2] / gaps.rim, least, before)
 
 
@@ -252,11 +279,3 @@ def with_agreeing_outlines(views: Views) -> Views:
         placement.gap,
     )
     return moved_back(views, placement)
-
-
-def views_to_train(views: Views, world: World, corrections: CorrectionsConfig) -> Views:
-    """Training views of the dataset as a run learns from them: in its world, and moved where that
-    is asked for and needed.
-    """
-    views = world.views(views)
-    return with_agreeing_outlines(views) if corrections.outlines else views

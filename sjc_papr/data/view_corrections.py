@@ -25,6 +25,11 @@ class CorrectionsConfig:
         "shift and resize training pictures until their outlines agree, where they do not; needs "
         "alpha",
     )
+    odd_view: bool = option(
+        False,
+        "draw a training picture anew from what the others show, where it alone does not agree "
+        "with them; needs alpha",
+    )
     colours: float = option(
         0.0, "learning rate of each training view's own gain and offset of colours; 0 = none"
     )

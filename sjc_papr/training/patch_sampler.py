@@ -25,7 +25,7 @@ class PatchSampler:
     device, so that a step copies nothing to it and waits for nothing.
 
     Args:
-        views: the training images.
+        views: the training images; none is cut from those that are ``redrawn``.
         background: grey level they are composited on.
         config: size, number and aim.
         seed: together with the step it decides everything.
@@ -90,7 +90,8 @@ class PatchSampler:
 
     def _views_in_turn(self, generator: torch.Generator) -> Iterator[int]:
         """Numbers of the views of a step's patches, in an order by lot; enough for all of them."""
-        order = torch.randperm(self.true_count, generator=generator).tolist()
+        drawn = torch.randperm(self.true_count, generator=generator).tolist()
+        order = [view for view in drawn if view not in self.views.redrawn]
         if not self.pseudo_share:
             return itertools.cycle(order)
         count = len(self.cameras) - self.true_count

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from refusals import assert_refused
 from tiny_animation import FRAMES, arguments, write_animation
 
@@ -15,7 +16,9 @@ from animate_papr.export import way_to_files
 from animate_papr.frame_data import FrameTask, check_frames, training_views
 from animate_papr.run_files import usual_view
 from animate_papr.sequence import Sequence
+from sjc_papr.data import outlines
 from sjc_papr.data.config import DataConfig
+from sjc_papr.data.outlines import with_agreeing_outlines
 from sjc_papr.data.world import World, world_of_run
 from sjc_papr.training.config import PointsConfig
 from training_core.config import InputError, load_config
@@ -81,6 +84,27 @@ def test_pictures_of_the_frame_before_come_along_where_the_motion_is_sought_in_t
     for change in ("align.to=outline", "align.to=tracks", "align.steps=0", "freeze.positions=true"):
         other = load_config(AnimateConfig, None, [f"data.path={dataset}", f"next.{change}"])
         assert FrameTask.read(other, 1, FRAMES[1], folder, world).read_before is None
+
+
+def test_pictures_whose_outlines_do_not_agree_are_moved_in_every_frame(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the frame before, too, in which the motion is sought."""
+    monkeypatch.setattr(outlines, "_STEPS", 5)
+    for name in FRAMES[:2]:
+        for number in (1, 6):
+            path = dataset / name / "train" / f"{number:03d}.png"
+            Image.fromarray(np.roll(np.array(Image.open(path)), 3, axis=1)).save(path)
+    folder, where = RunFolder(tmp_path / "run", False), [f"data.path={dataset}", "data.check=false"]
+    moving = load_config(AnimateConfig, None, [*where, "corrections.outlines=true"])
+    tasks = [FrameTask.read(moving, i, FRAMES[i], folder, World()) for i in range(2)]
+    for name, task in zip(FRAMES, tasks, strict=False):
+        placed = with_agreeing_outlines(training_views(moving, dataset / name))
+        assert torch.equal(task.train.images, placed.images)
+        as_it_is = FrameTask.read(load_config(AnimateConfig, None, where), 0, name, folder, World())
+        assert not torch.equal(as_it_is.train.images, placed.images)
+    assert tasks[1].read_before is not None
+    assert torch.equal(tasks[1].read_before()[0].images, tasks[0].train.images)
 
 
 def test_all_frames_move_by_what_the_first_frame_says(dataset: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from refusals import assert_refused
 from tiny_scene import DEPTH_SCALE, TINY_MODEL
 
 from sjc_papr import evaluate, train
+from sjc_papr.data import outlines
 from sjc_papr.evaluate import load_run
 from training_core.checkpoint import CheckpointStore
 
@@ -277,3 +278,28 @@ def test_a_name_that_leads_elsewhere_is_refused(
         "is not the name of one folder",
     )
     assert not any(tmp_path.iterdir())
+
+
+def test_a_run_moves_pictures_whose_outlines_do_not_agree(
+    frame: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(frame, moved)
+    for number in (0, 3):
+        path = moved / "train" / f"{number:03d}.png"
+        Image.fromarray(np.roll(np.array(Image.open(path)), 3, axis=1)).save(path)
+    monkeypatch.setattr(outlines, "_STEPS", 5)
+    more = ("corrections.outlines=true", "optimize.steps=1", "data.check=false")
+    ask = command(moved, tmp_path / "runs", *more)
+    caplog.set_level("INFO")
+    assert train.main([*ask, "--dry-run"]) == 0
+    assert "outlines did not agree" in caplog.text
+    caplog.clear()
+    assert train.main(ask) == 0
+    assert "outlines did not agree" in caplog.text
+    caplog.clear()
+    assert train.main([*ask, "corrections.outlines=false", "name=as_they_are"]) == 0
+    assert "outlines did not agree" not in caplog.text

@@ -7,12 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from six_balls import BALLS, SHIFTS, SIDE, body, rolled
 from six_spheres import rig
 from torch import Tensor
 
-from blender_render.dataset.readers import Views
 from blender_render.geometry.cameras import Camera
-from sjc_papr.data import outlines
 from sjc_papr.data.outlines import (
     WORTH_MOVING,
     OutlineGaps,
@@ -20,56 +19,8 @@ from sjc_papr.data.outlines import (
     find_placement,
     moved_back,
     signed_distance,
-    views_to_train,
     with_agreeing_outlines,
 )
-from sjc_papr.data.view_corrections import CorrectionsConfig
-from sjc_papr.data.world import World
-
-SIDE = 64
-# Pixels to the right and down by which the pictures of some tests are moved.
-SHIFTS = [(2, 0), (0, -3), (1, 2), (-2, 1), (0, 3), (-1, -2)]
-# A trunk, a head to one side of it and two unequal legs: no two of its outlines are alike.
-BALLS = [
-    ((0.0, 0.0, 0.0), 0.2),
-    ((0.28, 0.08, 0.22), 0.11),
-    ((-0.12, 0.1, -0.3), 0.08),
-    ((0.1, -0.2, -0.25), 0.06),
-]
-
-
-def outline(camera: Camera) -> Tensor:
-    """Alpha [H, W] of the balls, soft over a pixel."""
-    y, x = np.mgrid[: camera.height, : camera.width] + 0.5
-    local = np.stack(
-        [(x - camera.cx) / camera.fl_x, (camera.cy - y) / camera.fl_y, -np.ones_like(x)], axis=-1
-    )
-    rays = local @ camera.cam_to_world[:3, :3].T
-    rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
-    alpha = np.zeros(x.shape)
-    for centre, radius in BALLS:
-        to = np.array(centre) - camera.position
-        along = rays @ to
-        beside = np.linalg.norm(to - along[..., None] * rays, axis=-1)
-        pixels = (radius - beside) * camera.fl_x / along
-        alpha = np.maximum(alpha, np.clip(pixels + 0.5, 0.0, 1.0))
-    return torch.tensor(alpha, dtype=torch.float32)
-
-
-def body(side: int = SIDE, depth: bool = False) -> Views:
-    """Six views, each in a colour of its own."""
-    cameras = rig(side)
-    alpha = torch.stack([outline(camera) for camera in cameras])
-    colour = torch.rand(6, 1, 1, 3, generator=torch.Generator().manual_seed(0))
-    images = torch.cat([colour.expand(-1, side, side, -1), alpha[..., None]], dim=-1)
-    planar = (alpha > 0.5) * torch.arange(1.0, 1.0 + side) if depth else None
-    return Views(images, cameras, planar, tuple(f"view_{i}/000" for i in range(6)))
-
-
-def rolled(views: Views, shifts: list[tuple[int, int]]) -> Views:
-    """Pictures moved by whole pixels to the right and down."""
-    pairs = zip(views.images, shifts, strict=True)
-    return replace(views, images=torch.stack([i.roll((y, x), (0, 1)) for i, (x, y) in pairs]))
 
 
 def test_signed_distances_are_those_of_the_plain_loop() -> None:
@@ -117,11 +68,12 @@ def test_gaps_are_those_of_the_plain_loop() -> None:
     alpha = views.images[..., 3]
     gaps = OutlineGaps(alpha, views.cameras)
     nothing = torch.zeros(6, 3)
+    limits = gaps.limits(nothing)
     covered = {
         view: dict(
             zip(
                 map(tuple, (gaps._pixels[view] + SIDE / 2 - 0.5).round().int().tolist()),
-                gaps._covered(view, nothing).tolist(),
+                gaps.covered(limits[view], nothing).tolist(),
                 strict=True,
             )
         )
@@ -223,24 +175,11 @@ def test_whole_shifts_are_undone_exactly_with_depth() -> None:
     assert torch.equal(back.depth, views.depth)
 
 
-def test_many_views_take_no_more_than_their_share_of_work(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_views_take_no_more_than_their_share_of_work() -> None:
     views = rolled(body(), SHIFTS)
     alpha = views.images[..., 3]
-    whole = OutlineGaps(alpha, views.cameras)
-    monkeypatch.setattr(outlines, "_LOOKUPS", 200_000)
-    few = OutlineGaps(alpha, views.cameras)
+    whole, few = OutlineGaps(alpha, views.cameras), OutlineGaps(alpha, views.cameras, 200_000)
     lookups = sum(along[..., 0].numel() for along in few._along)
     assert 100_000 < lookups < 400_000 < sum(along[..., 0].numel() for along in whole._along)
     nothing = torch.zeros(6, 3)
     assert float(few(nothing)) == pytest.approx(float(whole(nothing)), rel=0.15)
-
-
-def test_runs_take_views_in_their_world_and_moved_where_asked() -> None:
-    views = rolled(body(), SHIFTS)
-    world = World((0.1, 0.0, 0.0), 2.0)
-    as_they_are = views_to_train(views, world, CorrectionsConfig())
-    assert torch.equal(as_they_are.images, views.images)
-    placed = views_to_train(views, World(), CorrectionsConfig(outlines=True))
-    assert torch.equal(placed.images, with_agreeing_outlines(views).images)
-    for one, other in zip(as_they_are.cameras, world.cameras(views.cameras), strict=True):
-        assert np.array_equal(one.cam_to_world, other.cam_to_world)

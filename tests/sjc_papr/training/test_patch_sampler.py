@@ -118,3 +118,16 @@ def test_processes_share_a_batch_with_pseudo_views(views: Views) -> None:
         assert together[0].views == apart[0][0].views + apart[1][0].views
     alone = PatchSampler(few, 1.0, config, 0, pseudo=made, pseudo_share=1.0)
     assert all(view >= 3 for step in range(5) for view in next(alone.sample(step))[0].views)
+
+
+def test_nothing_is_cut_from_redrawn_views_and_they_keep_their_number(views: Views) -> None:
+    config = PatchConfig(size=4, per_step=6)
+    few = replace(pick_views(views, [0, 1, 2]), redrawn=(1,))
+    made = pick_views(views, [3, 4, 5, 6])
+    mixed = PatchSampler(few, 1.0, config, seed=0, pseudo=made, pseudo_share=0.5)
+    seen = {v for step in range(50) for rays, _ in mixed.sample(step) for v in rays.views}
+    assert seen == {0, 2, 3, 4, 5, 6}
+    alone = PatchSampler(few, 1.0, config, seed=0)
+    assert {v for rays, _ in alone.sample(3) for v in rays.views} == {0, 2}
+    assert pick_views(few, [2, 1]).redrawn == (1,) and pick_views(few, [0, 2]).redrawn == ()
+    assert few.followed_by(made).redrawn == (1,)
