@@ -13,7 +13,7 @@ from blender_render.dataset.readers import Views, list_frames
 from blender_render.dataset.tracks import TRACKS_FILE
 from sjc_papr.data.input_checks import check_held_out, check_poses
 from sjc_papr.data.loading import load_training_views, load_views
-from sjc_papr.data.odd_view import views_to_train
+from sjc_papr.data.mending import views_to_train
 from sjc_papr.data.world import World, find_world, read_world, why_left
 from sjc_papr.novel_view.from_options import check_novel
 from sjc_papr.pseudo_views.config import PseudoViewsConfig
@@ -98,9 +98,9 @@ class FrameTask:
         folder = Path(config.data.path) / name
         train = training_views(config, folder)
         pseudo = pseudo or PseudoFrames(config.pseudo)
-        read_before = _reader_of_before(config, index, world, pseudo)
+        read_before = _reader_of_before(config, index, world, run, pseudo)
         test, val = _held_out_views(config, folder, train)
-        placed = views_to_train(train, world, config.corrections)
+        placed = views_to_train(train, world, config.corrections, run.path)
         _say_if_left(folder, index, placed)
         return FrameTask(
             index,
@@ -138,7 +138,7 @@ def _held_out_views(
 
 
 def _reader_of_before(
-    config: AnimateConfig, index: int, world: World, pseudo: PseudoFrames
+    config: AnimateConfig, index: int, world: World, run: RunFolder, pseudo: PseudoFrames
 ) -> Callable[[], tuple[Views, Views | None]] | None:
     """See ``FrameTask.read_before``; to be made while ``pseudo`` has those of the frame before."""
     align = config.next.align
@@ -146,11 +146,11 @@ def _reader_of_before(
         return None
     dataset = Path(config.data.path)
     name = (config.frames or list_frames(dataset))[index - 1]
-    made = pseudo.of_before(name)
+    made, before = pseudo.of_before(name), run.path.parent / (name or "frame")
 
     def read() -> tuple[Views, Views | None]:
         views = load_training_views(config.data, dataset / name)
-        views = views_to_train(views, world, config.corrections)
+        views = views_to_train(views, world, config.corrections, before)
         return views, made(views)
 
     return read

@@ -31,7 +31,8 @@ class RunConfig(PaprCommandConfig):
         PseudoViewsConfig, "pictures of other sides that a network makes of six"
     )
     corrections: CorrectionsConfig = section(
-        CorrectionsConfig, "what is wrong with each training view, learned beside the model"
+        CorrectionsConfig,
+        "what is wrong with training views: mended, or learned beside the model",
     )
     model: ModelConfig = section(ModelConfig, "the network")
     log: ValidatedLogConfig = section(ValidatedLogConfig, "how often what is written")

@@ -12,7 +12,7 @@ from blender_render.dataset.readers import Views
 from sjc_papr.config import TrainConfig
 from sjc_papr.data.input_checks import check_held_out, check_poses
 from sjc_papr.data.loading import load_views
-from sjc_papr.data.odd_view import views_to_train
+from sjc_papr.data.mending import mending_of_run, views_to_train
 from sjc_papr.data.sparse_views import sparse_views
 from sjc_papr.data.view_corrections import corrections_of
 from sjc_papr.data.world import find_world, read_world, world_of_run
@@ -137,7 +137,11 @@ def run(config: TrainConfig) -> None:
     if source and processes.is_main:
         log_differences(source, config)
     world = done_by_main(processes, lambda: world_of_run(folder.path, train, config.data, source))
-    train = views_to_train(train, world, config.corrections)
+    train = world.views(train)
+    mending = done_by_main(
+        processes, lambda: mending_of_run(folder.path, train, config.corrections)
+    )
+    train = mending.apply(train)
     test, val = world.views(test), val and world.views(val)
     done_by_main(processes, lambda: keep_networks(config.pseudo, folder.path))
     model = make_model(config, train).to(device)

@@ -50,7 +50,7 @@ class Views:
         cameras: N cameras of H x W images.
         depth: [N, H, W] float32, planar, scene units, 0 = no surface; None where there is none.
         names: N names as written in the JSON file, such as "train/000".
-        redrawn: numbers of images that were made out of the others, as no file shows them.
+        redrawn: indices into ``images`` of those that were made out of the others.
     """
 
     images: Tensor
@@ -69,7 +69,7 @@ class Views:
             self.cameras + others.cameras,
             None,
             self.names + others.names,
-            self.redrawn,
+            self.redrawn + tuple(len(self) + own for own in others.redrawn),
         )
 
     def composite(self, background: float | Sequence[float]) -> Tensor:

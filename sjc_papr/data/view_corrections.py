@@ -1,5 +1,5 @@
-"""What is wrong with each training picture, learned beside the model: its colours, and where its
-camera stands.
+"""What is wrong with each training picture: what of it is mended before training
+(``mending.py``), and what is learned beside the model, its colours and where its camera stands.
 
 Pictures that a network generated agree with each other only roughly. Without corrections a model
 pays for that with blur, or with points that only one view sees.
@@ -27,8 +27,8 @@ class CorrectionsConfig:
     )
     odd_view: bool = option(
         False,
-        "draw a training picture anew from what the others show, where it alone does not agree "
-        "with them; needs alpha",
+        "draw one of 5 to 12 training pictures anew from what the others show, where it alone does "
+        "not agree with them; the others are moved first if they need it; needs alpha",
     )
     colours: float = option(
         0.0, "learning rate of each training view's own gain and offset of colours; 0 = none"

@@ -13,12 +13,14 @@ from tiny_animation import FRAMES, arguments, write_animation
 from animate_papr import train
 from animate_papr.config import AnimateConfig
 from animate_papr.export import way_to_files
+from animate_papr.finished_frames import frame_run_dir
 from animate_papr.frame_data import FrameTask, check_frames, training_views
 from animate_papr.run_files import usual_view
 from animate_papr.sequence import Sequence
-from sjc_papr.data import outlines
+from sjc_papr.data import placement
 from sjc_papr.data.config import DataConfig
-from sjc_papr.data.outlines import with_agreeing_outlines
+from sjc_papr.data.mending import MENDED_FILE, Mending
+from sjc_papr.data.placement import find_placement
 from sjc_papr.data.world import World, world_of_run
 from sjc_papr.training.config import PointsConfig
 from training_core.config import InputError, load_config
@@ -90,19 +92,29 @@ def test_pictures_whose_outlines_do_not_agree_are_moved_in_every_frame(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the frame before, too, in which the motion is sought."""
-    monkeypatch.setattr(outlines, "_STEPS", 5)
+    monkeypatch.setattr(placement, "_STEPS", 16)
     for name in FRAMES[:2]:
         for number in (1, 6):
             path = dataset / name / "train" / f"{number:03d}.png"
             Image.fromarray(np.roll(np.array(Image.open(path)), 3, axis=1)).save(path)
-    folder, where = RunFolder(tmp_path / "run", False), [f"data.path={dataset}", "data.check=false"]
+    run, where = tmp_path / "run", [f"data.path={dataset}", "data.check=false"]
     moving = load_config(AnimateConfig, None, [*where, "corrections.outlines=true"])
-    tasks = [FrameTask.read(moving, i, FRAMES[i], folder, World()) for i in range(2)]
-    for name, task in zip(FRAMES, tasks, strict=False):
-        placed = with_agreeing_outlines(training_views(moving, dataset / name))
-        assert torch.equal(task.train.images, placed.images)
-        as_it_is = FrameTask.read(load_config(AnimateConfig, None, where), 0, name, folder, World())
-        assert not torch.equal(as_it_is.train.images, placed.images)
+    folders = [frame_run_dir(run, name) for name in FRAMES[:2]]
+    tasks = []
+    for index, folder in enumerate(folders):
+        folder.mkdir(parents=True)
+        part = RunFolder(folder, False)
+        tasks.append(FrameTask.read(moving, index, FRAMES[index], part, World()))
+    for name, folder, task in zip(FRAMES, folders, tasks, strict=False):
+        views = training_views(moving, dataset / name)
+        record = Mending(**json.loads((folder / MENDED_FILE).read_text()))
+        assert record.shift is not None and task.train.images.shape == views.images.shape
+        assert torch.equal(task.train.images, record.apply(views).images)
+        gaps = [
+            find_placement(seen.images[..., 3], seen.cameras).gap_before
+            for seen in (views, task.train)
+        ]
+        assert gaps[1] < 0.6 * gaps[0]
     assert tasks[1].read_before is not None
     assert torch.equal(tasks[1].read_before()[0].images, tasks[0].train.images)
 

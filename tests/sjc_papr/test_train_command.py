@@ -8,13 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from refusals import assert_refused
 from tiny_scene import DEPTH_SCALE, TINY_MODEL
 
+from blender_render.dataset.readers import Views
 from sjc_papr import evaluate, train
-from sjc_papr.data import outlines
+from sjc_papr.data import placement
+from sjc_papr.data.mending import MENDED_FILE, Mending
 from sjc_papr.evaluate import load_run
+from sjc_papr.training.patch_sampler import PatchSampler
 from training_core.checkpoint import CheckpointStore
 
 SHORT = (*TINY_MODEL, "optimize.steps=12", "optimize.patches.size=10", "log.every=4")
@@ -286,20 +290,32 @@ def test_a_run_moves_pictures_whose_outlines_do_not_agree(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    moved = tmp_path / "moved"
+    moved, learned = tmp_path / "moved", []
     shutil.copytree(frame, moved)
     for number in (0, 3):
         path = moved / "train" / f"{number:03d}.png"
         Image.fromarray(np.roll(np.array(Image.open(path)), 3, axis=1)).save(path)
-    monkeypatch.setattr(outlines, "_STEPS", 5)
-    more = ("corrections.outlines=true", "optimize.steps=1", "data.check=false")
-    ask = command(moved, tmp_path / "runs", *more)
+
+    class Spied(PatchSampler):
+        def __init__(self, views: Views, *rest: Any, **more: Any) -> None:
+            learned.append(views)
+            super().__init__(views, *rest, **more)
+
+    monkeypatch.setattr(train, "PatchSampler", Spied)
+    monkeypatch.setattr(placement, "_STEPS", 16)
+    ask = command(moved, tmp_path / "runs", "optimize.steps=1", "data.check=false")
     caplog.set_level("INFO")
+    assert train.main([*ask, "name=as_they_are"]) == 0
+    assert "outlines did not agree" not in caplog.text
+    ask.append("corrections.outlines=true")
     assert train.main([*ask, "--dry-run"]) == 0
     assert "outlines did not agree" in caplog.text
-    caplog.clear()
     assert train.main(ask) == 0
-    assert "outlines did not agree" in caplog.text
-    caplog.clear()
-    assert train.main([*ask, "corrections.outlines=false", "name=as_they_are"]) == 0
-    assert "outlines did not agree" not in caplog.text
+    run = tmp_path / "runs" / "sjc_papr" / "tiny"
+    record = Mending(**json.loads((run / MENDED_FILE).read_text()))
+    as_they_are, mended = learned
+    assert record.shift is not None
+    assert torch.equal(mended.images, record.apply(as_they_are).images)
+    # Said twice by now; a run that goes on reads the record.
+    said = caplog.text.count("outlines did not agree")
+    assert train.main(ask) == 0 and caplog.text.count("outlines did not agree") == said

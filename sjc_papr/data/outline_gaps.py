@@ -1,27 +1,20 @@
-"""Training pictures whose outlines do not agree with each other, moved until they do.
+"""How far the outlines of a few pictures are from being those of one object.
 
 A point that one picture shows lies on its ray, and every other picture must cover some point of
-that ray: the rays' points that all of them cover are the visual hull. Where a picture is a few
-pixels off, parts of every outline are left uncovered, by how much says a signed distance. Each
-picture's shift and size are sought that leave the least of it. Renders of one object leave next to
-nothing, and are not touched.
+that ray: what all of them cover is the visual hull. A ray's gap is the number of pixels that its
+best point still lacks to the outline that covers it least.
 """
 
-import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from blender_render.dataset.readers import Views
 from blender_render.geometry.cameras import Camera
 from blender_render.imaging.resize import area_resize
 from sjc_papr.data.eyes import Eye
-
-logger = logging.getLogger(__name__)
 
 # Outlines are compared in pictures of at most this side, in pixels of these.
 _SIDE = 128
@@ -34,28 +27,6 @@ _OUTSIDE, _INSIDE = 8.0, 16.0
 _SLACK, _LARGEST = 0.5, 10.0
 # Over how many pixels a ray fades in at the outline of its own picture.
 _SOFT = 0.7
-_STEPS, _RATE, _LAST_RATE = 61, 0.3, 0.01
-# Steps between two searches of what limits the rays, which take most of the time.
-_SEEK_EVERY = 3
-# Mean gap in pixels from which pictures are moved. Renders of one object have 0.01 to 0.05, those
-# moved by 2 to 5 pixels 0.17 to 0.9 (docs/few_views.md).
-WORTH_MOVING = 0.1
-
-
-class Placement(NamedTuple):
-    """How pictures stand against where they should: what belongs at ``q``, pixels from the middle
-    of a picture, is shown at ``exp(zoom) q + shift``.
-
-    Attributes:
-        shift: [V, 2], in picture widths, to the right and down. zoom: [V].
-        gap: mean gap between the outlines, in pixels of a picture of at most 128, where the
-            pictures stand so. gap_before: likewise, as they are.
-    """
-
-    shift: Tensor
-    zoom: Tensor
-    gap: float
-    gap_before: float
 
 
 class Limit(NamedTuple):
@@ -73,6 +44,11 @@ class OutlineGaps:
     Args:
         alpha: [V, H, W] in [0, 1]. cameras: V, of the object around the origin.
         lookups: points that are looked up in a step, about; rays are left out beyond that.
+
+    Attributes:
+        pixels: of each view, the rays whose cover is asked for, [R, 2], pixels from the middle.
+        along: of each view, T points of each ray as the V - 1 others see them, [R, T, V - 1, 2]
+            likewise.
     """
 
     def __init__(self, alpha: Tensor, cameras: Sequence[Camera], lookups: int = LOOKUPS) -> None:
@@ -83,8 +59,8 @@ class OutlineGaps:
         self.distance = torch.stack([signed_distance(own) for own in small])
         self.eyes = [Eye.of(camera.resized(self.width, self.height)) for camera in cameras]
         self.middle = torch.tensor([self.width / 2.0, self.height / 2.0])
-        self._pixels: list[Tensor] = []
-        self._along: list[Tensor] = []
+        self.pixels: list[Tensor] = []
+        self.along: list[Tensor] = []
         self._lay_rays(lookups)
 
     def __call__(self, placement: Tensor, limits: list[Limit] | None = None) -> Tensor:
@@ -96,7 +72,7 @@ class OutlineGaps:
         """
         lack, weight = torch.zeros(()), torch.zeros(())
         for view, limit in enumerate(limits or self.limits(placement)):
-            shown = torch.sigmoid(self._look_up(self._pixels[view], view, placement) / _SOFT)
+            shown = torch.sigmoid(self._look_up(self.pixels[view], view, placement) / _SOFT)
             missing = (-self.covered(limit, placement) - _SLACK).clamp(0.0, _LARGEST)
             lack, weight = lack + (shown * missing).sum(), weight + shown.detach().sum()
         return lack / weight.clamp_min(1.0)
@@ -104,7 +80,7 @@ class OutlineGaps:
     @torch.no_grad()
     def limits(self, placement: Tensor) -> list[Limit]:
         """Of every view's rays: the point that the others cover best, and the outline that covers
-        it least. Between whole pixels, nothing is told apart here.
+        it least; looked up at whole pixels, without gradient.
         """
         return [self._limit(view, placement) for view in range(len(self.eyes))]
 
@@ -141,29 +117,21 @@ class OutlineGaps:
         return [other for other in range(len(self.eyes)) if other != view]
 
     def _lay_rays(self, lookups: int) -> None:
-        """Pixels near the outlines, [R, 2] from the middle, and the points of their rays as the
-        others see them, [R, T, V - 1, 2] likewise."""
+        """Fill ``pixels`` and ``along`` with the rays near the outlines."""
         near = (self.distance > -_OUTSIDE) & (self.distance < _INSIDE)
         every = max(1, round(int(near.sum()) * _DEPTHS * (len(self.eyes) - 1) / lookups))
-        reach = 1.3 * max(self._farthest(view) for view in range(len(self.eyes)))
+        reach = reach_of(self.eyes, self.distance > 0)
         for view, eye in enumerate(self.eyes):
             rows, columns = (index[::every] for index in near[view].nonzero().unbind(1))
             far = float(eye.origin.norm())
             depths = torch.linspace(max(far - reach, 1e-3), far + reach, _DEPTHS)
             points = eye.origin + depths[:, None] * eye.toward[rows, columns][:, None]
             seen = [self.eyes[other].project(points)[0] for other in self._others(view)]
-            self._pixels.append(torch.stack([columns, rows], -1) + 0.5 - self.middle)
-            self._along.append(torch.stack(seen, dim=2) - self.middle)
-
-    def _farthest(self, view: int) -> float:
-        """Greatest distance from the origin at which a ray that shows the object passes it."""
-        eye = self.eyes[view]
-        rays = F.normalize(eye.toward[self.distance[view] > 0], dim=-1)
-        passing = eye.origin - (rays @ eye.origin)[:, None] * rays
-        return float(passing.norm(dim=-1).max()) if len(rays) else 0.0
+            self.pixels.append(torch.stack([columns, rows], -1) + 0.5 - self.middle)
+            self.along.append(torch.stack(seen, dim=2) - self.middle)
 
     def _limit(self, view: int, placement: Tensor) -> Limit:
-        along = self._along[view]
+        along = self.along[view]
         least = along.new_full(along.shape[:2], torch.inf)
         which = torch.zeros(along.shape[:2], dtype=torch.long)
         for number, other in enumerate(self._others(view)):
@@ -213,69 +181,15 @@ def signed_distance(alpha: Tensor) -> Tensor:
     return distance
 
 
-def find_placement(alpha: Tensor, cameras: Sequence[Camera], lookups: int = LOOKUPS) -> Placement:
-    """How the pictures stand; nothing is sought where they agree as they are.
-
-    A shift or size that all have in common cannot be told from the object's, and is left.
-
-    Args:
-        alpha, cameras, lookups: see ``OutlineGaps``.
+def reach_of(eyes: Sequence[Eye], shown: Tensor) -> float:
+    """Distance from the origin, world units, within which the object lies whose pixels are
+    ``shown``, bool [V, H, W]; 0 where none is.
     """
-    gaps = OutlineGaps(alpha, cameras, lookups)
-    found = torch.zeros(len(cameras), 3, requires_grad=True)
-    with torch.no_grad():
-        before = float(gaps(found))
-    best, least, limits = found.detach().clone(), before, None
-    if before >= WORTH_MOVING:
-        optimizer = torch.optim.Adam([found], _RATE)
-        for step in range(_STEPS):
-            optimizer.param_groups[0]["lr"] = _RATE * (1.0 - step / _STEPS) + _LAST_RATE
-            anew = step % _SEEK_EVERY == 0
-            limits = gaps.limits(found) if anew else limits
-            gap = gaps(found, limits)
-            if anew and gap.item() < least:
-                best, least = found.detach().clone(), gap.item()
-            optimizer.zero_grad()
-            gap.backward()
-            optimizer.step()
-        # In float64, because LAPACK's last digits depend on where numbers lie in memory, and a run
-        # that is continued must find the same.
-        best = gaps.without_common(best.double()).float()
-    return Placement(best[:, :2] / gaps.width, best[:, 2] / gaps.rim, least, before)
-
-
-def moved_back(views: Views, placement: Placement) -> Views:
-    """The pictures where they should be, resampled; the cameras stay."""
-    _, height, width, _ = views.images.shape
-    rows, columns = torch.arange(height) + 0.5, torch.arange(width) + 0.5
-    pixels = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
-    middle = torch.tensor([width / 2.0, height / 2.0])
-    zoom = placement.zoom.exp()[:, None, None, None]
-    shown = (pixels - middle) * zoom + (placement.shift * width)[:, None, None] + middle
-    grid = shown / middle - 1.0
-    colours, alpha = views.images[..., :3], views.images[..., 3:]
-    premultiplied = torch.cat([colours * alpha, alpha], dim=-1).permute(0, 3, 1, 2)
-    found = F.grid_sample(premultiplied, grid, mode="bicubic", align_corners=False)
-    found = found.permute(0, 2, 3, 1).clamp(0.0, 1.0)
-    colours = torch.where(found[..., 3:] > 0, found[..., :3] / found[..., 3:].clamp_min(1e-6), 0.0)
-    depth = None
-    if views.depth is not None:
-        depth = F.grid_sample(views.depth[:, None], grid, mode="nearest", align_corners=False)[:, 0]
-    images = torch.cat([colours.clamp(0.0, 1.0), found[..., 3:]], dim=-1)
-    return replace(views, images=images, depth=depth)
-
-
-def with_agreeing_outlines(views: Views) -> Views:
-    """The views, moved where their outlines do not agree; the same object where they do."""
-    placement = find_placement(views.images[..., 3], views.cameras)
-    if placement.gap_before < WORTH_MOVING:
-        return views
-    lengths = (placement.shift * views.images.shape[2]).norm(dim=1)
-    logger.info(
-        "outlines did not agree: pictures moved by %s pixels, resized by %s; gap %.2f -> %.2f",
-        ", ".join(f"{length:.1f}" for length in lengths),
-        ", ".join(f"{100 * (-zoom).exp() - 100:+.1f} %" for zoom in placement.zoom),
-        placement.gap_before,
-        placement.gap,
-    )
-    return moved_back(views, placement)
+    farthest = 0.0
+    for eye, own in zip(eyes, shown, strict=True):
+        if own.any():
+            rays = F.normalize(eye.toward[own], dim=-1)
+            passing = eye.origin - (rays @ eye.origin)[:, None] * rays
+            farthest = max(farthest, float(passing.norm(dim=-1).max()))
+    # The rays that pass farthest out may hold points that lie farther still, along them.
+    return 1.3 * farthest
