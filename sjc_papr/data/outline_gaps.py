@@ -47,8 +47,8 @@ class OutlineGaps:
 
     Attributes:
         pixels: of each view, the rays whose cover is asked for, [R, 2], pixels from the middle.
-        along: of each view, T points of each ray as the V - 1 others see them, [R, T, V - 1, 2]
-            likewise.
+        along: of each view, T points of each ray as the V - 1 others see them, column and row, [V -
+            1, 2, R, T] likewise.
     """
 
     def __init__(self, alpha: Tensor, cameras: Sequence[Camera], lookups: int = LOOKUPS) -> None:
@@ -128,34 +128,41 @@ class OutlineGaps:
             points = eye.origin + depths[:, None] * eye.toward[rows, columns][:, None]
             seen = [self.eyes[other].project(points)[0] for other in self._others(view)]
             self.pixels.append(torch.stack([columns, rows], -1) + 0.5 - self.middle)
-            self.along.append(torch.stack(seen, dim=2) - self.middle)
+            columns_and_rows = [(place - self.middle).movedim(-1, 0) for place in seen]
+            self.along.append(torch.stack(columns_and_rows).contiguous())
 
     def _limit(self, view: int, placement: Tensor) -> Limit:
         along = self.along[view]
-        least = along.new_full(along.shape[:2], torch.inf)
-        which = torch.zeros(along.shape[:2], dtype=torch.long)
+        least = along.new_full(along.shape[2:], torch.inf)
+        which = torch.zeros(least.shape, dtype=torch.long)
         for number, other in enumerate(self._others(view)):
-            own = self._nearest(along[:, :, number], other, placement)
+            own = self._nearest(along[number], other, placement)
             which = torch.where(own < least, number, which)
             least = torch.minimum(own, least)
         best = least.argmax(dim=1, keepdim=True)
         limiting = which.gather(1, best)[:, 0]
-        point = along[torch.arange(len(along)), best[:, 0], limiting]
+        point = along[limiting, :, torch.arange(len(best)), best[:, 0]]
         return Limit(point, torch.tensor(self._others(view))[limiting])
 
-    def _placed(self, points: Tensor, view: int, placement: Tensor) -> Tensor:
-        shift, zoom = placement[view, :2], placement[view, 2] / self.rim
-        return points * zoom.exp() + shift + self.middle
-
-    def _nearest(self, points: Tensor, view: int, placement: Tensor) -> Tensor:
-        column, row = self._placed(points, view, placement).unbind(-1)
-        column = column.clamp(0, self.width - 1).long()
-        row = row.clamp(0, self.height - 1).long()
-        return self.distance[view].flatten()[row * self.width + column]
+    def _nearest(self, places: Tensor, view: int, placement: Tensor) -> Tensor:
+        """Signed distance [R, T] in a picture at the pixels that hold ``places`` [2, R, T]."""
+        zoom = (placement[view, 2] / self.rim).exp()
+        column, row = (
+            torch.add(middle + shift, own * zoom).clamp_(0, size - 1).long()
+            for own, shift, middle, size in zip(
+                places,
+                placement[view, :2],
+                self.middle,
+                (self.width, self.height),
+                strict=True,
+            )
+        )
+        return self.distance[view].flatten()[row.mul_(self.width).add_(column)]
 
     def _look_up(self, points: Tensor, view: int, placement: Tensor) -> Tensor:
         """Signed distance [R] in a picture at points [R, 2], between its pixels."""
-        grid = self._placed(points, view, placement) / self.middle - 1.0
+        zoom = (placement[view, 2] / self.rim).exp()
+        grid = (points * zoom + placement[view, :2]) / self.middle
         found = F.grid_sample(
             self.distance[view][None, None],
             grid[None, None],
