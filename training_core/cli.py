@@ -152,8 +152,15 @@ class _BarFriendlyHandler(logging.Handler):
             self.handleError(record)
 
 
+def _program() -> str | None:
+    """How this command is called, for the first line of its help; None = the file's name."""
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    return f"python -m {module.name.removesuffix('.__main__')}" if module else None
+
+
 def _parser(schema: type, description: str, flags: Mapping[str, str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
+        prog=_program(),
         description=description,
         epilog=f"keys:\n{describe_options(schema)}",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -242,3 +242,16 @@ def test_names_that_are_no_text_can_be_printed() -> None:
         text=True,
     )
     assert (done.returncode, done.stdout) == (0, "\\udcff\n"), done.stderr
+
+
+@pytest.mark.parametrize("module", ["animate_papr.report", "blender_render.validate"])
+def test_help_says_how_the_command_is_called(module: str) -> None:
+    command = [sys.executable, "-m", module, "--help"]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said.startswith(f"usage: python -m {module} [-h]")
+
+
+def test_help_of_a_script_names_its_file() -> None:
+    command = [sys.executable, "scripts/spoil_views.py", "--help"]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said.startswith("usage: spoil_views.py [-h]")
