@@ -97,13 +97,19 @@ def test_gradients_are_those_of_the_weighted_sum(
     config, model = with_near(novel_config(*TERMS), mode), small_model(60)
     losses = plain_loss(model, config, flat, step, background)
     weights = {name: getattr(config, name).weight for name in TERMS}
+    parts = []
+    for name, loss in losses.items():
+        (weights[name] * loss).backward(retain_graph=True)
+        parts.append(gradients(model))
+        model.zero_grad(set_to_none=True)
     sum(weights[name] * loss for name, loss in losses.items()).backward()
     expected = gradients(model)
     model.zero_grad(set_to_none=True)
     logged = make_novel(model, config, flat, background).backward(step, measure=False).logged
     for name, gradient in gradients(model).items():
-        scale = expected[name].abs().max().item()
-        assert scale > 0.0, name
+        assert expected[name].any(), name
+        # Terms may cancel: the sum is as exact as its largest part.
+        scale = max(part[name].abs().max().item() for part in parts if name in part)
         assert torch.allclose(gradient, expected[name], rtol=1e-3, atol=1e-4 * scale), name
     for name in TERMS:
         assert losses[name].item() > 0.0
