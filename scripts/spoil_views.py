@@ -2,7 +2,8 @@
 
     python scripts/spoil_views.py input=data/few_views/six/animals_wolf output=data/moved kind=moved
 
-    moved      every picture by 2 to 5 pixels, in a direction of its own
+    moved      every picture by 2 to 5 pixels in a direction of its own, less what all have in
+               common; what leaves a picture comes in again on its other side
     neighbour  one picture is the next view's
     mirrored   one picture is left for right
     colours    every picture's red, green and blue times 0.8 to 1.2, plus up to 0.06 either way
@@ -11,6 +12,7 @@ Every frame is spoiled alike. Depth stays as it is, and no longer belongs to wha
 docs/few_views.md has the figures.
 """
 
+import logging
 import math
 import shutil
 from dataclasses import dataclass
@@ -26,6 +28,8 @@ from sjc_papr.data.outline_gaps import OutlineGaps
 from training_core.checks import at_least
 from training_core.cli import run_command
 from training_core.config import ConfigError, InputError, option
+
+logger = logging.getLogger(__name__)
 
 KINDS = ("moved", "neighbour", "mirrored", "colours")
 
@@ -46,7 +50,7 @@ class SpoilConfig:
         """Raises ValueError on a view that is not there."""
         at_least(0, view=self.view)
         if self.view > 5:
-            raise ValueError(f"view must be at most 5, is {self.view}")
+            raise ValueError(f"view must be 0 to 5, is {self.view}")
 
 
 def moves(clip: SixViewClip, seed: int, common: bool) -> list[tuple[int, int]]:
@@ -66,6 +70,7 @@ def spoiled(clip: SixViewClip, config: SpoilConfig) -> Tensor:
     views = clip.views.clone()
     if config.kind == "moved":
         shifts = moves(clip, config.seed, config.common)
+        logger.info("moved to the right and down by %s pixels", ", ".join(map(str, shifts)))
         rows = zip(views, shifts, strict=True)
         return torch.stack([own.roll((down, right), (1, 2)) for own, (right, down) in rows])
     if config.kind == "neighbour":
@@ -81,8 +86,9 @@ def spoiled(clip: SixViewClip, config: SpoilConfig) -> Tensor:
 
 
 def _read(config: SpoilConfig) -> SixViewClip:
-    if not (config.input and config.output):
-        raise ConfigError("input and output are missing: which datasets?")
+    for key in ("input", "output"):
+        if not getattr(config, key):
+            raise ConfigError(f"{key} is missing: which folder?")
     if not Path(config.input).is_dir():
         raise InputError(f"{config.input}: not a folder; unpack archives first")
     if Path(config.output).exists():
@@ -102,12 +108,13 @@ def run(config: SpoilConfig) -> None:
             file = partial / fmt.view_folder(view) / f"{fmt.image_name(index)}.png"
             write_png(file, picture.numpy())
     partial.rename(config.output)
+    logger.info("%s: %s", config.output, config.kind)
 
 
 def plan(config: SpoilConfig) -> str:
     """What ``--dry-run`` prints."""
     clip = _read(config)
-    return f"{len(clip)} frames of six views, {config.kind}, to {config.output}"
+    return f"{len(clip)} frame(s) of six views, {config.kind}, to {config.output}"
 
 
 def main() -> int:

@@ -190,6 +190,7 @@ class TrainingLoop:
         saved = self._store.load()
         if saved is not None:
             restore_or_refuse(self.trainer, saved, self._store.folder)
+            logger.info("%s: continuing from step %d", self.run.path, saved.step)
         elif self.extend:
             saved = self._start_from(self.extend)
         else:

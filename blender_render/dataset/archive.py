@@ -104,9 +104,10 @@ class Tree:
 
     def read_json(self, rel: str) -> dict[str, Any]:
         """A JSON object. Raises InputError naming the file and, for broken syntax, the line."""
+        raw = self.read_bytes(rel)
         try:
             # Some editors of Windows begin a file with a mark, which JSON does not know.
-            content = parse_json(self.read_bytes(rel).decode("utf-8-sig"))
+            content = parse_json(raw.decode("utf-8-sig"))
         except json.JSONDecodeError as error:
             raise InputError(
                 f"{self.label(rel)}: not valid JSON (line {error.lineno}: {error.msg})"

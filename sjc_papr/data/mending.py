@@ -29,7 +29,8 @@ class Mending:
 
     Attributes:
         odd_view: number of the view that is drawn anew from the others, if any.
-        shift, zoom: of the others, in their order, see ``Placement``; None where they stay.
+        shift, zoom: how the others stood, in their order, see ``Placement``; None where they stay.
+            The log tells lengths in pixels, and by how much pictures are resized to undo it.
     """
 
     odd_view: int | None = None
@@ -79,7 +80,8 @@ def find_mending(views: Views, corrections: CorrectionsConfig) -> Mending:
     kept = pick_views(views, without(len(views), odd))
     if odd is not None:
         logger.warning(
-            "%s does not show what the other %d views show: drawn anew from these",
+            "%s does not show what the other %d views show: drawn anew from these, and no patch is "
+            "cut from it",
             views.names[odd],
             len(kept),
         )

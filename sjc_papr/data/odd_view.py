@@ -15,7 +15,7 @@ from blender_render.dataset.readers import Views
 from sjc_papr.data.eyes import Eye
 from sjc_papr.data.input_checks import pick_views
 from sjc_papr.data.outline_gaps import LOOKUPS, reach_of, signed_distance
-from sjc_papr.data.placement import WORTH_MOVING, find_placement
+from sjc_papr.data.placement import WORTH_MOVING, Placement, find_placement
 from sjc_papr.data.seen_colours import seen_colours
 
 # The hull of fewer views is too loose to tell which of them is wrong. Among more, a wrong one does
@@ -23,6 +23,9 @@ from sjc_papr.data.seen_colours import seen_colours
 _LEAST_VIEWS, _MOST_VIEWS = 5, 12
 # How much smaller the gap without the odd view must be than without any other.
 _CLEARLY = 0.5
+# Gap in pixels that is left after moving, from which one view is suspected. Moved renders of one
+# object have 0.01 to 0.05; moves alone can bring a mirrored picture to 0.07.
+_SUSPICIOUS = 0.06
 _DEPTHS = 128
 # Rays enough to choose by; see ``OutlineGaps``.
 _LOOKUPS = LOOKUPS // 4
@@ -31,23 +34,27 @@ _PIXELS = 16_384
 
 
 def find_odd_view(views: Views) -> int | None:
-    """The view without which all outlines agree; None where they agree with it, where they do not
+    """The view without which all others agree; None where they agree with it, where they do not
     without any one, or where it is not clear which.
 
-    Agreeing means: after they were moved, see ``find_placement``.
+    They may have to be moved to agree, see ``find_placement``; where only one view's absence spares
+    them that, it is that one.
     """
     count = len(views)
-    if not _LEAST_VIEWS <= count <= _MOST_VIEWS or _gap(views) < WORTH_MOVING:
+    if not _LEAST_VIEWS <= count <= _MOST_VIEWS or (gap := _placement(views).gap) < _SUSPICIOUS:
         return None
-    rest = [_gap(pick_views(views, without(count, odd))) for odd in range(count)]
-    best, second = sorted(rest)[:2]
-    if best >= WORTH_MOVING or best >= _CLEARLY * second:
-        return None
-    return rest.index(best)
+    rest = [_placement(pick_views(views, without(count, odd))) for odd in range(count)]
+    agreeing = [odd for odd, others in enumerate(rest) if not others.needed]
+    if len(agreeing) == 1:
+        return agreeing[0]
+    gaps = [others.gap for others in rest]
+    best, second = sorted(gaps)[:2]
+    clear = best < WORTH_MOVING and best < _CLEARLY * min(second, gap)
+    return gaps.index(best) if clear else None
 
 
-def _gap(views: Views) -> float:
-    return find_placement(views.images[..., 3], views.cameras, _LOOKUPS).gap
+def _placement(views: Views) -> Placement:
+    return find_placement(views.images[..., 3], views.cameras, _LOOKUPS)
 
 
 def without(count: int, odd: int | None) -> list[int]:

@@ -64,7 +64,7 @@ def test_what_is_refused(spoil: ModuleType, sixview: Path, tmp_path: Path) -> No
         spoil.run(spoil.SpoilConfig(input=str(sixview), output=str(tmp_path)))
     with pytest.raises(InputError, match="not a folder"):
         spoil.plan(spoil.SpoilConfig(input=str(tmp_path / "no.zip"), output=str(tmp_path / "a")))
-    with pytest.raises(ConfigError, match="missing"):
-        spoil.plan(spoil.SpoilConfig())
-    with pytest.raises(ValueError, match="at most 5"):
+    with pytest.raises(ConfigError, match="output is missing"):
+        spoil.plan(spoil.SpoilConfig(input=str(sixview)))
+    with pytest.raises(ValueError, match="0 to 5"):
         spoil.SpoilConfig(view=6).validate()

@@ -16,8 +16,13 @@ def _fewer_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(placement, "_STEPS", 31)
 
 
-def test_the_odd_view_is_found() -> None:
-    assert find_odd_view(with_mirrored(body(), ODD)) == ODD
+@pytest.mark.parametrize("odd", [ODD, 4])
+def test_the_odd_view_is_found(odd: int) -> None:
+    assert find_odd_view(with_mirrored(body(), odd)) == odd
+
+
+def test_one_moved_view_is_not_odd() -> None:
+    assert find_odd_view(rolled(body(), [(0, 0), (0, 0), (0, 0), (4, -3), (0, 0), (0, 0)])) is None
 
 
 def test_nothing_is_odd_where_all_agree_or_more_than_one_does_not() -> None:
