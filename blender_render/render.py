@@ -171,9 +171,10 @@ def plan(config: RenderConfig) -> str:
         f"{deep} of them with depth; {config.engine.samples} samples, {config.light.preset} light"
     )
     if frames.count:
+        count = min(frames.first or frames.count, frames.count)
         lines.append(
-            f"{frames.count} frames per asset that moves: {frames.count * rig.views} pictures and "
-            f"about {frames.count * per_frame + 2} files each"
+            f"{count} frame(s) per asset that moves: {count * rig.views} pictures and about "
+            f"{count * per_frame + 2} files each"
         )
     else:
         lines.append(

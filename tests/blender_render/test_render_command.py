@@ -150,6 +150,17 @@ def test_dry_run_says_what_and_makes_nothing(
     assert not output.exists()
 
 
+@pytest.mark.parametrize(
+    ("first", "said"), [(0, "8 frame(s)"), (3, "3 frame(s)"), (9, "8 frame(s)")]
+)
+def test_the_plan_counts_the_frames_that_are_rendered(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], first: int, said: str
+) -> None:
+    more = [f"output={tmp_path}", "frames.count=8", f"frames.first={first}", "--dry-run"]
+    assert render.main(["assets=[builtin:demo]", *more]) == 0
+    assert f"{said} per asset that moves" in capfd.readouterr().out
+
+
 def test_a_dry_run_refuses_assets_that_are_not_there(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

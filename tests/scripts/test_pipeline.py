@@ -139,7 +139,7 @@ def test_shipped_configs_are_read(name: str, capsys: pytest.CaptureFixture[str])
     more = ["device=auto"] if name == "full" else []
     asset = ["--asset", "builtin:demo", "--dry-run", *more]
     assert pipeline.main(["--config", name, *asset]) == 0
-    assert "8 frames per asset" in capsys.readouterr().out
+    assert "8 frame(s) per asset" in capsys.readouterr().out
 
 
 def test_without_networks_a_picture_is_inflated(
