@@ -63,7 +63,7 @@ class Mending:
             numbers, odd = [math.nan], None
         if (numbers and len(numbers) != 3 * len(without(count, odd))) or not _finite(numbers):
             raise InputError(f"{path}: not a record of how {count} views were mended")
-        return found
+        return replace(found, odd_view=odd)
 
 
 def _finite(numbers: list[float]) -> bool:

@@ -103,6 +103,11 @@ def test_a_damaged_record_is_refused(tmp_path: Path, content: object) -> None:
         mending_of_run(tmp_path, body(), BOTH)
 
 
+def test_a_view_counted_from_the_end_is_the_same_view(tmp_path: Path) -> None:
+    (tmp_path / MENDED_FILE).write_text(json.dumps({"odd_view": -1}))
+    assert mending_of_run(tmp_path, body(), BOTH) == Mending(5)
+
+
 def test_runs_take_views_in_their_world() -> None:
     views, world = rolled(body(), SHIFTS), World((0.1, 0.0, 0.0), 2.0)
     as_they_are = views_to_train(views, world, CorrectionsConfig())
