@@ -19,8 +19,8 @@ from blender_render.dataset.transforms import read_transforms
 from blender_render.geometry.object_box import placed
 from sjc_papr.data.world import read_world
 from training_core.config import ConfigError, InputError
+from training_core.config.saved import read_saved_values
 from training_core.files.json_files import parse_json
-from training_core.run_folder import read_saved_values
 
 
 class UsualView(NamedTuple):

@@ -17,7 +17,7 @@ from sjc_papr.data.world import World, read_world
 from sjc_papr.networks.model import Papr
 from sjc_papr.training.checkpoints import model_from
 from training_core.config import ConfigError, InputError
-from training_core.run_folder import load_run_config
+from training_core.config.saved import load_run_config
 
 logger = logging.getLogger(__name__)
 

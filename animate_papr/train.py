@@ -175,7 +175,7 @@ def plan(config: AnimateConfig) -> str:
             *describe_pseudo(config.pseudo),
             *describe_terms(config.novel),
             *([f"goes on from {config.extend}: {', '.join(extended)}"] if extended else []),
-            f"to {Path(config.output_root) / PHASE / config.name}",
+            config.describe_run(PHASE),
         ]
     )
 

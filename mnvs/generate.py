@@ -35,11 +35,11 @@ from mnvs.inference.result import DATASET, MULTIVIEW, Generated, write_generated
 from mnvs.sources import find_source
 from training_core.cli import run_command
 from training_core.config import ConfigError, InputError, to_plain
+from training_core.config.saved import load_run_config
 from training_core.devices import pick_device, prepare_cpu
 from training_core.files import atomic
 from training_core.files.places import refuse_unusable
 from training_core.metrics_log import progress_bar
-from training_core.run_folder import load_run_config
 from training_core.stopping import StopSignals
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from mnvs.inference.config import (
 )
 from training_core.checkpoint import CheckpointStore
 from training_core.config import ConfigError
-from training_core.run_folder import load_run_config
+from training_core.config.saved import load_run_config
 
 
 def find_source(config: GenerateConfig) -> ModelSource:

@@ -193,9 +193,8 @@ def plan(config: TrainConfig) -> str:
         config.model, config.data, config.train, precision=config.precision, processes=processes
     )
     sizes = describe(config.data, config.train, found)
-    where = Path(config.output_root) / PHASE / config.name
     source = describe_extension(_extended(config))
-    return "\n".join([f"{config.name}: {videos}", sizes, *source, f"to {where}"])
+    return "\n".join([f"{config.name}: {videos}", sizes, *source, config.describe_run(PHASE)])
 
 
 def _check(config: TrainConfig) -> list[int]:

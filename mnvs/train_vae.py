@@ -192,7 +192,7 @@ def plan(config: TrainVaeConfig) -> str:
             f"VAE of factor {config.vae.factor} with {count:,} parameters, "
             f"{config.optimize.steps} steps of {config.optimize.batch} crops",
             *describe_extension(extended),
-            f"to {Path(config.output_root) / PHASE / config.name}",
+            config.describe_run(PHASE),
         ]
     )
 

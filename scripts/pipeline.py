@@ -17,6 +17,7 @@ import logging
 import re
 import shutil
 import sys
+from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -84,6 +85,13 @@ class Pipeline:
         self.form = form_of_views(self.source) if config.kind == "views" else ""
         if config.kind in ("image", "video"):
             config.generate.model.announce()
+
+    def find_folder(self, find: Callable[..., RunFolder]) -> None:
+        """Let ``find``, RunFolder's ``open`` or ``look_up``, say where the run is."""
+        name, root, resume = self.config.name, Path(self.config.output_root), self.config.resume
+        free = (*settings_not_read(self.folder), "resume", "device", "output_root")
+        found = find(root, "pipeline", name, self.config, resume, may_change=free)
+        self.folder = found.path.absolute()
 
     def at(self, stage: str, *parts: str) -> Path:
         """A path in the folder of a stage."""
@@ -257,16 +265,7 @@ def run(config: PipelineConfig) -> None:
     """All stages that are not complete."""
     pipeline = Pipeline(config)
     pipeline.plan_of_views()  # refuses what cannot be read before anything is made
-    opened = RunFolder.open(
-        Path(config.output_root),
-        "pipeline",
-        config.name,
-        config,
-        config.resume,
-        may_change=(*settings_not_read(pipeline.folder), "resume", "device", "output_root"),
-        subfolders=False,
-    )
-    pipeline.folder = opened.path.absolute()
+    pipeline.find_folder(partial(RunFolder.open, subfolders=False))
     pipeline.refuse_changed_input()
     run_stages(pipeline.folder, pipeline.stages())
     summary = read_json(pipeline.folder / "summary.json")
@@ -277,6 +276,7 @@ def run(config: PipelineConfig) -> None:
 def plan(config: PipelineConfig) -> str:
     """What ``--dry-run`` prints, after looking at the input."""
     pipeline = Pipeline(config)
+    pipeline.find_folder(RunFolder.look_up)
     lines = [f"{config.kind} {pipeline.source} into {pipeline.folder}"]
     details = {VIEWS: pipeline.plan_of_views, ANIMATE: pipeline.plan_of_training}
     for stage in pipeline.stages():

@@ -20,9 +20,9 @@ from sjc_papr.training.checkpoints import model_from
 from training_core.checkpoint import Checkpoint, CheckpointStore
 from training_core.cli import run_command
 from training_core.config import MISSING, ConfigError, InputError, option
+from training_core.config.saved import load_run_config
 from training_core.devices import pick_device, prepare_cpu
 from training_core.files import atomic
-from training_core.run_folder import load_run_config
 
 logger = logging.getLogger(__name__)
 

@@ -46,9 +46,15 @@ from training_core.checkpoint import seed_everything
 from training_core.cli import run_command
 from training_core.config import ConfigError
 from training_core.devices import peak_memory_bytes, pick_device, prepare_cpu
-from training_core.extension import describe_extension, extended_run, log_differences
+from training_core.extension import (
+    describe_extension,
+    extended_run,
+    log_differences,
+    made_steps,
+)
 from training_core.loop import TrainingLoop, Validation
 from training_core.metrics_log import write_final
+from training_core.run_folder import RunFolder
 from training_core.step.processes import (
     DistributedProcesses,
     OneProcess,
@@ -142,7 +148,7 @@ def run(config: TrainConfig) -> None:
         processes, lambda: mending_of_run(folder.path, train, config.corrections)
     )
     train = mending.apply(train)
-    test, val = world.views(test), val and world.views(val)
+    val = val and world.views(val)
     done_by_main(processes, lambda: keep_networks(config.pseudo, folder.path))
     model = make_model(config, train).to(device)
     novel = make_novel(
@@ -155,7 +161,8 @@ def run(config: TrainConfig) -> None:
         steps=config.optimize.steps,
         seed=config.seed,
     )
-    pseudo = pseudo_views(config.pseudo, train)
+    finished = made_steps(folder.path) == config.optimize.steps
+    pseudo = None if finished else pseudo_views(config.pseudo, train)
     trainer = make_trainer(config, model, train, folder.path, novel, processes, pseudo)
     validate = ViewValidation.of(model, val, config.data.grey, config.precision)
     with StopSignals() as stop, lost_processes_explained(processes.count):
@@ -173,26 +180,30 @@ def run(config: TrainConfig) -> None:
         ).fit()
     if not processes.is_main:
         return
+    means = evaluate_run(config, model, world.views(test), world.scale, folder)
+    more = {"num_points": len(model.points), "steps": config.optimize.steps}
+    memory = {"peak_memory_bytes": peak_memory_bytes(device)}
+    write_final(folder, means | more | elapsed._asdict() | memory)
+    logger.info("PSNR %.2f dB over %d held-out views: %s", means["psnr"], len(test), folder.path)
+
+
+def evaluate_run(
+    config: TrainConfig, model: Papr, test: Views, scale: float, folder: RunFolder
+) -> dict[str, float | None]:
+    """Mean figures of the test views, whose pictures go to the run's folder.
+
+    Args:
+        scale: of the world trained in, to the dataset's own.
+    """
     metrics = evaluate_views(
         model,
         test,
         background=config.data.grey,
         precision=config.precision,
         images=folder.images,
-        scale=world.scale,
+        scale=scale,
     )
-    means = mean_view_metrics(metrics)
-    write_final(
-        folder,
-        means
-        | {
-            "num_points": len(model.points),
-            "steps": config.optimize.steps,
-            **elapsed._asdict(),
-            "peak_memory_bytes": peak_memory_bytes(device),
-        },
-    )
-    logger.info("PSNR %.2f dB over %d held-out views: %s", means["psnr"], len(test), folder.path)
+    return mean_view_metrics(metrics)
 
 
 def _extended(config: TrainConfig) -> Path | None:
@@ -218,7 +229,7 @@ def plan(config: TrainConfig) -> str:
             *describe_pseudo(config.pseudo),
             *describe_novel(config.novel),
             *describe_extension(source),
-            f"to {Path(config.output_root) / PHASE / config.name}",
+            config.describe_run(PHASE),
         ]
     )
 

@@ -180,7 +180,7 @@ def plan(config: TrainPriorConfig) -> str:
             f"{config.optimize.batch} pairs on {pick_device(config.device)}",
             *(f"{name}: {world.describe()}" for name, world in worlds.items()),
             *describe_extension(source),
-            f"to {Path(config.output_root) / PHASE / config.name / 'prior'}",
+            config.describe_run(PHASE, "prior"),
         ]
     )
 

@@ -115,7 +115,7 @@ def plan(config: TrainPseudoViewsConfig) -> str:
             f"{parameters / 1e6:.2f} M parameters, {config.optimize.steps} steps of "
             f"{config.optimize.batch} views on {pick_device(config.device)}",
             *describe_extension(source),
-            f"to {Path(config.output_root) / PHASE / config.name / 'network'}",
+            config.describe_run(PHASE, "network"),
         ]
     )
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from training_core.checkpoint import CheckpointStore
 from training_core.config import ConfigError
+from training_core.config.saved import CONFIG_FILE, differences
 from training_core.run_config import CommandConfig
-from training_core.run_folder import CONFIG_FILE, differences
 
 logger = logging.getLogger(__name__)
 

@@ -74,3 +74,14 @@ class CommandConfig:
         """
         root = Path(self.output_root)
         return RunFolder.open(root, phase, self.name, self, self.resume, self.may_change)
+
+    def describe_run(self, phase: str, result: str = "") -> str:
+        """The line of ``--dry-run`` that says where the run, or its ``result``, will be.
+
+        Raises:
+            ConfigError: see ``RunFolder.look_up``.
+        """
+        root = Path(self.output_root)
+        run = RunFolder.look_up(root, phase, self.name, self, self.resume, self.may_change)
+        begun = ", which has begun and is continued" if run.resumed else ""
+        return f"to {run.path / result}{begun}"

@@ -9,27 +9,18 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from omegaconf import OmegaConf
-
-from training_core.config import (
-    ConfigError,
-    InputError,
-    former_values,
-    load_config,
-    read_yaml_values,
-    to_yaml,
-)
+from training_core.config import ConfigError, InputError, to_yaml
+from training_core.config.saved import CONFIG_FILE, refuse_changes
 from training_core.files import atomic
 from training_core.files.locks import acquire
 
 logger = logging.getLogger(__name__)
 
 _LONGEST_NAME = 200  # file systems take 255; a number may follow
-CONFIG_FILE = "config.yaml"
 _PACKAGES = [
     "videopapr",
     "torch",
@@ -52,8 +43,6 @@ _PACKAGES = [
     "accelerate",
 ]
 _locks: dict[Path, int] = {}
-
-T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,27 +96,50 @@ class RunFolder:
             ConfigError: the folder was started with another configuration, holds something
                 else, or is in use by another process.
         """
-        if resume not in ("auto", "never"):
-            raise ConfigError(f"resume: {resume!r} is not one of: auto, never")
-        check_name(name)
-        path = Path(root) / phase / name
+        path = _place(root, phase, name, resume)
         if resume == "never":
             path = _first_free(path)
         path.mkdir(parents=True, exist_ok=True)
         _lock(path)
-        config_file = path / CONFIG_FILE
-        run = cls(path, config_file.exists())
-        if run.resumed:
-            _compare(config_file, config, may_change)
-        elif any(run.checkpoints.glob("*")) or any(path.glob("frames/*/checkpoints/*")):
-            raise ConfigError(f"{path} has checkpoints but no config.yaml; choose another name")
+        run = cls._found(path, config, may_change)
         for leftover in path.glob(".*.tmp"):
             leftover.unlink(missing_ok=True)
         if subfolders:
             run._make_folders()
         _record_start(path)
         # Last, because its presence means that the folder is complete.
-        atomic.write_text(config_file, to_yaml(config))
+        atomic.write_text(path / CONFIG_FILE, to_yaml(config))
+        return run
+
+    @classmethod
+    def look_up(
+        cls,
+        root: Path,
+        phase: str,
+        name: str,
+        config: Any,
+        resume: str = "auto",
+        may_change: Collection[str] = (),
+    ) -> "RunFolder":
+        """What `open` would return, without making or locking anything: for a dry run.
+
+        Raises:
+            ConfigError: the folder was started with another configuration, or holds something else.
+        """
+        path = _place(root, phase, name, resume)
+        if resume == "never":
+            path = next((p for p in _candidates(path) if not p.exists()), path)
+        return cls._found(path, config, may_change)
+
+    @classmethod
+    def _found(cls, path: Path, config: Any, may_change: Collection[str]) -> "RunFolder":
+        """The folder as it is now, refused where this run cannot be in it."""
+        config_file = path / CONFIG_FILE
+        run = cls(path, config_file.exists())
+        if run.resumed:
+            refuse_changes(config_file, config, may_change)
+        elif any(run.checkpoints.glob("*")) or any(path.glob("frames/*/checkpoints/*")):
+            raise ConfigError(f"{path} has checkpoints but no config.yaml; choose another name")
         return run
 
     def sub(self, name: str) -> "RunFolder":
@@ -172,9 +184,20 @@ def describe_environment() -> dict[str, Any]:
     }
 
 
+def _place(root: Path, phase: str, name: str, resume: str) -> Path:
+    if resume not in ("auto", "never"):
+        raise ConfigError(f"resume: {resume!r} is not one of: auto, never")
+    check_name(name)
+    return Path(root) / phase / name
+
+
+def _candidates(path: Path) -> list[Path]:
+    """Where a run may start that continues no other."""
+    return [path, *(path.with_name(f"{path.name}_{i:03d}") for i in range(1, 1000))]
+
+
 def _first_free(path: Path) -> Path:
-    candidates = [path, *(path.with_name(f"{path.name}_{i:03d}") for i in range(1, 1000))]
-    for candidate in candidates:
+    for candidate in _candidates(path):
         try:
             candidate.mkdir(parents=True)
             return candidate
@@ -191,80 +214,6 @@ def _lock(path: Path) -> None:
         _locks[path.resolve()] = acquire(path / ".lock")
     except InputError:
         raise ConfigError(f"{path} is in use by another process") from None
-
-
-def load_run_config(schema: type[T], folder: Path) -> T:
-    """The configuration that a run was started with.
-
-    Raises:
-        ConfigError: there is none, it cannot be read, is empty, or does not belong to `schema`.
-    """
-    read_saved_values(folder)  # load_config would take an empty file for the defaults
-    try:
-        return load_config(schema, folder / CONFIG_FILE, [])
-    except ConfigError as error:
-        if "unknown key" not in str(error):
-            raise
-        raise ConfigError(f"{error} (is {folder} a run of another command?)") from None
-
-
-def differences(config_file: Path, config: Any) -> list[tuple[str, Any, Any]]:
-    """Keys whose values differ: dotted key, value in the file, value now ("absent" without).
-
-    Raises:
-        ConfigError: the file cannot be read, or is empty.
-    """
-    old = dict(_flatten(_saved_values(config_file), ""))
-    new = _flat(config)
-    # A key that came after the run began is no difference as long as it says what was done then.
-    defaults = _flat(type(config)()) | former_values(config)
-    old = {key: value for key, value in defaults.items() if key in new} | old
-    return [
-        (key, old.get(key, "absent"), new.get(key, "absent"))
-        for key in [*new, *(key for key in old if key not in new)]
-        if key not in old or key not in new or old[key] != new[key]
-    ]
-
-
-def read_saved_values(folder: Path) -> dict[Any, Any]:
-    """The plain values in the `config.yaml` of a run. Raises ConfigError: see `load_run_config`."""
-    if not (folder / CONFIG_FILE).is_file():
-        raise ConfigError(f"{folder}: no {CONFIG_FILE}: not a run folder")
-    return _saved_values(folder / CONFIG_FILE)
-
-
-def _saved_values(config_file: Path) -> dict[Any, Any]:
-    values = read_yaml_values(config_file)
-    if not isinstance(values, dict) or not values:
-        raise ConfigError(
-            f"{config_file} is damaged: it holds no keys; put a copy back, or choose another name"
-        )
-    return values
-
-
-def _compare(config_file: Path, config: Any, may_change: Collection[str]) -> None:
-    for key, before, now in differences(config_file, config):
-        if not any(key == k or key.startswith(f"{k}.") for k in may_change):
-            longer = key.rpartition(".")[2] == "steps" and hasattr(config, "extend")
-            more = f"to train longer, use another name and extend={config_file.parent}, "
-            raise ConfigError(
-                f"{config_file.parent} was started with {key}={before}, now {key}={now}; "
-                f"{more if longer else ''}keep the value, choose another name, or start anew with "
-                "resume=never"
-            )
-
-
-def _flat(config: Any) -> dict[str, Any]:
-    """Values by their dotted keys, as they would be read back from a file."""
-    return dict(_flatten(OmegaConf.to_container(OmegaConf.create(to_yaml(config))), ""))
-
-
-def _flatten(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict) and value:
-        for key, child in value.items():
-            yield from _flatten(child, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, value
 
 
 def _record_start(path: Path) -> None:

@@ -116,9 +116,9 @@ def test_another_input_under_the_same_name_is_refused(
     assert_refused(pipeline.main, command, capsys, "points.init=depth")
     edit_json(given / "sample.json", lambda info: info.update(fps=3))
     assert_refused(pipeline.main, command, capsys, "has changed since")
-    assert_refused(
-        pipeline.main, [*command[2:], "--views", str(sixview)], capsys, "was started with views="
-    )
+    other = [*command[2:], "--views", str(sixview)]
+    for asked in (other, [*other, "--dry-run"]):
+        assert_refused(pipeline.main, asked, capsys, "was started with views=")
 
 
 def test_a_dry_run_shows_every_stage_and_makes_nothing(

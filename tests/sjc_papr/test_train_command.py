@@ -116,16 +116,30 @@ def test_wrong_keys_and_paths_end_before_any_work(
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("flags", [(), ("--dry-run",)])
 def test_another_config_does_not_continue_a_run(
-    trained: Path, frame: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path,
+    frame: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    flags: tuple[str, ...],
 ) -> None:
     Path(shutil.copytree(trained, tmp_path / "sjc_papr" / "tiny"))
-    assert_refused(
-        train.main,
-        command(frame, tmp_path, "optimize.rates.positions=0.5"),
-        capsys,
-        "optimize.rates.positions",
-    )
+    asked = command(frame, tmp_path, "optimize.rates.positions=0.5", *flags)
+    assert_refused(train.main, asked, capsys, "optimize.rates.positions")
+
+
+def test_a_dry_run_says_whether_a_run_is_continued(
+    trained: Path, frame: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "sjc_papr" / "tiny"))
+    before = sorted(run.rglob("*"))
+    asked = command(frame, tmp_path, "log.validate_every=6", "--dry-run")
+    assert train.main(asked) == 0
+    assert capsys.readouterr().out.endswith(f"to {run}, which has begun and is continued\n")
+    assert train.main([*asked, "resume=never"]) == 0
+    assert capsys.readouterr().out.endswith(f"to {run}_001\n")
+    assert sorted(run.rglob("*")) == before and not run.with_name("tiny_001").exists()
 
 
 def test_inverted_poses_end_in_one_line(

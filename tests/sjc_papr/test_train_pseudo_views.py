@@ -102,6 +102,9 @@ def test_it_learns_and_papr_learns_from_what_it_makes(data: Path, tmp_path: Path
         for name in ("with", "without")
     )
     assert ours != theirs
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "pseudo_views", lambda *_: pytest.fail("of a finished run"))
+        assert train.main([*papr, "name=with"]) == 0
 
 
 def test_a_run_that_is_taken_up_again_is_the_same_to_the_last_bit(

@@ -14,7 +14,8 @@ import torch
 from training_core import run_folder
 from training_core.checkpoint import CheckpointStore
 from training_core.config import ConfigError, load_config, option, section
-from training_core.run_folder import RunFolder, load_run_config
+from training_core.config.saved import load_run_config
+from training_core.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -73,6 +74,28 @@ def test_another_configuration_is_refused(tmp_path: Path, change: dict, words: s
     with pytest.raises(ConfigError, match=words):
         start(tmp_path, replace(Config(), **change))
     assert (run.path / "config.yaml").read_text() == before
+
+
+def look_up(root: Path, config: Config | None = None, resume: str = "auto") -> RunFolder:
+    return RunFolder.look_up(root, "papr", "fox", config or Config(), resume)
+
+
+def test_a_folder_is_looked_up_without_being_touched(tmp_path: Path) -> None:
+    assert look_up(tmp_path) == RunFolder(tmp_path / "papr" / "fox", False)
+    assert not any(tmp_path.iterdir())
+    run = start(tmp_path)
+    before = {p: p.stat().st_mtime_ns for p in run.path.rglob("*")}
+    assert look_up(tmp_path) == RunFolder(run.path, True)
+    assert look_up(tmp_path, resume="never").path.name == "fox_001"
+    with pytest.raises(ConfigError, match="was started with steps=100, now steps=200"):
+        look_up(tmp_path, Config(steps=200))
+    with pytest.raises(ConfigError, match="name of one folder"):
+        RunFolder.look_up(tmp_path, "papr", "..", Config())
+    assert {p: p.stat().st_mtime_ns for p in run.path.rglob("*")} == before
+    (run.path / "config.yaml").unlink()
+    (run.checkpoints / "step_1.safetensors").touch()
+    with pytest.raises(ConfigError, match=r"checkpoints but no config\.yaml"):
+        look_up(tmp_path)
 
 
 def test_keys_that_come_or_go_are_named(tmp_path: Path) -> None:
