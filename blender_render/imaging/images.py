@@ -108,13 +108,24 @@ def orientation_of(image: Image.Image) -> int:
         return 1
 
 
+def refuse_turned(image: Image.Image, where: str) -> None:
+    """Raise InputError where a picture that has a camera is stored turned (EXIF)."""
+    turn = orientation_of(image)
+    if 2 <= turn <= 8:
+        raise InputError(
+            f"{where}: stored turned (EXIF orientation {turn}), so pixels and camera may not "
+            "agree; turn the pixels themselves and remove the tag"
+        )
+
+
 def decode_rgba(raw: bytes, where: str) -> npt.NDArray[np.uint8]:
     """PNG bytes → [H, W, 4] uint8, straight alpha.
 
     Raises:
-        InputError: the file is damaged or cut off, or it is not 8-bit RGBA.
+        InputError: the file is damaged or cut off, is not 8-bit RGBA, or is stored turned (EXIF).
     """
     image = open_image(raw, where)
+    refuse_turned(image, where)
     if image.mode != "RGBA":
         raise InputError(f"{where}: RGBA expected, but the picture is {mode_name(image.mode)}")
     return np.asarray(image)

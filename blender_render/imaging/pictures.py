@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from blender_render.imaging.images import mode_name, open_image, orientation_of
+from blender_render.imaging.images import mode_name, open_image, refuse_turned
 from training_core.config import InputError
 
 Pixels = npt.NDArray[np.uint8]
@@ -51,12 +51,7 @@ def decode_picture(raw: bytes, where: str) -> Picture:
     image = open_image(raw, where)
     if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
         raise InputError(f"{where}: holds {getattr(image, 'n_frames', 0)} frames; one is expected")
-    turn = orientation_of(image)
-    if 2 <= turn <= 8:
-        raise InputError(
-            f"{where}: stored turned (EXIF orientation {turn}), so pixels and camera may not "
-            "agree; turn the pixels themselves and remove the tag"
-        )
+    refuse_turned(image, where)
     lossy = image.format in ("JPEG", "MPO", "WEBP")
     kind = mode_name(image.mode)
     rgba = _to_rgba(image, where)

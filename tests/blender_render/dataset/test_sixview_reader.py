@@ -38,11 +38,25 @@ def test_some_frames(tmp_path: Path) -> None:
     assert read_sample_info(folder) == whole.info
 
 
+def turn(picture: Path) -> None:
+    """Say in EXIF that a picture is stored lying on its side."""
+    image = Image.open(picture)
+    image.load()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(picture, exif=exif)
+
+
 BAD_SIXVIEW = {
     "missing key": (
         lambda f: edit_json(f / "sample.json", lambda c: c.pop("rig")),
         "'rig' is missing",
     ),
+    "a list for a rig": (
+        lambda f: edit_json(f / "sample.json", lambda c: c.update(rig=["v1.2"])),
+        "'rig' must be a name",
+    ),
+    "stored turned": (lambda f: turn(f / "view_1/000.png"), r"view_1/000\.png: stored turned"),
     "five views": (
         lambda f: edit_json(f / "sample.json", lambda c: c["views"].pop()),
         "six 'views'",
