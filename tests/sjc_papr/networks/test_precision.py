@@ -1,8 +1,11 @@
 """Which number format is computed in, where."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from sjc_papr.networks import precision
 from sjc_papr.networks.precision import autocast, compute_dtype, resolve_precision
 
 CPU = torch.device("cpu")
@@ -15,19 +18,35 @@ def test_what_is_named_is_taken_on_any_device(device: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("avx512_bf16", "amx", "dtype"),
+    ("avx512_bf16", "amx", "vendor", "dtype"),
     [
-        (False, False, torch.float32),
-        (True, False, torch.bfloat16),
-        (False, True, torch.bfloat16),
+        (False, False, "AuthenticAMD", torch.float32),
+        (True, False, "AuthenticAMD", torch.bfloat16),
+        (True, False, None, torch.bfloat16),
+        (True, False, "GenuineIntel", torch.float32),
+        (True, True, "GenuineIntel", torch.bfloat16),
+        (False, True, "GenuineIntel", torch.bfloat16),
     ],
 )
-def test_auto_is_what_the_processor_multiplies(
-    monkeypatch: pytest.MonkeyPatch, avx512_bf16: bool, amx: bool, dtype: torch.dtype
+def test_auto_is_what_the_processor_multiplies_faster(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    avx512_bf16: bool,
+    amx: bool,
+    vendor: str | None,
+    dtype: torch.dtype,
 ) -> None:
+    facts = tmp_path / "cpuinfo"
+    if vendor:
+        facts.write_text(f"processor\t: 0\nvendor_id\t: {vendor}\nmodel name\t: Some CPU\n")
+    monkeypatch.setattr(precision, "_CPU_FACTS", facts)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-    assert resolve_precision("auto", CPU) == dtype
+    precision._cpu_vendor.cache_clear()
+    try:
+        assert resolve_precision("auto", CPU) == dtype
+    finally:
+        precision._cpu_vendor.cache_clear()
 
 
 @pytest.mark.parametrize("native", [False, True])
