@@ -183,6 +183,10 @@ def _check_entry(
 def _check_sixview(tree: Tree, problems: list[str]) -> None:
     info = _check_info(tree, fmt.SAMPLE_FILE, fmt.SAMPLE_KEYS, problems) or {}
     where = tree.label(fmt.SAMPLE_FILE)
+    try:
+        fmt.check_rig(info.get("rig", ""), where)
+    except InputError as error:
+        problems.append(str(error))
     views, count = info.get("views"), info.get("num_frames")
     entries = [info.get("input"), *(views if isinstance(views, list) else [])]
     usable = all(isinstance(e, dict) and isinstance(e.get("camera"), dict) for e in entries)

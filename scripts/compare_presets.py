@@ -13,6 +13,7 @@ variants may be added then.
 import json
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,18 +85,17 @@ def train_variant(
     return found
 
 
+def find_folder(config: CompareConfig, find: Callable[..., RunFolder]) -> RunFolder:
+    """Let ``find``, RunFolder's ``open`` or ``look_up``, say where the comparison is."""
+    root, free = Path(config.output_root), (*config.may_change, "variants")
+    return find(root, "compare_presets", config.name, config, config.resume, may_change=free)
+
+
 def run(config: CompareConfig) -> None:
     """Train all variants and write the table."""
     prepare_cpu(config.threads)
     names = frame_names(config)
-    folder = RunFolder.open(
-        Path(config.output_root),
-        "compare_presets",
-        config.name,
-        config,
-        config.resume,
-        may_change=(*config.may_change, "variants"),
-    )
+    folder = find_folder(config, RunFolder.open)
     variants = {
         name: changed(config, overrides, folder.path)
         for name, overrides in map(parse, config.variants)
@@ -146,7 +146,8 @@ def markdown(names: list[str], base: dict[str, Any], rows: dict[str, list[dict[s
 
 def plan(config: CompareConfig) -> str:
     later = len(frame_names(config)) - 1
-    return f"first frame once, then {len(config.variants)} variants of {later} frames each"
+    made = f"first frame once, then {len(config.variants)} variants of {later} frames each"
+    return f"{made}\nto {find_folder(config, RunFolder.look_up).describe()}"
 
 
 def main(argv: list[str] | None = None) -> int:

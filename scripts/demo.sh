@@ -45,12 +45,14 @@ say "2/4 training: the first frame from nothing, each later one from the one bef
 $python -m animate_papr.train --config configs/animate_papr/demo.yaml \
     "data.path=\"$out/data/$name\"" "output_root=\"$out/runs\"" "name=\"$name\""
 say "3/4 videos and point clouds"
-# Each on one thread, so two at a time.
+# Each on one thread, so two at a time. What runs in the background does not hear Ctrl-C.
 $python -m animate_papr.render "run=\"$run\"" path.kind=turntable path.views=48 &
 turntable=$!
+trap 'kill "$turntable" 2>/dev/null || true' EXIT
 $python -m animate_papr.render "run=\"$run\"" path.kind=orbit path.views=48 between=3
 $python -m animate_papr.export "run=\"$run\""
 wait "$turntable"
+trap - EXIT
 say "4/4 the report"
 $python -m animate_papr.report "run=\"$run\""
 say "done. Open $run/report.html"

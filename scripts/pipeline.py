@@ -21,6 +21,7 @@ from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from pipeline_config import (
     ANIMATE,
@@ -86,12 +87,13 @@ class Pipeline:
         if config.kind in ("image", "video"):
             config.generate.model.announce()
 
-    def find_folder(self, find: Callable[..., RunFolder]) -> None:
+    def find_folder(self, find: Callable[..., RunFolder]) -> RunFolder:
         """Let ``find``, RunFolder's ``open`` or ``look_up``, say where the run is."""
         name, root, resume = self.config.name, Path(self.config.output_root), self.config.resume
         free = (*settings_not_read(self.folder), "resume", "device", "output_root")
-        found = find(root, "pipeline", name, self.config, resume, may_change=free)
-        self.folder = found.path.absolute()
+        found = find(root.absolute(), "pipeline", name, self.config, resume, may_change=free)
+        self.folder = found.path
+        return found
 
     def at(self, stage: str, *parts: str) -> Path:
         """A path in the folder of a stage."""
@@ -232,20 +234,17 @@ class Pipeline:
         first, later, points = asked.first.steps, asked.next.steps, asked.points.count
         return f"first frame {first} steps, each later one {later}; {points} points"
 
-    def refuse_changed_input(self) -> None:
-        """Raises ConfigError where the input is not what it was when the run was begun."""
+    def input_record(self) -> dict[str, Any]:
+        """What the input is. Raises ConfigError: it was another when the run was begun."""
         path = self.folder / "input.json"
-        now = {
-            "kind": self.config.kind,
-            "source": self.source,
-            "sha256": sha256_of(Path(self.source)),
-        }
+        digest = sha256_of(Path(self.source))
+        now = {"kind": self.config.kind, "source": self.source, "sha256": digest}
         if path.is_file() and read_json(path) != now:
             raise ConfigError(
                 f"{self.source} has changed since {self.folder} was begun; choose another name, "
                 "or start anew with resume=never"
             )
-        atomic.write_json(path, now)
+        return now
 
     def report(self) -> None:
         """The report, and the figures of the whole pipeline."""
@@ -266,7 +265,7 @@ def run(config: PipelineConfig) -> None:
     pipeline = Pipeline(config)
     pipeline.plan_of_views()  # refuses what cannot be read before anything is made
     pipeline.find_folder(partial(RunFolder.open, subfolders=False))
-    pipeline.refuse_changed_input()
+    atomic.write_json(pipeline.folder / "input.json", pipeline.input_record())
     run_stages(pipeline.folder, pipeline.stages())
     summary = read_json(pipeline.folder / "summary.json")
     logger.info("PSNR per frame, on %s: %s", summary["psnr_of"], summary["psnr"])
@@ -276,8 +275,9 @@ def run(config: PipelineConfig) -> None:
 def plan(config: PipelineConfig) -> str:
     """What ``--dry-run`` prints, after looking at the input."""
     pipeline = Pipeline(config)
-    pipeline.find_folder(RunFolder.look_up)
-    lines = [f"{config.kind} {pipeline.source} into {pipeline.folder}"]
+    place = pipeline.find_folder(RunFolder.look_up).describe()
+    pipeline.input_record()
+    lines = [f"{config.kind} {pipeline.source} into {place}"]
     details = {VIEWS: pipeline.plan_of_views, ANIMATE: pipeline.plan_of_training}
     for stage in pipeline.stages():
         complete = is_complete(pipeline.folder, stage.name)

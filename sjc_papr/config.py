@@ -10,7 +10,7 @@ from sjc_papr.novel_view.config import NovelConfig
 from sjc_papr.pseudo_views.config import PseudoViewsConfig
 from sjc_papr.training.config import OptimizeConfig, PointsConfig
 from training_core.config import section
-from training_core.run_config import CommandConfig, ValidatedLogConfig
+from training_core.run_config import ValidatedLogConfig
 
 
 @dataclass
@@ -18,7 +18,7 @@ class RunConfig(PaprCommandConfig):
     """What every training of point clouds can be told."""
 
     may_change: ClassVar[tuple[str, ...]] = (
-        *CommandConfig.may_change,
+        *PaprCommandConfig.may_change,
         "model.search",
         "model.search_candidates",
         "model.search_pairs",

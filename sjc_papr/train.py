@@ -42,16 +42,11 @@ from sjc_papr.training.lr_schedule import single_stage
 from sjc_papr.training.patch_sampler import PatchSampler
 from sjc_papr.training.point_init import initial_points
 from sjc_papr.training.trainer import Trainer
-from training_core.checkpoint import seed_everything
+from training_core.checkpoint import CheckpointStore, seed_everything
 from training_core.cli import run_command
 from training_core.config import ConfigError
 from training_core.devices import peak_memory_bytes, pick_device, prepare_cpu
-from training_core.extension import (
-    describe_extension,
-    extended_run,
-    log_differences,
-    made_steps,
-)
+from training_core.extension import describe_extension, extended_run, log_differences
 from training_core.loop import TrainingLoop, Validation
 from training_core.metrics_log import write_final
 from training_core.run_folder import RunFolder
@@ -161,7 +156,8 @@ def run(config: TrainConfig) -> None:
         steps=config.optimize.steps,
         seed=config.seed,
     )
-    finished = made_steps(folder.path) == config.optimize.steps
+    found = done_by_main(processes, CheckpointStore(folder.checkpoints).newest_whole)
+    finished = found is not None and found[1] == config.optimize.steps
     pseudo = None if finished else pseudo_views(config.pseudo, train)
     trainer = make_trainer(config, model, train, folder.path, novel, processes, pseudo)
     validate = ViewValidation.of(model, val, config.data.grey, config.precision)

@@ -83,5 +83,4 @@ class CommandConfig:
         """
         root = Path(self.output_root)
         run = RunFolder.look_up(root, phase, self.name, self, self.resume, self.may_change)
-        begun = ", which has begun and is continued" if run.resumed else ""
-        return f"to {run.path / result}{begun}"
+        return f"to {run.describe(result)}"

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from training_core.config import ConfigError, InputError, to_yaml
 from training_core.config.saved import CONFIG_FILE, refuse_changes
@@ -72,6 +72,11 @@ class RunFolder:
         """TensorBoard event files."""
         return self.path / "tensorboard"
 
+    def describe(self, result: str = "") -> str:
+        """Where the run, or its ``result``, is, and whether it goes on: for ``--dry-run``."""
+        begun = ", which has begun and is continued" if self.resumed else ""
+        return f"{self.path / result}{begun}"
+
     @classmethod
     def open(
         cls,
@@ -128,7 +133,8 @@ class RunFolder:
         """
         path = _place(root, phase, name, resume)
         if resume == "never":
-            path = next((p for p in _candidates(path) if not p.exists()), path)
+            free = next((p for p in _candidates(path) if not p.exists()), None)
+            return cls(free or _none_free(path), False)
         return cls._found(path, config, may_change)
 
     @classmethod
@@ -203,6 +209,10 @@ def _first_free(path: Path) -> Path:
             return candidate
         except FileExistsError:
             continue
+    return _none_free(path)
+
+
+def _none_free(path: Path) -> NoReturn:
     raise ConfigError(f"no free name beside {path}")
 
 

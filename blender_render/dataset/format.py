@@ -45,6 +45,12 @@ DATASET_KEYS = ("schema_version", "kind", "frames", "resolution", "world_to_asse
 SAMPLE_KEYS = ("schema_version", "kind", "rig", "num_frames", "input", "views")
 
 
+def check_rig(rig: Any, where: str) -> None:
+    """Raise InputError where the rig of a six-view video is not told by its name."""
+    if not isinstance(rig, str):
+        raise InputError(f"{where}: 'rig' must be a name, such as \"v1.2\", is {rig!r}")
+
+
 def frame_name(frame: int) -> str:
     """Name of a frame and of its folder: ``frame_005``."""
     return f"frame_{frame:03d}"

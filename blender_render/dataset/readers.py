@@ -240,9 +240,7 @@ class SixViewClip:
 def read_sample_info(path: str | Path) -> dict[str, Any]:
     """Content of ``sample.json`` of a complete six-view video; see ``read_dataset_info``."""
     info = _read_info(path, fmt.SAMPLE_FILE, fmt.SAMPLE_KEYS)
-    if not isinstance(info["rig"], str):
-        where = f"{path}/{fmt.SAMPLE_FILE}"
-        raise InputError(f"{where}: 'rig' must be a name, such as \"v1.2\", is {info['rig']!r}")
+    fmt.check_rig(info["rig"], f"{path}/{fmt.SAMPLE_FILE}")
     return info
 
 

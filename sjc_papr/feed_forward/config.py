@@ -8,7 +8,7 @@ from sjc_papr.networks.config import PaprCommandConfig
 from training_core.averaged_trainer import AveragedOptimizeConfig
 from training_core.checks import in_unit_interval
 from training_core.config import option, section
-from training_core.run_config import CommandConfig, ValidatedLogConfig
+from training_core.run_config import ValidatedLogConfig
 
 
 @dataclass
@@ -38,7 +38,7 @@ class TrainDepthConfig(PaprCommandConfig):
     memory_keys: ClassVar[tuple[str, ...]] = ("optimize.batch",)
 
     # A run may be made longer or shorter on the way: its rates follow the new length from there.
-    may_change: ClassVar[tuple[str, ...]] = (*CommandConfig.may_change, "optimize.steps")
+    may_change: ClassVar[tuple[str, ...]] = (*PaprCommandConfig.may_change, "optimize.steps")
 
     name: str = option("depth", "name of the run's folder")
     data: DepthDataConfig = section(DepthDataConfig, "the pictures")

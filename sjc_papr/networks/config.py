@@ -1,7 +1,7 @@
 """Options of the network, with the reason of each default in its help text."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from training_core.checks import at_least, positive
 from training_core.config import option, section
@@ -109,8 +109,8 @@ def precision_option(of: str = "matrix products") -> Any:
     """A key ``precision``: the number format in which the networks compute."""
     return option(
         "auto",
-        f"number format of {of}; auto = bfloat16 where the hardware has it, also in training, "
-        "else float32",
+        f"number format of {of}; auto = bfloat16 where the hardware is faster in it, also in "
+        "training, else float32",
         choices=("auto", "float32", "bfloat16"),
     )
 
@@ -118,6 +118,9 @@ def precision_option(of: str = "matrix products") -> Any:
 @dataclass
 class PaprCommandConfig(CommandConfig):
     """What every training of this phase and the next can be told, whatever it trains."""
+
+    # A run may go on in the other format, and has to where ``auto`` has come to mean another.
+    may_change: ClassVar[tuple[str, ...]] = (*CommandConfig.may_change, "precision")
 
     name: str = option("papr", "name of the run's folder")
     precision: str = precision_option()

@@ -18,7 +18,7 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         # Intel's processors are fast in AMX alone; without it, as in many virtual machines, their
-        # AVX-512 multiplies float32 at 1.4 to 1.8 times the rate of bfloat16 (docs/papr.md).
+        # AVX-512 multiplies float32 at 1.4 times the rate of bfloat16 (docs/papr.md).
         native = torch.cpu._is_amx_tile_supported() or (
             torch.cpu._is_avx512_bf16_supported() and _cpu_vendor() != "GenuineIntel"
         )

@@ -8,7 +8,7 @@ from sjc_papr.prior.network import PriorNetworkConfig
 from training_core.averaged_trainer import AveragedOptimizeConfig
 from training_core.checks import in_unit_interval, positive
 from training_core.config import option, section
-from training_core.run_config import CommandConfig, ValidatedLogConfig
+from training_core.run_config import ValidatedLogConfig
 
 
 @dataclass
@@ -59,7 +59,7 @@ class TrainPriorConfig(PaprCommandConfig):
 
     memory_keys: ClassVar[tuple[str, ...]] = ("optimize.batch",)
 
-    may_change: ClassVar[tuple[str, ...]] = (*CommandConfig.may_change, "data.check")
+    may_change: ClassVar[tuple[str, ...]] = (*PaprCommandConfig.may_change, "data.check")
 
     name: str = option("prior", "name of the run's folder")
     data: PriorDataConfig = section(PriorDataConfig, "the images")

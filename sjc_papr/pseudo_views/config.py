@@ -8,7 +8,7 @@ from sjc_papr.pseudo_views.network import ViewNetworkConfig
 from training_core.averaged_trainer import AveragedOptimizeConfig
 from training_core.checks import at_least, at_most, in_unit_interval
 from training_core.config import option, section
-from training_core.run_config import CommandConfig, ValidatedLogConfig
+from training_core.run_config import ValidatedLogConfig
 
 # More directions than that are nowhere else than the others.
 MOST_VIEWS = 1000
@@ -89,7 +89,7 @@ class TrainPseudoViewsConfig(PaprCommandConfig):
     memory_keys: ClassVar[tuple[str, ...]] = ("optimize.batch",)
 
     # A run may be made longer or shorter on the way: its rates follow the new length from there.
-    may_change: ClassVar[tuple[str, ...]] = (*CommandConfig.may_change, "optimize.steps")
+    may_change: ClassVar[tuple[str, ...]] = (*PaprCommandConfig.may_change, "optimize.steps")
 
     name: str = option("pseudo_views", "name of the run's folder")
     data: ViewDataConfig = section(ViewDataConfig, "the pictures")

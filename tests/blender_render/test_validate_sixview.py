@@ -5,13 +5,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ball_scene import edit_json, write_sixview
+from ball_scene import edit_json, turn, write_sixview
 from PIL import Image
 
 from blender_render.validate import validate
 
 SIX_FAULTS: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "missing": (lambda d: (d / "view_4/001.png").unlink(), ("view_4/001.png", "missing")),
+    "rig": (
+        lambda d: edit_json(d / "sample.json", lambda c: c.update(rig=["v1.1"])),
+        ("sample.json", "'rig' must be a name"),
+    ),
+    "turned": (lambda d: turn(d / "view_1/000.png"), ("view_1/000.png", "stored turned")),
     "angle": (
         lambda d: edit_json(d / "sample.json", lambda c: c["views"][3].update(azimuth_deg=150)),
         ("view 3", "azimuth_deg is 150", "210.0"),

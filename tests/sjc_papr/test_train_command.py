@@ -129,6 +129,12 @@ def test_another_config_does_not_continue_a_run(
     assert_refused(train.main, asked, capsys, "optimize.rates.positions")
 
 
+def test_a_run_goes_on_in_another_format(trained: Path, frame: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "sjc_papr" / "tiny"))
+    assert train.main(command(frame, tmp_path, "log.validate_every=6", "precision=bfloat16")) == 0
+    assert "precision: bfloat16" in (run / "config.yaml").read_text()
+
+
 def test_a_dry_run_says_whether_a_run_is_continued(
     trained: Path, frame: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -90,6 +90,7 @@ def test_it_learns_and_papr_learns_from_what_it_makes(data: Path, tmp_path: Path
         "optimize.steps=4",
         "optimize.patches.size=8",
         "log.validate_every=0",
+        "log.checkpoint_every=2",
         f"output_root={tmp_path}",
         "pseudo.count=3",
         f"pseudo.network={run / 'network'}",
@@ -105,6 +106,13 @@ def test_it_learns_and_papr_learns_from_what_it_makes(data: Path, tmp_path: Path
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "pseudo_views", lambda *_: pytest.fail("of a finished run"))
         assert train.main([*papr, "name=with"]) == 0
+    checkpoints = CheckpointStore(tmp_path / "sjc_papr" / "with" / "checkpoints")
+    last = checkpoints.latest()
+    assert last is not None
+    whole = (last / "tensors.safetensors").read_bytes()
+    (last / "tensors.safetensors").write_bytes(whole[:-4])
+    assert train.main([*papr, "name=with"]) == 0
+    assert (last / "tensors.safetensors").read_bytes() == whole, "the last steps saw them again"
 
 
 def test_a_run_that_is_taken_up_again_is_the_same_to_the_last_bit(

@@ -98,6 +98,16 @@ def test_a_folder_is_looked_up_without_being_touched(tmp_path: Path) -> None:
         look_up(tmp_path)
 
 
+def test_without_a_free_name_neither_way_finds_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_folder, "_candidates", lambda path: [path])
+    start(tmp_path)
+    for find in (RunFolder.open, RunFolder.look_up):
+        with pytest.raises(ConfigError, match="no free name beside"):
+            find(tmp_path, "papr", "fox", Config(), "never")
+
+
 def test_keys_that_come_or_go_are_named(tmp_path: Path) -> None:
     file = start(tmp_path).path / "config.yaml"
     text = file.read_text()

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ball_scene import draw, edit_json, posed, write_sixview
+from ball_scene import draw, edit_json, posed, turn, write_sixview
 from PIL import Image
 
 from blender_render.dataset.readers import read_sample_info, read_sixview
@@ -36,15 +36,6 @@ def test_some_frames(tmp_path: Path) -> None:
     assert torch.equal(part.views, whole.views[:, [2, 0]])
     assert torch.equal(part.input, whole.input[[2, 0]])
     assert read_sample_info(folder) == whole.info
-
-
-def turn(picture: Path) -> None:
-    """Say in EXIF that a picture is stored lying on its side."""
-    image = Image.open(picture)
-    image.load()
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    image.save(picture, exif=exif)
 
 
 BAD_SIXVIEW = {

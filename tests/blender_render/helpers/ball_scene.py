@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from blender_render.dataset import format as fmt
 from blender_render.geometry.cameras import SIXVIEW_RIGS, Camera, multiview_cameras, sixview_cameras
@@ -160,6 +161,15 @@ def pack(folder: Path, archive: Path, prefix: str = "", method: int = zipfile.ZI
         for path in sorted(p for p in folder.rglob("*") if p.is_file()):
             file.write(path, prefix + path.relative_to(folder).as_posix())
     return archive
+
+
+def turn(picture: Path) -> None:
+    """Say in EXIF that a picture is stored lying on its side."""
+    image = Image.open(picture)
+    image.load()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(picture, exif=exif)
 
 
 def edit_json(path: Path, change: Callable[[dict[str, Any]], object]) -> None:

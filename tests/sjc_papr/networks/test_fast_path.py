@@ -9,7 +9,7 @@ from tiny_scene import one_view, small_config, small_model, sphere_points
 from torch import Tensor
 
 from sjc_papr.networks.config import AttentionConfig, ModelConfig
-from sjc_papr.networks.embedding import SampleLayerNorm, normalised_product
+from sjc_papr.networks.embedding import SampleLayerNorm, _variance_and_mean, normalised_product
 from sjc_papr.networks.model import Papr
 from sjc_papr.networks.renderer import render
 
@@ -79,6 +79,17 @@ def test_normalised_product_has_the_right_gradients() -> None:
     assert torch.autograd.gradcheck(lambda x, q: normalised_product(x, q, norm), (x, query))
     by_hand = (norm(x) * query.unsqueeze(-2)).sum(-1)
     assert torch.allclose(normalised_product(x, query, norm), by_hand.to(torch.float64), atol=1e-6)
+
+
+def test_deviations_are_those_of_one_exact_pass() -> None:
+    generator = torch.Generator().manual_seed(0)
+    spread = torch.logspace(-3, 3, 40)[:, None, None]
+    x = spread * torch.randn(40, 5, 64, generator=generator) + 10.0 * spread
+    for precise, rtol in ((torch.float32, 1e-5), (torch.float64, 1e-13)):
+        variance, mean = _variance_and_mean(x.to(precise))
+        true_variance, true_mean = torch.var_mean(x.double(), dim=-1)
+        torch.testing.assert_close(variance.double(), true_variance, rtol=rtol, atol=0.0)
+        torch.testing.assert_close(mean.double(), true_mean, rtol=rtol, atol=0.0)
 
 
 def test_normalised_product_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
