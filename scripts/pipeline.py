@@ -234,7 +234,7 @@ class Pipeline:
         first, later, points = asked.first.steps, asked.next.steps, asked.points.count
         return f"first frame {first} steps, each later one {later}; {points} points"
 
-    def input_record(self) -> dict[str, Any]:
+    def checked_input(self) -> dict[str, Any]:
         """What the input is. Raises ConfigError: it was another when the run was begun."""
         path = self.folder / "input.json"
         digest = sha256_of(Path(self.source))
@@ -265,7 +265,7 @@ def run(config: PipelineConfig) -> None:
     pipeline = Pipeline(config)
     pipeline.plan_of_views()  # refuses what cannot be read before anything is made
     pipeline.find_folder(partial(RunFolder.open, subfolders=False))
-    atomic.write_json(pipeline.folder / "input.json", pipeline.input_record())
+    atomic.write_json(pipeline.folder / "input.json", pipeline.checked_input())
     run_stages(pipeline.folder, pipeline.stages())
     summary = read_json(pipeline.folder / "summary.json")
     logger.info("PSNR per frame, on %s: %s", summary["psnr_of"], summary["psnr"])
@@ -276,7 +276,7 @@ def plan(config: PipelineConfig) -> str:
     """What ``--dry-run`` prints, after looking at the input."""
     pipeline = Pipeline(config)
     place = pipeline.find_folder(RunFolder.look_up).describe()
-    pipeline.input_record()
+    pipeline.checked_input()
     lines = [f"{config.kind} {pipeline.source} into {place}"]
     details = {VIEWS: pipeline.plan_of_views, ANIMATE: pipeline.plan_of_training}
     for stage in pipeline.stages():

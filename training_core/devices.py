@@ -1,9 +1,11 @@
 """Which device a run computes on, how it is set up, and how much memory it took."""
 
 import ctypes
+import functools
 import os
 import resource
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 
@@ -11,6 +13,19 @@ from training_core.config import ConfigError
 
 # Parameters of glibc's mallopt(3), from malloc.h.
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
+_CPU_FACTS = Path("/proc/cpuinfo")
+
+
+@functools.cache
+def cpu_fact(name: str) -> str:
+    """What Linux on x86 says of the first processor, such as its "model name" or "vendor_id"; empty
+    where it says nothing.
+    """
+    try:
+        lines = _CPU_FACTS.read_text().splitlines()
+    except OSError:
+        return ""
+    return next((x.partition(":")[2].strip() for x in lines if x.startswith(name)), "")
 
 
 def prepare_cpu(threads: int = 0) -> None:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from training_core.config import ConfigError, InputError, to_yaml
 from training_core.config.saved import CONFIG_FILE, refuse_changes
@@ -134,7 +134,9 @@ class RunFolder:
         path = _place(root, phase, name, resume)
         if resume == "never":
             free = next((p for p in _candidates(path) if not p.exists()), None)
-            return cls(free or _none_free(path), False)
+            if free is None:
+                raise _no_free_name(path)
+            return cls(free, False)
         return cls._found(path, config, may_change)
 
     @classmethod
@@ -172,6 +174,9 @@ def describe_environment() -> dict[str, Any]:
     """Versions, device, threads, git state and Slurm job of this process, as JSON values."""
     import torch
 
+    from training_core.devices import cpu_fact
+
+    cpu = cpu_fact("model name") or platform.processor() or platform.machine()
     versions = {}
     for package in _PACKAGES:
         try:
@@ -182,7 +187,7 @@ def describe_environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": versions,
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else _cpu_name(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else cpu,
         "cuda": torch.version.cuda,
         "threads": torch.get_num_threads(),
         **_git_state(),
@@ -209,11 +214,11 @@ def _first_free(path: Path) -> Path:
             return candidate
         except FileExistsError:
             continue
-    return _none_free(path)
+    raise _no_free_name(path)
 
 
-def _none_free(path: Path) -> NoReturn:
-    raise ConfigError(f"no free name beside {path}")
+def _no_free_name(path: Path) -> ConfigError:
+    return ConfigError(f"no free name beside {path}")
 
 
 def _lock(path: Path) -> None:
@@ -233,15 +238,6 @@ def _record_start(path: Path) -> None:
     commit = (environment["git_commit"] or "no-commit")[:12]
     with atomic.naming(path / "command.txt"), open(path / "command.txt", "a") as file:
         file.write(f"{now} {commit} {shlex.join(sys.orig_argv)}\n")
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _git_state() -> dict[str, Any]:

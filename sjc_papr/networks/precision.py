@@ -1,11 +1,8 @@
 """Which number format the networks compute in."""
 
-import functools
-from pathlib import Path
-
 import torch
 
-_CPU_FACTS = Path("/proc/cpuinfo")
+from training_core.devices import cpu_fact
 
 
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
@@ -20,19 +17,9 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
         # Intel's processors are fast in AMX alone; without it, as in many virtual machines, their
         # AVX-512 multiplies float32 at 1.4 times the rate of bfloat16 (docs/papr.md).
         native = torch.cpu._is_amx_tile_supported() or (
-            torch.cpu._is_avx512_bf16_supported() and _cpu_vendor() != "GenuineIntel"
+            torch.cpu._is_avx512_bf16_supported() and cpu_fact("vendor_id") != "GenuineIntel"
         )
     return torch.bfloat16 if native else torch.float32
-
-
-@functools.cache
-def _cpu_vendor() -> str:
-    """As Linux on x86 names it; empty elsewhere."""
-    try:
-        lines = _CPU_FACTS.read_text().splitlines()
-    except OSError:
-        return ""
-    return next((x.partition(":")[2].strip() for x in lines if x.startswith("vendor_id")), "")
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

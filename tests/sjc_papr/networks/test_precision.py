@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from sjc_papr.networks import precision
 from sjc_papr.networks.precision import autocast, compute_dtype, resolve_precision
+from training_core import devices
 
 CPU = torch.device("cpu")
 
@@ -39,14 +39,14 @@ def test_auto_is_what_the_processor_multiplies_faster(
     facts = tmp_path / "cpuinfo"
     if vendor:
         facts.write_text(f"processor\t: 0\nvendor_id\t: {vendor}\nmodel name\t: Some CPU\n")
-    monkeypatch.setattr(precision, "_CPU_FACTS", facts)
+    monkeypatch.setattr(devices, "_CPU_FACTS", facts)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-    precision._cpu_vendor.cache_clear()
+    devices.cpu_fact.cache_clear()
     try:
         assert resolve_precision("auto", CPU) == dtype
     finally:
-        precision._cpu_vendor.cache_clear()
+        devices.cpu_fact.cache_clear()
 
 
 @pytest.mark.parametrize("native", [False, True])
