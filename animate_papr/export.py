@@ -101,10 +101,9 @@ def cloud_colours(
     points: PointRows, around: Around, background: float, tolerance: float
 ) -> tuple[Tensor, int]:
     """Colours [P, 3] in [0, 1] of one frame's points, and how many points no view saw."""
-    device = around.rgb.device
     rgb, seen = point_colours(
-        points.positions.to(device),
-        points.influence.to(device),
+        points.positions,
+        points.influence,
         around.rgb,
         around.alpha,
         around.depth,
@@ -112,7 +111,7 @@ def cloud_colours(
         tolerance=tolerance,
         background=background,
     )
-    filled = colours_from_neighbours(points.positions, rgb.cpu(), seen.cpu())
+    filled = colours_from_neighbours(points.positions, rgb, seen)
     return filled, int((seen <= 0).sum())
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from animate_papr.config import AnimateConfig, NextFrameConfig
@@ -78,6 +79,7 @@ def make_trainer(
             density=following.density,
             clip_gradient=config.first.clip_gradient,
             dead_patience=config.first.dead_patience,
+            compile=config.first.compile,
         )
         rates = next_frame_rates(following, config.corrections.rates())
         terms = motion_terms(following.motion, model.points.positions)
@@ -116,14 +118,16 @@ def make_trainer(
     return PlateauTrainer(*arguments, plateau=Plateau(plateau, rates), quality=quality, **options)
 
 
-def start_model(config: AnimateConfig, task: FrameTask, earlier: Sequence[Path]) -> Papr:
+def start_model(
+    config: AnimateConfig, task: FrameTask, earlier: Sequence[Path], device: torch.device
+) -> Papr:
     """A new model for the first frame; for the others the finished one of the frame before, its
     points where the object is now. ``earlier``: folders of the finished frames, in order.
     """
     if not earlier:
         points = initial_points(task.train, config.points, config.model.point_features, config.seed)
-        return Papr(config.model, points)
-    model = model_from(config.model, last_checkpoint(earlier[-1]), earlier[-1])
+        return Papr(config.model, points).to(device)
+    model = model_from(config.model, last_checkpoint(earlier[-1]), earlier[-1]).to(device)
     if not config.next.freeze.positions:
         model.points.positions.data = _follow(config, task, model.points, earlier[0])
     return model
@@ -164,7 +168,7 @@ def train_frame(
     """
     device = pick_device(config.device, config.deterministic)
     seed_everything(config.seed)
-    model = start_model(config, task, earlier).to(device)
+    model = start_model(config, task, earlier, device)
     trainer = make_trainer(config, task, model, novel_terms)
     novel = trainer.auxiliary
     validate = ViewValidation.of(model, task.val, config.data.grey, config.precision)

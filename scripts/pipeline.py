@@ -90,7 +90,7 @@ class Pipeline:
     def find_folder(self, find: Callable[..., RunFolder]) -> RunFolder:
         """Let ``find``, RunFolder's ``open`` or ``look_up``, say where the run is."""
         name, root, resume = self.config.name, Path(self.config.output_root), self.config.resume
-        free = (*settings_not_read(self.folder), "resume", "device", "output_root")
+        free = (*settings_not_read(self.folder), "resume", "device", "threads", "output_root")
         found = find(root.absolute(), "pipeline", name, self.config, resume, may_change=free)
         self.folder = found.path
         return found
@@ -144,7 +144,8 @@ class Pipeline:
         clouds = config.results.export(self.animation, config.device)
         shown += [Step("export", partial(export.export, clouds)), Step("report", self.report)]
         if find_spec("viser"):
-            page = ViewConfig(run=str(self.animation), page=str(self.folder / "viewer.html"))
+            html, run = str(self.folder / "viewer.html"), str(self.animation)
+            page = ViewConfig(run=run, page=html, device=config.device)
             shown.append(Step("page", partial(view, page)))
         return [*found, Stage(RESULTS, "videos, point clouds, mesh, splats, report", tuple(shown))]
 

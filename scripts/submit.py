@@ -172,8 +172,10 @@ def _request(
         found += [f"--nodes={options.nodes}", f"--ntasks-per-node={options.processes}"]
         if any(option.startswith("--mem=") for option in options.sbatch):
             raise Refused("--mem: train_mnvs.sbatch asks by core; use --mem-per-cpu")
+    elif kind.file == "train_papr" and options.nodes == 1:
+        found += [f"--ntasks={options.processes}"] if options.processes > 1 else []
     elif options.processes > 1 or options.nodes > 1:
-        raise Refused(f"--processes, --nodes: {options.kind} is one process; use an array instead")
+        raise Refused(f"--processes, --nodes: too many for {options.kind}; use an array instead")
     return found
 
 
@@ -193,7 +195,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--command", dest="module", help="runs: what trains; sjc_papr.train")
     parser.add_argument("--at-once", type=int, default=0, help="of them, how many may run at once")
     parser.add_argument("--chain", type=int, help="jobs that continue one another")
-    parser.add_argument("--processes", type=int, default=1, help="mnvs: processes on each node")
+    parser.add_argument("--processes", type=int, default=1, help="mnvs, papr: on each node")
     parser.add_argument("--nodes", type=int, default=1, help="mnvs: nodes")
     parser.add_argument("--site", type=Path, help="default slurm/site.env, where it exists")
     parser.add_argument("--dry-run", action="store_true", help="show the sbatch line and stop")

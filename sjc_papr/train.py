@@ -15,7 +15,7 @@ from sjc_papr.data.loading import load_views
 from sjc_papr.data.mending import mending_of_run, views_to_train
 from sjc_papr.data.sparse_views import sparse_views
 from sjc_papr.data.view_corrections import corrections_of
-from sjc_papr.data.world import find_world, read_world, world_of_run
+from sjc_papr.data.world import World, find_world, read_world, world_of_run
 from sjc_papr.evaluation.validation import ViewValidation
 from sjc_papr.evaluation.view_metrics import evaluate_views, mean_view_metrics
 from sjc_papr.networks.model import Papr
@@ -107,8 +107,13 @@ def make_trainer(
     )
 
 
-def read_inputs(config: TrainConfig) -> tuple[Views, Views, Views | None]:
+def read_inputs(
+    config: TrainConfig, source: Path | None = None
+) -> tuple[Views, Views, Views | None]:
     """Training, test and validation images; the last are None without validation.
+
+    Args:
+        source: the run that this one goes on from.
 
     Raises:
         ConfigError: something a run needs is not there. InputError: images that cannot be read.
@@ -122,7 +127,8 @@ def read_inputs(config: TrainConfig) -> tuple[Views, Views, Views | None]:
     check_poses(train, config.data, config.sparse.sixview or config.data.path)
     val = load_views(config.data, data, "val") if config.log.validate_every else None
     check_held_out(train, data, {"val": val, "test": test}, config.data)
-    check_novel(config.novel, train.cameras)
+    if config.novel.on:
+        check_novel(config.novel, _new_world(config, train, source).views(train).cameras)
     check_pseudo(config.pseudo, train)
     return train, test, val
 
@@ -132,7 +138,7 @@ def run(config: TrainConfig) -> None:
     prepare_cpu(config.threads)
     source = _extended(config)
     device = pick_device(config.device, config.deterministic)
-    train, test, val = read_inputs(config)
+    train, test, val = read_inputs(config, source)
     processes = join_processes(device)
     folder = done_by_main(processes, lambda: config.open_run(PHASE))
     if source and processes.is_main:
@@ -202,6 +208,11 @@ def evaluate_run(
     return mean_view_metrics(metrics)
 
 
+def _new_world(config: TrainConfig, train: Views, source: Path | None) -> World:
+    """The world that a new run would be trained in."""
+    return read_world(source) if source else find_world(train, config.data)
+
+
 def _extended(config: TrainConfig) -> Path | None:
     return extended_run(config, PHASE, config.optimize.steps, "optimize.steps")
 
@@ -209,8 +220,8 @@ def _extended(config: TrainConfig) -> Path | None:
 def plan(config: TrainConfig) -> str:
     """What ``--dry-run`` prints, after reading the data."""
     source = _extended(config)
-    device, (train, test, _) = pick_device(config.device), read_inputs(config)
-    world = read_world(source) if source else find_world(train, config.data)
+    device, (train, test, _) = pick_device(config.device), read_inputs(config, source)
+    world = _new_world(config, train, source)
     # Whether there is a place for points, a visual hull first of all.
     placed = views_to_train(train, world, config.corrections)
     initial_points(placed, config.points, 1, config.seed)

@@ -18,7 +18,7 @@ FRONT_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Around:
-    """V images of one model.
+    """V images of one model, on the CPU.
 
     Attributes:
         rgb: [V, H, W, 3] in [0, 1] over the background. alpha: [V, H, W] in [0, 1].
@@ -63,7 +63,8 @@ def look_around(
             max_rays=4096,
         )
         front = front_depth(positions, output.indices, output.attention_weights, camera)
-        shown.append((output.rgb, output.alpha, output.depth, front))
+        seen = (output.rgb, output.alpha, output.depth, front)
+        shown.append([part.cpu() for part in seen])
     rgb, alpha, depth, front = (torch.cat(parts) for parts in zip(*shown, strict=True))
     return Around(rgb, alpha, depth, front, tuple(cameras))
 

@@ -12,10 +12,11 @@ from animate_papr.report.data import read_run
 from animate_papr.report.images import heat
 from animate_papr.run_files import dataset_of, usual_view
 from animate_papr.sequence import Sequence, load_sequence
-from blender_render.dataset.readers import composite, read_views
+from blender_render.dataset.readers import Views, composite
 from blender_render.geometry.cameras import Camera
 from blender_render.imaging.images import to_uint8
 from blender_render.imaging.metrics import psnr
+from sjc_papr.data.loading import load_views
 from sjc_papr.networks.model import Papr
 from sjc_papr.networks.rays import camera_rays
 from sjc_papr.networks.renderer import render
@@ -35,14 +36,54 @@ class TrueView:
     camera: Camera
 
 
+class Pictures:
+    """The dataset's pictures with cameras in the run's world, read when they are asked for."""
+
+    def __init__(self, sequence: Sequence) -> None:
+        self._sequence = sequence
+        # Both splits of the frame looked at; more would be gigabytes.
+        self._read: dict[tuple[int, str], Views] = {}
+
+    def of(self, frame: int, split: str) -> Views:
+        """Those of a split as they were trained on.
+
+        Raises:
+            InputError: they are not there, or cannot be read.
+        """
+        if (frame, split) not in self._read:
+            sequence = self._sequence
+            dataset = dataset_of(sequence.run)
+            if dataset is None:
+                raise InputError(f"{sequence.run}: its dataset is not on this machine")
+            folder = dataset / sequence.frames[frame]
+            found = load_views(sequence.config.data, folder, split, with_depth=False)
+            while len(self._read) > 1:
+                del self._read[next(iter(self._read))]
+            self._read[frame, split] = sequence.world.views(found)
+        return self._read[frame, split]
+
+    def views(self) -> list[TrueView]:
+        """Cameras of the first frame: a dataset's cameras are the same in every frame."""
+        found = []
+        for split in ("test", "train"):
+            try:
+                views = self.of(0, split)
+            except InputError:
+                continue
+            rows = zip(views.names, views.cameras, strict=True)
+            found += [TrueView(name, split, i, camera) for i, (name, camera) in enumerate(rows)]
+        return found
+
+
 @dataclass
 class Show:
     """A run, read once.
 
     Attributes:
-        clouds: for each frame its points [P, 3] in the dataset's world.
+        clouds: for each frame its points [P, 3] in the run's world.
         colours: for each frame uint8 [P, 3]; as exported, else by place in the first frame.
         views: cameras of the dataset, those that were held out first; [] where it has gone.
+        pictures: of these cameras.
         distance: of a usual camera, world units. fov: its vertical field of view, radians.
     """
 
@@ -52,6 +93,7 @@ class Show:
     fps: float
     loop: bool
     views: list[TrueView]
+    pictures: Pictures
     distance: float
     fov: float
     device: torch.device
@@ -107,10 +149,8 @@ class Show:
 
     def truth(self, frame: int, view: TrueView) -> np.ndarray:
         """The dataset's picture, uint8 [H, W, 3], over the run's background."""
-        folder = Path(_dataset_path(self.sequence)) / self.sequence.frames[frame]
-        size = (view.camera.width, view.camera.height)
-        found = read_views(folder, view.split, resolution=size, with_depth=False)
-        rgb = composite(found.images[view.index], self.sequence.background)
+        image = self.pictures.of(frame, view.split).images[view.index]
+        rgb = composite(image, self.sequence.background)
         return to_uint8(rgb.numpy())
 
 
@@ -139,7 +179,7 @@ def read_show(run: Path, device: torch.device, precision: str) -> Show:
         colours = [first if same else place_colours(cloud) for cloud in clouds]
     else:
         colours = [rgb[i] if rgb.ndim == 3 else rgb for i in range(len(clouds))]
-    views = _views(sequence) if found.dataset is not None else []
+    pictures = Pictures(sequence)
     distance, fov = _usual(run)
     return Show(
         sequence=sequence,
@@ -147,7 +187,8 @@ def read_show(run: Path, device: torch.device, precision: str) -> Show:
         colours=colours,
         fps=float(np.clip(float(found.dataset_info.get("fps") or 8.0), 1.0, 30.0)),
         loop=bool(found.dataset_info.get("loop", False)),
-        views=views,
+        views=pictures.views(),
+        pictures=pictures,
         distance=distance,
         fov=fov,
         device=device,
@@ -162,26 +203,3 @@ def _usual(run: Path) -> tuple[float, float]:
     except InputError:
         return 2.0, np.radians(40.0).item()
     return usual.radius, np.radians(usual.fov_deg).item() * usual.height / usual.width
-
-
-def _dataset_path(sequence: Sequence) -> Path:
-    path = dataset_of(sequence.run)
-    if path is None:
-        raise InputError(f"{sequence.run}: its dataset is not on this machine")
-    return path
-
-
-def _views(sequence: Sequence) -> list[TrueView]:
-    """Cameras of the first frame: a dataset's cameras are the same in every frame."""
-    folder = _dataset_path(sequence) / sequence.frames[0]
-    data = sequence.config.data
-    views = []
-    for split in ("test", "train"):
-        try:
-            found = read_views(folder, split, with_depth=False)
-        except InputError:
-            continue
-        for index, (name, camera) in enumerate(zip(found.names, found.cameras, strict=True)):
-            wanted = (data.width or camera.width, data.height or camera.height)
-            views.append(TrueView(name, split, index, camera.resized(*wanted)))
-    return views

@@ -18,7 +18,7 @@ def write_page(viser: Any, show: Show, path: Path, layers: tuple[str, ...]) -> N
         server.initial_camera.position = start_position(show)
         server.initial_camera.look_at = (0.0, 0.0, 0.0)
         server.initial_camera.fov = show.fov
-        nodes = Nodes(server.scene, show)
+        nodes = Nodes(server.scene, show, cameras="cameras" in layers)
         nodes.set_visible(0, layers)
         recorder = server.get_scene_serializer()
         for frame in played(len(show.clouds), show.fps, show.loop):

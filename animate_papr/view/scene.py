@@ -12,9 +12,9 @@ HELD_OUT, TRAINED = (214, 92, 30), (60, 90, 150)
 
 
 class Nodes:
-    """The nodes, and which of them are to be seen."""
+    """The nodes, and which of them are to be seen; without ``cameras`` there are none of these."""
 
-    def __init__(self, scene: Any, show: Show) -> None:
+    def __init__(self, scene: Any, show: Show, *, cameras: bool = True) -> None:
         scene.set_up_direction("+z")
         self._show, self._frame = show, 0
         # One node whose points change: viser fades in what becomes visible, which would flicker.
@@ -35,7 +35,8 @@ class Nodes:
                 thickness=0.003,
                 visible=False,
             )
-        self.cameras = [self._frustum(scene, show, view) for view in show.views]
+        self._views = show.views if cameras else []
+        self.cameras = [self._frustum(scene, show, view) for view in self._views]
 
     def _frustum(self, scene: Any, show: Show, view: TrueView) -> Any:
         seen = from_ours(view.camera)
@@ -66,7 +67,7 @@ class Nodes:
         _set(self.cloud, "points" in layers)
         if self.paths is not None:
             _set(self.paths, "paths" in layers)
-        for camera, view in zip(self.cameras, self._show.views, strict=True):
+        for camera, view in zip(self.cameras, self._views, strict=True):
             _set(camera, "cameras" in layers and view is not without)
 
 

@@ -102,11 +102,11 @@ def standardise(vae: AutoencoderKL, sources: Sequence[ImageSource], chunk: int =
     latents = torch.cat([_latents(vae, source.train, chunk) for source in sources])
     mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
     new_mean, new_std = raw_moments_for_unit_latents(vae.config.scaling_factor)
-    factor = new_std / std
-    shift = new_mean - mean * factor
     channels = len(mean)
     out, back = vae.quant_conv, vae.post_quant_conv
     assert out is not None and back is not None and out.bias is not None and back.bias is not None
+    factor = (new_std / std).to(out.weight)
+    shift = new_mean - mean.to(out.weight) * factor
     out.weight[:channels] *= factor.view(-1, 1, 1, 1)
     out.bias[:channels] = out.bias[:channels] * factor + shift
     out.bias[channels:] += 2.0 * factor.log()  # log variance

@@ -7,7 +7,7 @@ from sjc_papr.data.config import DataConfig
 from sjc_papr.data.input_checks import without_blank
 
 
-def load_views(data: DataConfig, path: Path, split: str) -> Views:
+def load_views(data: DataConfig, path: Path, split: str, *, with_depth: bool = True) -> Views:
     """A split at the configured resolution (both numbers zero = as on disk).
 
     Raises:
@@ -18,6 +18,7 @@ def load_views(data: DataConfig, path: Path, split: str) -> Views:
         path,
         split,
         resolution=resolution,
+        with_depth=with_depth,
         no_alpha=data.no_alpha,
         split_seed=data.split_seed,
     )

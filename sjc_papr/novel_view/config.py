@@ -102,7 +102,7 @@ class NovelConfig:
     balance: BalanceConfig = section(BalanceConfig, "how strong SJC is")
     watch: WatchConfig = section(WatchConfig, "what counts as divergence")
     object_length: float = option(
-        1.0, "longest side of the object's box in world units; 1 in our own datasets"
+        1.0, "longest side of the object's box in the run's world (see data.normalise)"
     )
 
     def validate(self) -> None:

@@ -24,9 +24,12 @@ def average_gradients(
     Returns:
         The mean of the numbers over the processes.
     """
-    gradients = [
-        p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None
-    ]
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for parameter in parameters:
+        # What one process's patches do not touch, as the corrections of a view, another's may.
+        if parameter.requires_grad and parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    gradients = [p.grad for p in parameters if p.grad is not None]
     parts = [*gradients, numbers]
     flat = torch.cat([part.flatten() for part in parts])
     processes.average(flat)

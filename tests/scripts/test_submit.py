@@ -91,6 +91,8 @@ def test_a_dry_run_shows_the_line_and_sends_nothing(
     assert submit.main([*words, "--", "data.paths=[a b]"]) == 0
     said = capsys.readouterr().out
     assert "--nodes=2 --ntasks-per-node=4" in said and "fox 'data.paths=[a b]'" in said
+    assert submit.main(["papr", "fox", "--processes", "2", "--time", "10", "--dry-run"]) == 0
+    assert "--ntasks=2" in capsys.readouterr().out
     assert sent(place) == []
 
 
@@ -101,7 +103,8 @@ def test_a_dry_run_shows_the_line_and_sends_nothing(
         (["papr", "fox", "--time", "soon"], "no time limit; write"),
         (["papr", "--time", "10"], "WHAT is missing"),
         (["papr", "fox", "--time", "10", "--", "--config", "no.yaml"], "no such file"),
-        (["papr", "fox", "--time", "10", "--processes", "2"], "is one process"),
+        (["papr", "fox", "--time", "10", "--nodes", "2"], "too many for papr"),
+        (["animate", "fox", "--time", "10", "--processes", "2"], "too many for animate"),
         (["mnvs", "fox", "--time", "10", "--mem=48G"], "use --mem-per-cpu"),
         (["render", "nowhere", "--time", "10"], "nowhere"),
         (["runs", "twice.txt", "--time", "10"], "name=a stands there more than once"),

@@ -28,7 +28,7 @@ def check_finite(
     """Raise when any of `values` (any shapes) holds NaN or infinity.
 
     Before raising, the tensors that `dump()` returns are saved to
-    `<run_path>/fault_step_<step>.safetensors`. Waits for the device once.
+    `<run_path>/fault_step_<step>.safetensors`. Waits for each device once.
 
     Raises:
         TrainingFault: naming the first value at fault and the file written.
@@ -36,10 +36,12 @@ def check_finite(
     import torch  # late, so that commands without tensors start fast
 
     tensors = {name: torch.as_tensor(value) for name, value in values.items()}
-    totals = [t.detach().isfinite().all().cpu() for t in tensors.values()]
-    if not totals or bool(torch.stack(totals).all()):
+    by_device: dict[torch.device, list[Tensor]] = {}
+    for tensor in tensors.values():
+        by_device.setdefault(tensor.device, []).append(tensor.detach().isfinite().all())
+    if all(bool(torch.stack(totals).all()) for totals in by_device.values()):
         return
-    name, bad = next((n, tensors[n]) for n, ok in zip(tensors, totals, strict=True) if not ok)
+    name, bad = next((n, t) for n, t in tensors.items() if not bool(t.isfinite().all()))
     flat = bad.detach().flatten().to("cpu", torch.float64)
     wrong = flat[~flat.isfinite()]
     kind = "NaN" if math.isnan(wrong[0].item()) else "infinite"

@@ -13,6 +13,7 @@ from animate_papr.view import content
 from animate_papr.view.content import Show, read_show
 from blender_render.geometry.cameras import Camera, fibonacci_sphere, look_at
 from blender_render.imaging.images import write_png
+from sjc_papr.data.config import DataConfig
 
 
 @pytest.fixture
@@ -46,5 +47,4 @@ def write_pictures(folder: Path, phase: float) -> None:
 
 
 class SmallConfig:
-    class data:  # noqa: N801
-        width = height = 0
+    data = DataConfig()

@@ -13,10 +13,14 @@ from synthetic_run import butterfly
 
 from animate_papr.view import __main__ as command
 from animate_papr.view import content
-from animate_papr.view.content import Show, read_show
+from animate_papr.view.content import Pictures, Show, read_show
 from animate_papr.view.page import played, write_page
 from animate_papr.view.scene import Nodes
+from blender_render.dataset.readers import Views
 from blender_render.imaging.images import to_uint8
+from sjc_papr.data.config import DataConfig
+from sjc_papr.data.loading import load_views
+from sjc_papr.data.world import World
 
 
 def test_points_colours_and_cameras_are_the_runs(show: Show) -> None:
@@ -45,6 +49,28 @@ def test_truth_is_the_datasets_picture_beside_the_render(show: Show) -> None:
     assert quality == pytest.approx(-10 * np.log10(error), rel=1e-4)
     assert not np.array_equal(show.truth(0, view), truth)
     assert show.image(2, view.camera, "depth").shape == made.shape
+
+
+def test_cameras_stand_in_the_runs_world(show: Show) -> None:
+    world = World((0.5, 0.0, -0.25), 2.0)
+    show.sequence.world = world  # type: ignore[misc]
+    moved = Pictures(show.sequence).views()
+    for camera, view in zip(world.cameras([v.camera for v in show.views]), moved, strict=True):
+        np.testing.assert_allclose(view.camera.cam_to_world, camera.cam_to_world)
+
+
+def test_a_splits_pictures_are_read_once(show: Show, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Path] = []
+
+    def counted(data: DataConfig, path: Path, split: str, *, with_depth: bool) -> Views:
+        asked.append(path)
+        return load_views(data, path, split, with_depth=with_depth)
+
+    monkeypatch.setattr(content, "load_views", counted)
+    show.pictures = Pictures(show.sequence)
+    for view in show.views * 2:
+        show.truth(1, view)
+    assert [path.name for path in asked] == ["frame_001"]
 
 
 def test_without_an_export_colours_are_by_place(own_run: Path, show: Show) -> None:
