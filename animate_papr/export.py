@@ -69,7 +69,7 @@ class ExportConfig:
         ["points_glb", "mesh", "splats", "npz"],
         f"what to write beside PLY and trajectories, of {', '.join(EXTRA_FORMATS)}; [] = nothing",
     )
-    normalised: bool = option(False, "keep files in the dataset's world, longest side 1")
+    normalised: bool = option(False, "keep files in the run's world, longest side about 1")
     fps: float = option(0.0, "frames per second of GLB files; 0 = the dataset's, or 8")
     device: str = option("auto", "auto, cpu or cuda", ("auto", "cpu", "cuda"))
     precision: str = precision_option()

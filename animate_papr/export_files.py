@@ -193,7 +193,7 @@ def write_dataset(output: Path, content: Content, mesh: MeshConfig) -> Written:
 
 
 def write_events(output: Path, content: Content, mesh: MeshConfig) -> Written:
-    """Points and mesh for TensorBoard, in the dataset's world."""
+    """Points and mesh for TensorBoard, in the run's world."""
     found = _mesh_of(content, mesh)
     frames = range(len(content.frames))
     write_tensorboard(
@@ -202,7 +202,7 @@ def write_events(output: Path, content: Content, mesh: MeshConfig) -> Written:
         [content.colours(i) for i in frames],
         None if found is None else (found.vertices, found.triangles, found.rgb),
     )
-    return {"folder": "tensorboard", "units": "the dataset's world", "mesh": found is not None}
+    return {"folder": "tensorboard", "units": "the run's world", "mesh": found is not None}
 
 
 EXTRA_FORMATS: dict[str, Callable[[Path, Content, MeshConfig], Written]] = {

@@ -95,7 +95,7 @@ def label(data: str) -> str:
 def markdown(results: dict[str, dict[str, Any]], data: list[str]) -> str:
     """A row a variant: PSNR by folder, their mean, what that is below the first's, mean SSIM and
     depth error (world units; "-" without true depth), holes (see
-    ``sjc_papr.evaluate.ViewScore``), CPU seconds of all folders.
+    ``sjc_papr.evaluation.view_metrics.ViewMetrics``), CPU seconds of all folders.
     """
     shown = " | ".join(label(entry) for entry in data)
     lines = [

@@ -14,7 +14,8 @@ class MotionTerms:
     """Compares a cloud with where its points were.
 
     Args:
-        before: positions in the frame before, [P, 3].
+        before: positions [P, 3] where the frame's training begins: where the points were found to
+            have gone, or of the frame before where nothing was sought.
         neighbours: how many neighbours each point is compared with.
 
     Both terms are divided by the mean squared distance to a neighbour, so weights do not depend on

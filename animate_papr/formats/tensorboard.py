@@ -19,7 +19,7 @@ def write_tensorboard(
     """Write an event file of its own; one from an earlier export goes.
 
     Args:
-        points: for each frame [P, 3] in the dataset's world, +Z up. rgb: uint8 [P, 3] of each.
+        points: for each frame [P, 3] in the run's world, +Z up. rgb: uint8 [P, 3] of each.
         mesh: vertices [T, V, 3], triangles [F, 3], rgb [V, 3] uint8; None = no mesh.
     """
     from torch.utils.tensorboard import SummaryWriter

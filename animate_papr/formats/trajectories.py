@@ -25,7 +25,7 @@ def write_trajectories(
 ) -> bool:
     """All frames in one safetensors file, where point i is the same point in each of them.
 
-    Tensors: positions [T, P, 3] float32 in the dataset's world, influence [T, P], features
+    Tensors: positions [T, P, 3] float32 in the run's world, influence [T, P], features
     [T, P, C], rgb [P, 3] or (one colour set per frame) [T, P, 3] uint8. Metadata: frames, and
     `world_to_asset`, a row-major 4x4 matrix. ``travel`` [T, 3] of a dataset that was rendered going
     along with the object becomes a tensor of that name, in the asset's units. Where the number of
@@ -61,7 +61,7 @@ def write_npz(
     matrix: np.ndarray,
     travel: np.ndarray | None = None,
 ) -> None:
-    """The same for ``numpy.load``: positions [T, P, 3] float32 in the dataset's world, rgb uint8
+    """The same for ``numpy.load``: positions [T, P, 3] float32 in the run's world, rgb uint8
     as there, frames [T] (names), world_to_asset [4, 4], convention (a text); ``travel`` [T, 3]
     where given."""
     content = io.BytesIO()

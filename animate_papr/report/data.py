@@ -32,7 +32,7 @@ class FrameData:
             the frame is not finished.
         losses: (step, loss) as logged.
         views: stems of its images, such as "test_000", for which truth and prediction are there.
-        positions: [P, 3] float32 in the dataset's world, or None.
+        positions: [P, 3] float32 in the run's world, or None.
     """
 
     name: str

@@ -11,6 +11,7 @@ from PIL import Image
 from animate_papr.report.data import FrameData, RunData
 from blender_render.imaging.images import encode_png
 from blender_render.imaging.metrics import psnr
+from sjc_papr.networks.neighbours import typical_spacing
 
 ERROR_SCALE = 0.25  # absolute error at which the error map is brightest
 VIEWER_BYTES = 8_000_000  # of point positions; above this the viewer shows every n-th point only
@@ -117,7 +118,5 @@ def _disc_radius(points: np.ndarray) -> float:
     """
     if len(points) < 2:
         return 0.02
-    sample = points[:: max(1, len(points) // 300)]
-    squared = np.square(sample[:, None] - points[None]).sum(-1)
-    spacing = float(np.sqrt(np.median(np.partition(squared, 1, axis=1)[:, 1])))
+    spacing = typical_spacing(torch.from_numpy(points), sample=300)
     return min(2.0 * spacing, len(points) ** -0.5)

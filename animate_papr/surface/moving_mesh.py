@@ -37,7 +37,7 @@ class MeshConfig:
 
 @dataclass(frozen=True)
 class MovingMesh:
-    """vertices [T, V, 3] in the dataset's world, triangles [F, 3], rgb [V, 3] uint8, and `errors`:
+    """vertices [T, V, 3] in the run's world, triangles [F, 3], rgb [V, 3] uint8, and `errors`:
     for each frame how far points and mesh are apart (``distances``)."""
 
     vertices: np.ndarray

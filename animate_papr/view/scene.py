@@ -3,9 +3,11 @@
 from typing import Any
 
 import numpy as np
+import torch
 
 from animate_papr.view.browser_camera import from_ours
 from animate_papr.view.content import Show, TrueView
+from sjc_papr.networks.neighbours import typical_spacing
 
 LAYERS = ("points", "paths", "cameras")
 HELD_OUT, TRAINED = (214, 92, 30), (60, 90, 150)
@@ -22,7 +24,7 @@ class Nodes:
             "/points",
             show.clouds[0].astype(np.float32),
             show.colours[0],
-            point_size=1.2 * _spacing(show.clouds[0]),
+            point_size=1.2 * typical_spacing(torch.from_numpy(show.clouds[0]), sample=300),
             point_shape="circle",
             precision="float32",
         )
@@ -74,11 +76,3 @@ class Nodes:
 def _set(node: Any, visible: bool) -> None:
     if node.visible != visible:  # each assignment is a message to every browser
         node.visible = visible
-
-
-def _spacing(cloud: np.ndarray) -> float:
-    """Usual distance of a point to its nearest neighbour."""
-    sample = cloud[:: max(1, len(cloud) // 300)]
-    squared = np.square(sample[:, None] - cloud[None]).sum(-1)
-    nearest = np.partition(squared, min(1, len(cloud) - 1), axis=1)[:, min(1, len(cloud) - 1)]
-    return float(np.sqrt(np.median(nearest))) or 0.01

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from sjc_papr.feed_forward.network import DepthNetwork, DepthNetworkConfig
-from training_core.config import ConfigError, InputError, load_config, to_plain
+from training_core.config import ConfigError, InputError, config_from_mapping, to_plain
 from training_core.files import atomic
 from training_core.files.json_files import read_json
 from training_core.files.weight_file import refuse_not_finite
@@ -91,7 +91,7 @@ class NetworkFiles(Generic[NetworkT]):
         if not isinstance(sizes, dict):
             raise InputError(f"{path}: key 'network' is missing")
         try:
-            return load_config(self.config, None, [f"{k}={v}" for k, v in sizes.items()])
+            return config_from_mapping(self.config, sizes)
         except ConfigError as error:
             raise InputError(f"{path}: {error}") from None
 

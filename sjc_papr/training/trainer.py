@@ -103,9 +103,7 @@ class Trainer:
         self.model, self.sampler, self.config, self.rates = model, sampler, config, rates
         self.background, self.precision, self.seed = background, precision, seed
         self.device = model.points.positions.device
-        density = config.density
-        changes = density.prune_events or density.hull_events or density.grow_events
-        check_compiling(config.compile, self.device, bool(changes))
+        check_compiling(config.compile, self.device, config.density.changes_points)
         compile_networks(model, config.compile)
         self.losses = Losses(config.losses).to(str(self.device))
         self.corrections = corrections.to(self.device) if corrections else None

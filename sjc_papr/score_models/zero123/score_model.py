@@ -119,7 +119,7 @@ class Zero123:
 
         Returns:
             tensors ``latent`` [4, h, w], the posterior's mode and not scaled, ``embedding`` [D],
-            and ``image`` [3, S, S], what Zero123 sees.
+            and ``picture`` [3, S, S], what Zero123 sees.
         """
         if not self._warned and not self.cameras.in_range(camera):
             logger.warning(
