@@ -96,7 +96,10 @@ class AnimateConfig(RunConfig):
     name: str = option("animation", "name of the run's folder")
     frames: list[str] = option([], "frame folders in order of time; [] = all of them")
     first: OptimizeConfig = section(OptimizeConfig, "how the first frame learns")
-    next: NextFrameConfig = section(NextFrameConfig, "how each later frame learns")
+    next: NextFrameConfig = section(
+        NextFrameConfig,
+        "how each later frame learns; hidden points and random backgrounds are the first one's",
+    )
     novel: FrameNovelConfig = section(
         FrameNovelConfig, "losses on novel views, which have no image"
     )

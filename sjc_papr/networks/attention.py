@@ -27,7 +27,7 @@ class Attended(NamedTuple):
     Attributes:
         features: fused values, [..., C].
         attention_weights: softmax over the K points alone, [..., K].
-        alpha: what the background leaves in a softmax over points and background, [...].
+        alpha: opacity, the points' share of a softmax over points and background, [...].
         scores: scores of the K points before the softmax, [..., K].
     """
 

@@ -219,7 +219,8 @@ def attend_near(
         return full.index_copy(0, rows, values).unflatten(0, near.shape)
 
     seen = RayPointGeometry(*(of(part) for part in geometry))
-    features, weights, alpha, scores = model.attention(
+    # Not as ``compile_networks`` made it: it would be compiled again for each number of rays.
+    features, weights, alpha, scores = model.attention.forward(
         of(directions), of(points), seen, model.points, of(indices)
     )
     return Attended(
