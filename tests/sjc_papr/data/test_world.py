@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_scene import RADIUS, sphere_views
+from tiny_scene import RADIUS, TINY_MODEL, sphere_views, write_frame
 
 from blender_render.dataset.readers import Views
 from blender_render.geometry.object_box import placed
+from sjc_papr import train
 from sjc_papr.config import TrainConfig
 from sjc_papr.data.config import DataConfig
 from sjc_papr.data.world import World, find_world, read_world, world_of_run
@@ -86,6 +87,21 @@ def test_usual_worlds_are_left_as_they_are(views: Views) -> None:
     far = elsewhere(views, 10.0, ORIGIN)
     assert find_world(far, replace(AUTO, normalise="never")) == World()
     assert World().views(far) is far
+
+
+def test_views_without_a_picture_are_checked_in_the_world_trained_in(tmp_path: Path) -> None:
+    write_frame(tmp_path / "small")
+    for path in (tmp_path / "small").glob("transforms_*.json"):
+        content = json.loads(path.read_text())
+        for frame in content["frames"]:
+            for row in frame["transform_matrix"][:3]:
+                row[3] *= 0.2
+        path.write_text(json.dumps(content))
+    words = [f"data.path={tmp_path / 'small'}", f"output_root={tmp_path}", *TINY_MODEL]
+    near = [*words, "novel.near.weight=0.1", "--dry-run"]
+    assert train.main(near) == 0
+    # As it is, cameras 0.4 from an object of length 1 would stand inside it.
+    assert train.main([*near, "data.normalise=never"]) == 2
 
 
 @pytest.mark.parametrize("word", ["auto", "never"])

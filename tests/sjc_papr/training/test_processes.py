@@ -12,6 +12,7 @@ from two_papr import CONFIG, train
 
 from blender_render.dataset.readers import Views
 from sjc_papr.training.config import PatchConfig
+from sjc_papr.training.gradients import average_gradients
 from sjc_papr.training.lr_schedule import single_stage
 from sjc_papr.training.patch_sampler import PatchSampler
 from sjc_papr.training.trainer import Trainer
@@ -27,6 +28,23 @@ class TwoOnPaper(OneProcess):
     """Says that it is the first of two."""
 
     count = 2
+
+
+def test_a_process_sends_zeros_for_what_its_patches_do_not_touch() -> None:
+    class Halved(TwoOnPaper):
+        def average(self, values: torch.Tensor) -> None:
+            self.sent = values.clone()
+            values *= 0.5
+
+    touched, other, frozen = (torch.nn.Parameter(torch.ones(2)) for _ in range(3))
+    frozen.requires_grad_(False)
+    touched.grad = torch.tensor([2.0, 4.0])
+    optimizer = torch.optim.Adam([touched, other, frozen])
+    processes = Halved()
+    numbers = average_gradients(optimizer, torch.tensor([6.0]), processes)
+    assert processes.sent.tolist() == [2.0, 4.0, 0.0, 0.0, 6.0] and numbers.tolist() == [3.0]
+    assert touched.grad.tolist() == [1.0, 2.0] and frozen.grad is None
+    assert other.grad is not None and other.grad.tolist() == [0.0, 0.0]
 
 
 @pytest.mark.slow
