@@ -25,6 +25,7 @@ class TrainConfig(CommandConfig):
         "data.frames",
         "train.lora.rank",
         "train.optimizer.kind",
+        "train.shard",
         "precision",
         "data.view_size",
     )
@@ -33,6 +34,8 @@ class TrainConfig(CommandConfig):
         *CommandConfig.may_change,
         "validation",
         "data.cache",
+        "train.accumulate",
+        "train.shard",
     )
 
     name: str = option("mnvs", "name of the run's folder")

@@ -30,8 +30,9 @@ from mnvs.training.devices import (
 )
 from mnvs.training.optimizers import make_optimizer
 from mnvs.training.resources import describe, estimate, refuse_impossible
+from mnvs.training.sharding import refuse_loss_scaling
 from mnvs.training.trainable import Trainable
-from mnvs.training.trainer import Trainer, check_batch
+from mnvs.training.trainer import Trainer, parts_of_share
 from mnvs.training.validation import ClipValidation
 from training_core.checkpoint import seed_everything
 from training_core.cli import run_command
@@ -125,7 +126,8 @@ def run(config: TrainConfig) -> None:
     prepare_cpu(config.threads)
     accelerator = make_accelerator(config.device, config.precision, config.deterministic)
     _refuse_broken_convolution(config, accelerator)
-    check_batch(config.train, accelerator.num_processes)
+    refuse_loss_scaling(config.train, accelerator.mixed_precision)
+    parts_of_share(config.train, accelerator.num_processes)
     # Adapters, and temporal layers without a checkpoint, start at random.
     seed_everything(config.seed)
     pipeline = make_pipeline(config, accelerator)
@@ -141,11 +143,20 @@ def run(config: TrainConfig) -> None:
             config.log,
             stop,
             f"train {config.name}",
-            validation=Validation(validation, config.validation.every, at_start=True),
+            validation=Validation(
+                validation,
+                config.validation.every,
+                at_start=True,
+                everywhere=validation.prepare if validation and trainer.sharded else None,
+            ),
             extend=source,
             processes=AcceleratorProcesses(accelerator),
             average=True,
         ).fit()
+    if trainer.sharded:  # what takes all processes
+        if validation:
+            validation.prepare(config.train.steps)
+        pipeline.unet = trainer.put_together()
     if accelerator.is_main_process:
         scores = validation.final(folder.images, config.train.steps) if validation else {}
         result = export(config, trainer, pipeline, folder.path)

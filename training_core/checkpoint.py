@@ -29,6 +29,7 @@ from training_core.files.checkpoint_files import (
     verify_checkpoint,
     write_checkpoint,
 )
+from training_core.step.pieces import gathered, in_pieces_like
 
 logger = logging.getLogger(__name__)
 
@@ -174,8 +175,12 @@ class CheckpointStore:
 def capture_optimizer(
     optimizer: torch.optim.Optimizer, prefix: str
 ) -> tuple[dict[str, Tensor], Any]:
-    """All state of an optimizer as (tensors named `<prefix>.…`, JSON value)."""
-    return _split(optimizer.state_dict(), prefix)
+    """All state of an optimizer as (tensors named `<prefix>.…`, JSON value).
+
+    Where parameters are in pieces, all processes must call this, see `training_core.step.pieces`.
+    """
+    tensors, state = _split(optimizer.state_dict(), prefix)
+    return gathered(tensors), state
 
 
 def restore_optimizer(
@@ -202,7 +207,8 @@ def restore_optimizer(
             # Fused Adam walks through memory: moments with other strides than their parameter
             # (channels-last weights; files are contiguous) would be paired with other weights.
             if isinstance(live, Tensor) and live.shape == parameter.shape:
-                live = torch.empty_like(parameter, dtype=live.dtype).copy_(live)
+                like = torch.empty_like(parameter, dtype=live.dtype)
+                live = like.copy_(in_pieces_like(live, like))
             optimizer.state[parameter][name] = live
 
 

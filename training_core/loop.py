@@ -66,7 +66,9 @@ class Trainer(Protocol):
         ...
 
     def tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Everything that a checkpoint holds: tensors by name, and a JSON value."""
+        """Everything that a checkpoint holds: tensors by name, and a JSON value. All processes
+        call it; the main one saves what it gets.
+        """
         ...
 
     def restore(self, saved: Checkpoint) -> None:
@@ -77,12 +79,16 @@ class Trainer(Protocol):
 class Validation(NamedTuple):
     """What validates a run and when: after every ``every`` steps (0 = never), and, where asked
     for, before the first step of a new run and after the last.
+
+    ``everywhere``, given the number of steps made, does before it what all processes must do
+    together; ``validate`` is called in the main one alone.
     """
 
     validate: Validate | None = None
     every: int = 0
     at_start: bool = False
     at_end: bool = False
+    everywhere: Callable[[int], object] | None = None
 
     def due(self, done: int, total: int) -> bool:
         """Whether it is time after ``done`` of ``total`` steps."""
@@ -159,7 +165,7 @@ class TrainingLoop:
         self._begin = TrainingTime.now()
         # The state to start over from; of an extended run, so that it can do without the other one.
         keep = self._extends or (step == 0 and self.recover)
-        if keep and self.processes.is_main:
+        if keep:
             self._save(step, None)
         with contextlib.ExitStack() as opened:
             metrics = bar = None
@@ -248,16 +254,18 @@ class TrainingLoop:
             self.log_images(metrics, done)
         if not self.validation.validate or not self.validation.due(done, self.trainer.steps):
             return None
+        if self.validation.everywhere:
+            self.validation.everywhere(done)
         quality = self.validation.validate(metrics, done) if metrics else None
-        self.processes.wait()
-        return quality
+        shared: float | None = self.processes.share(quality)  # type: ignore[assignment]
+        return shared
 
     def _save_where_due(self, done: int, quality: float | None) -> None:
         """Save where that is due, and end here if a signal came to any process."""
         stopping = self.processes.any_process(self.stop.requested)
         last = done == self.trainer.steps
         due = stopping or last or done % self.log.checkpoint_every == 0
-        if self.processes.is_main and (due or quality is not None):
+        if due or quality is not None:
             self._save(done, quality)
         if stopping:
             self.processes.wait()
@@ -269,7 +277,8 @@ class TrainingLoop:
         state = state | {"elapsed": self._elapsed()._asdict()}
         if self._averages:
             state["averages"] = self._averages.state()
-        self._store.save(done, tensors, state, quality)
+        if self.processes.is_main:
+            self._store.save(done, tensors, state, quality)
 
     def _start_over(
         self, fault: Diverged, step: int, metrics: MetricsLog | None, bar: Progress | None

@@ -9,7 +9,6 @@ checkpointing recomputes exactly what was computed, which attention processors w
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,11 +16,13 @@ from diffusers.models.attention import BasicTransformerBlock, _chunked_feed_forw
 from torch import Tensor
 
 
-@dataclass(frozen=True, eq=False)
 class FrameContext:
     """Inputs of the attention layers in one pass over B videos of T frames.
 
-    Attributes:
+    No dataclass, for what wraps layers (``fully_shard``) rebuilds those among their arguments, and
+    what is recorded would be recorded elsewhere.
+
+    Args:
         num_frames: T.
         prompt: [B*T, tokens, D], for spatial cross-attention.
         image_token: [B, 1, D], for temporal cross-attention; None in a pass over single frames.
@@ -31,18 +32,19 @@ class FrameContext:
             8 frames with guidance, they would hold 0.8 GiB.
     """
 
-    num_frames: int
-    prompt: Tensor
-    image_token: Tensor | None
-    reference: Sequence[Tensor] | None
-    recorded: dict[int, Tensor] | None = None
+    def __init__(
+        self,
+        num_frames: int,
+        prompt: Tensor,
+        image_token: Tensor | None,
+        reference: Sequence[Tensor] | None,
+        recorded: dict[int, Tensor] | None = None,
+    ) -> None:
+        self.num_frames, self.prompt, self.image_token = num_frames, prompt, image_token
+        self.reference, self.recorded = reference, recorded
 
     def reference_of(self, attention: int) -> Tensor | None:
         return None if self.reference is None else self.reference[attention]
-
-    def record(self, attention: int, tokens: Tensor) -> None:
-        if self.recorded is not None:
-            self.recorded[attention] = tokens
 
     def recorded_reference(self) -> tuple[Tensor, ...]:
         """The recorded tensors, in the order of the attentions: one [B, T, N, C] each."""
@@ -114,8 +116,9 @@ class ReferenceTransformerMixin:
         encoder_hidden_states: FrameContext,
         image_only_indicator: Tensor | None = None,
         **unused: Any,
-    ) -> tuple[Tensor]:
-        """[B*T, C, h, w] -> the same shape, in a tuple as diffusers' blocks expect.
+    ) -> tuple[Tensor, ...]:
+        """[B*T, C, h, w] -> the same shape, in a tuple as diffusers' blocks expect, which take its
+        first element; in a write pass followed by what was recorded, for gradients come by it, too.
 
         Args:
             image_only_indicator: [B, T], from the blocks of SVD; None in a pass over single frames.
@@ -125,16 +128,19 @@ class ReferenceTransformerMixin:
         height, width = hidden_states.shape[-2:]
         tokens = self.norm(hidden_states).flatten(2).transpose(1, 2)  # [B*T, h*w, C]
         tokens = self.proj_in(tokens)
+        recorded = []
         for number, block in enumerate(self.transformer_blocks):
             attention = self.first_attention + number
             reference = context.reference_of(attention)
             tokens, seen = run(
                 self, attend_with_reference, block, tokens, context.prompt, reference
             )
-            context.record(attention, seen)
+            if context.recorded is not None:
+                context.recorded[attention] = seen
+                recorded.append(seen)
             tokens = self.after_block(number, tokens, context, image_only_indicator)
         out = self.proj_out(tokens).transpose(1, 2).unflatten(2, (height, width)).contiguous()
-        return (out + hidden_states,)
+        return (out + hidden_states, *recorded)
 
     def after_block(
         self, number: int, tokens: Tensor, context: FrameContext, indicator: Tensor | None

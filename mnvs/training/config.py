@@ -76,19 +76,29 @@ class StepsConfig:
     optimizer: OptimizerConfig = section(OptimizerConfig, "the optimizer")
     steps: int = option(20000, "optimizer steps")
     batch: int = option(1, "videos per optimizer step, over all processes")
-    accumulate: int = option(1, "parts into which each process divides its share of the batch")
+    accumulate: int = option(
+        1, "parts into which each process divides its share of the batch; 0 = one video at a time"
+    )
     gradient_checkpointing: bool = option(
         True, "recompute activations in the backward pass: less memory, a third slower"
     )
     ema: float = option(0.0, "decay of the averaged weights that validate and are saved; 0 = none")
+    shard: bool = option(
+        False,
+        "spread weights, gradients and moments of full training over the processes (FSDP2): less "
+        "memory on each GPU; precision bf16 or fp32",
+    )
 
     def validate(self) -> None:
         """Raises ValueError where batches do not divide."""
-        at_least(1, steps=self.steps, batch=self.batch, accumulate=self.accumulate)
-        if self.batch % self.accumulate:
+        at_least(1, steps=self.steps, batch=self.batch)
+        at_least(0, accumulate=self.accumulate)
+        if self.accumulate and self.batch % self.accumulate:
             raise ValueError(f"batch={self.batch} is no multiple of accumulate={self.accumulate}")
         if not 0.0 <= self.ema < 1.0:
             raise ValueError(f"ema must be in [0, 1), is {self.ema}")
+        if self.shard and (self.parameters != "full" or self.optimizer.kind == "adamw8bit"):
+            raise ValueError("shard goes with parameters=full, and adam or adamw")
 
 
 @dataclass

@@ -22,7 +22,9 @@ from mnvs.networks.conditioning import Conditioning
 from mnvs.networks.denoiser import Denoiser, VideoUNet
 from mnvs.networks.motion_unet import MNVSMotionUNet
 from mnvs.training.config import ModelConfig, StepsConfig, ValidationConfig
+from mnvs.training.sharding import is_sharded, largest_layer
 from mnvs.training.trainable import Trainable
+from mnvs.training.trainer import parts_of_share
 from training_core.config import ConfigError, InputError
 from training_core.files.weight_file import is_hub_name
 
@@ -45,10 +47,11 @@ class Gpu:
     name: str
     gib: float
     tflops: float
+    bf16: bool = True
 
 
 GPUS = (
-    Gpu("V100 32 GB (fp16)", 32, 30),
+    Gpu("V100 32 GB (fp16)", 32, 30, bf16=False),
     Gpu("A100 40 GB", 40, 100),
     Gpu("L40S 48 GB", 48, 100),
     Gpu("A100 80 GB", 80, 100),
@@ -71,11 +74,13 @@ _RECOMPUTED = 0.83
 class Estimate:
     """Sizes of a run; memory in GiB on each GPU, ``operations`` per optimizer step in TFLOP.
 
-    ``source`` is the origin of the sizes, ``videos`` the number of videos in memory at once.
+    ``source`` is the origin of the sizes, ``videos`` the number of videos in memory at once,
+    ``spread`` that of the processes over which trained weights are spread.
     """
 
     source: str
     videos: int
+    spread: int
     parameters: int
     trained: int
     modules: int
@@ -120,7 +125,11 @@ def estimate(
     precision: str = "auto",
     processes: int = 1,
 ) -> Estimate:
-    """Count and estimate for one GPU of ``processes``; ``precision`` as in ``TrainConfig``."""
+    """Count and estimate for one GPU of ``processes``; ``precision`` as in ``TrainConfig``.
+
+    Raises:
+        ConfigError: the batch does not divide among them. InputError: see ``meta_unet``.
+    """
     unet, source = meta_unet(model)
     parameters = sum(p.numel() for p in unet.parameters())
     factor, frames = vae_factor(model), data.frames
@@ -129,12 +138,14 @@ def estimate(
     trainable = Trainable(unet, train)
     names = trainable.parameters()
     trained = sum(p.numel() for p in names.values())
-    videos = max(1, train.batch // (train.accumulate * processes))
+    videos = train.batch // (parts_of_share(train, processes) * processes)
     per_weight = 4 if precision == "fp32" else 2
     full = train.parameters == "full"
     # Weight, gradient and Adam's two moments in float32; in 8 bit the moments take a byte each.
     moments = 2 if train.optimizer.kind == "adamw8bit" else 8
-    training = trained * (8 + moments + (4 if train.ema else 0))
+    training = float(trained * (8 + moments + (4 if train.ema else 0)))
+    if is_sharded(train, processes):  # and two layers whole, one with its gradient
+        training = training / processes + 12 * largest_layer(unet)
     activations = activations_gib(
         _ACTIVATIONS[train.gradient_checkpointing], videos * frames * height * width
     )
@@ -142,6 +153,7 @@ def estimate(
     return Estimate(
         source=source,
         videos=videos,
+        spread=processes if is_sharded(train, processes) else 1,
         parameters=parameters,
         trained=trained,
         modules=len(trainable.lora.modules) if trainable.lora else 0,
@@ -242,14 +254,18 @@ def describe(data: DataConfig, train: StepsConfig, e: Estimate) -> str:
     if e.parameters < _LARGE:
         seconds = e.operations / CPU_TFLOPS
         return "\n".join([*lines, f"one CPU thread: {_time(seconds, train.steps)}"])
+    if train.shard and e.spread == 1:
+        lines.append("train.shard: one process has all; WORLD_SIZE=4 in front plans for four")
+    among = f", spread over {e.spread}" if e.spread > 1 else ""
     lines += [
-        f"memory per GPU at {e.videos} video(s) at once: weights {e.weights_gib:.1f} "
+        f"memory per GPU at {e.videos} video(s) at once{among}: weights {e.weights_gib:.1f} "
         f"+ training {e.training_gib:.1f} + activations {e.activations_gib:.1f} "
         f"+ encoders {e.encoders_gib:.1f} + CUDA {_CUDA_GIB:.1f} = {e.total_gib:.1f} GiB",
         "device               fits  at an assumed  time",
     ]
     for gpu in GPUS:
-        fits = "yes" if e.total_gib < 0.95 * gpu.gib else "no"
+        possible = gpu.bf16 or not train.shard
+        fits = "yes" if possible and e.total_gib < 0.95 * gpu.gib else "no"
         time = _time(e.operations / gpu.tflops, train.steps)
         lines.append(f"{gpu.name:<20} {fits:<4}  {gpu.tflops:>4.0f} TFLOP/s   {time}")
     return "\n".join(lines)

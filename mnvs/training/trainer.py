@@ -12,10 +12,11 @@ from torch import Tensor
 from mnvs.diffusion.noise_schedule import NoiseSchedule
 from mnvs.diffusion.objectives import velocity_error, velocity_weight
 from mnvs.diffusion.training_noise import StepNoise, draw_noise
-from mnvs.networks.denoiser import Denoiser
+from mnvs.networks.denoiser import Denoiser, VideoUNet
 from mnvs.training.conditioner import Batch, Clips, Conditioner, add_noise
 from mnvs.training.config import StepsConfig
 from mnvs.training.optimizers import make_optimizer, rate_at
+from mnvs.training.sharding import is_sharded, put_together, shard
 from mnvs.training.trainable import Trainable
 from training_core.checkpoint import (
     Checkpoint,
@@ -28,6 +29,7 @@ from training_core.config import ConfigError, InputError
 from training_core.devices import peak_memory_bytes
 from training_core.step.ema import Ema
 from training_core.step.guards import TrainingFault, check_finite
+from training_core.step.pieces import gathered, in_pieces_like, whole
 from training_core.step.seeds import derive_seed
 
 # In fp16 a step is skipped when a gradient overflows, and the loss is scaled down; that the first
@@ -67,10 +69,18 @@ class Trainer:
         self.accelerator, self.trainable, self.clips = accelerator, trainable, clips
         self.conditioner, self.schedule, self.config = conditioner, schedule, config
         self.seed, self.fault_folder = seed, fault_folder
-        self.parts = check_batch(config, accelerator.num_processes)
+        self.parts = parts_of_share(config, accelerator.num_processes)
+        self.videos = config.batch // (self.parts * accelerator.num_processes)
+        self.sharded = is_sharded(config, accelerator.num_processes)
+        if self.sharded:
+            shard(trainable.unet, accelerator.num_processes)
         self.parameters = trainable.parameters()
         optimizer = make_optimizer(config.optimizer, self.parameters.values())
-        self.denoiser, self.optimizer = accelerator.prepare(Denoiser(trainable.unet), optimizer)
+        self.optimizer = accelerator.prepare_optimizer(optimizer)
+        # "Evaluation" leaves out DistributedDataParallel alone, whose place the shards take.
+        self.denoiser = accelerator.prepare_model(
+            Denoiser(trainable.unet), evaluation_mode=self.sharded
+        )
         self.ema = Ema(self.parameters, config.ema) if config.ema else None
         self.skipped = 0
 
@@ -89,14 +99,16 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         figures = []
-        for part in range(self.config.accumulate):
+        for part in range(self.parts):
             places = self._places(part)
             with self._passes(step, part):
                 loss, figure = self.loss(step, places)
-                self.accelerator.backward(loss / self.config.accumulate)
+                self.accelerator.backward(loss / self.parts)
             figures.append(figure)
-        norm = self.accelerator.clip_grad_norm_(
-            list(self.parameters.values()), self.config.optimizer.clip or float("inf")
+        norm = whole(
+            self.accelerator.clip_grad_norm_(
+                list(self.parameters.values()), self.config.optimizer.clip or float("inf")
+            )
         )
         logged = _summary(self.accelerator.gather(torch.cat(figures)))
         self._refuse_sick(step, logged["loss/total"], norm)
@@ -130,14 +142,22 @@ class Trainer:
         """Most memory held so far."""
         return {"peak_memory_bytes": peak_memory_bytes(self.accelerator.device)}
 
+    def put_together(self) -> VideoUNet | None:
+        """The network of sharded weights, whole and on the CPU, with averaged weights where kept;
+        all processes call this, and None is what all but the main one get.
+        """
+        with self.ema.in_use() if self.ema else contextlib.nullcontext():
+            return put_together(self.trainable.unet)
+
     def tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything needed to continue: tensors by name, and a JSON value."""
         optimizer_tensors, optimizer = capture_optimizer(self.optimizer.optimizer, "optimizer")
         rng_tensors, rng = capture_rng()
         scaler = self.accelerator.scaler
+        averages = gathered(self.ema.averages if self.ema else {})
         tensors = {
-            **{f"trained.{name}": p for name, p in self.parameters.items()},
-            **{f"ema.{name}": t for name, t in (self.ema.averages if self.ema else {}).items()},
+            **{f"trained.{name}": p for name, p in gathered(self.parameters).items()},
+            **{f"ema.{name}": t for name, t in averages.items()},
             **optimizer_tensors,
             **rng_tensors,
         }
@@ -168,9 +188,9 @@ class Trainer:
 
     def _places(self, part: int) -> list[int]:
         """This process's places in the batch for one part; together they are all of it."""
-        size = self.config.batch // self.parts
-        first = (part * self.accelerator.num_processes + self.accelerator.process_index) * size
-        return list(range(first, first + size))
+        process, count = self.accelerator.process_index, self.accelerator.num_processes
+        first = (part * count + process) * self.videos
+        return list(range(first, first + self.videos))
 
     def _draw(
         self, step: int, places: list[int], shape: torch.Size, condition_shape: torch.Size
@@ -188,7 +208,7 @@ class Trainer:
         """
         device = self.accelerator.device
         devices = [device] if device.type == "cuda" else []
-        last = part == self.config.accumulate - 1
+        last = part == self.parts - 1
         waiting = contextlib.nullcontext() if last else self.accelerator.no_sync(self.denoiser)
         with torch.random.fork_rng(devices), waiting:
             torch.manual_seed(derive_seed(self.seed, step, self._places(part)[0], 1))
@@ -198,7 +218,7 @@ class Trainer:
         values = {"loss": loss}
         if self.accelerator.scaler is None:  # with it, overflowing gradients are expected
             values["gradient"] = norm
-        check_finite(step, values, self.fault_folder, lambda: dict(self.parameters))
+        check_finite(step, values, self.fault_folder, lambda: gathered(self.parameters))
 
     def _count_skipped(self, step: int, norm: Tensor) -> None:
         # By the norm: a fused optimizer skips inside its kernel, which accelerate does not see.
@@ -211,17 +231,19 @@ class Trainer:
             )
 
 
-def check_batch(config: StepsConfig, processes: int) -> int:
-    """In how many parts a batch is worked off, over all processes.
+def parts_of_share(config: StepsConfig, processes: int) -> int:
+    """In how many parts each process works off its share of a batch.
 
     Raises:
         ConfigError: the batch does not divide.
     """
-    parts = processes * config.accumulate
-    if config.batch % parts:
+    parts = config.accumulate or max(1, config.batch // processes)
+    if config.batch % (parts * processes):
+        in_parts = f"{parts} parts times " if config.accumulate else ""
+        fits = config.batch % processes == 0
+        hint = "train.accumulate=0 would do" if fits else f"train.batch={processes} would do"
         raise ConfigError(
-            f"train.batch={config.batch} is no multiple of {config.accumulate} parts "
-            f"times {processes} processes"
+            f"train.batch={config.batch} is no multiple of {in_parts}{processes} processes; {hint}"
         )
     return parts
 
@@ -243,7 +265,7 @@ def restore_weights(parameters: dict[str, Any], saved: Checkpoint, kind: str) ->
             )
     with torch.no_grad():
         for name, parameter in parameters.items():
-            parameter.copy_(found[name])
+            parameter.copy_(in_pieces_like(found[name], parameter))
 
 
 def _summary(figures: Tensor) -> dict[str, Tensor]:

@@ -58,9 +58,8 @@ class ClipValidation:
 
     def __call__(self, log: MetricsLog, step: int) -> float:
         """Log figures and pictures of every clip; the mean PSNR in dB."""
-        self._generated = step, self.generate()
-        scores = self._scores(self._generated[1])
-        videos = self._generated[1]
+        videos = self.prepare(step)
+        scores = self._scores(videos)
         for name, truth, tiles in zip(self._names(), self.truths, videos, strict=True):
             picture = contact_sheet(truth.clip.tiles, tiles)
             log.image(f"val/{name}", picture.movedim(0, -1), step)
@@ -68,12 +67,19 @@ class ClipValidation:
         log.log(step, {f"val/{name}": value for name, value in means.items()})
         return means["psnr"]
 
+    def prepare(self, step: int) -> list[Tensor]:
+        """What ``generate`` makes after ``step`` steps, made once. Where weights are spread over
+        processes, all of them must call this.
+        """
+        if self._generated is None or self._generated[0] != step:
+            self._generated = step, self.generate()
+        return self._generated[1]
+
     def final(self, folder: Path, step: int) -> dict[str, Any]:
         """Scores of every clip after ``step`` steps and their means, with a contact sheet of each
         in ``folder``. What was generated at this step already is not generated again.
         """
-        ready = self._generated is not None and self._generated[0] == step
-        videos = self._generated[1] if self._generated and ready else self.generate()
+        videos = self.prepare(step)
         by_clip = dict(zip(self._names(), self._scores(videos), strict=True))
         for name, truth, tiles in zip(by_clip, self.truths, videos, strict=True):
             write_png(folder / f"{name}.png", contact_sheet(truth.clip.tiles, tiles).movedim(0, -1))

@@ -200,7 +200,9 @@ def test_dry_run_writes_nothing(
     assert not any(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["zero123plus_svd", "zero123plus_svd_14", "tiny"])
+@pytest.mark.parametrize(
+    "name", ["zero123plus_svd", "zero123plus_svd_14", "zero123plus_svd_full", "tiny"]
+)
 def test_shipped_configs_are_read(name: str) -> None:
     config = load_config(TrainConfig, ROOT / "configs" / "mnvs" / f"{name}.yaml", [])
     assert config.name == name
@@ -217,6 +219,19 @@ def test_full_size_estimates_follow_the_measured_table() -> None:
     assert found.operations == pytest.approx(4 * 91, rel=0.08)
     text = describe(config.data, config.train, found)
     assert "not on this machine" in text and "V100 32 GB (fp16)    yes" in text
+
+
+def test_spread_weights_take_their_share_of_the_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    path = ROOT / "configs" / "mnvs" / "zero123plus_svd_full.yaml"
+    config = load_config(TrainConfig, path, [])
+    one, four = (estimate(config.model, config.data, config.train, processes=n) for n in (1, 4))
+    # Weight, gradient, two moments and average: 20 bytes a number; and what layers need whole.
+    assert one.training_gib == pytest.approx(20 * one.trained / 2**30, rel=1e-6)
+    assert one.training_gib / 4 < four.training_gib < one.training_gib / 3
+    text = describe(config.data, config.train, four)
+    assert "1 video(s) at once, spread over 4" in text and "A100 40 GB           yes" in text
+    assert "V100 32 GB (fp16)    no" in text, "fp16 is not to be had with them"
+    assert "one process has all" in describe(config.data, config.train, one)
 
 
 def test_animatediff_trains_likewise(

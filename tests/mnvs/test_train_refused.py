@@ -69,6 +69,7 @@ def test_runs_that_cannot_be_are_refused_in_one_line(
         ('model.zero123plus=""', "which checkpoint"),
         ("train.accumulate=2 train.batch=3", "accumulate"),
         ("precision=fp16", "fp16"),
+        ("train.shard=true", "parameters=full"),
         ("model.pipeline=/some/where", "not both"),
         ("train.optimizer.kind=adamw8bit", "bitsandbytes"),
         ("precision=bf16 data.frames=2", "two frames"),

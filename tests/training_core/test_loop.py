@@ -68,6 +68,10 @@ class Others:
     def any_process(self, flag: bool) -> bool:
         return flag or self.other_stops
 
+    def share(self, value: object) -> object:
+        self.waits += 1
+        return value
+
 
 def open_run(root: Path) -> RunFolder:
     run = RunFolder(root, root.exists())

@@ -92,10 +92,10 @@ def make_trainer(
 
 def gradients(trainer: Trainer, step: int = 0) -> dict[str, Tensor]:
     """Gradients that step number ``step`` would move by, all parts of the batch taken."""
-    for part in range(trainer.config.accumulate):
+    for part in range(trainer.parts):
         with trainer._passes(step, part):
             loss, _ = trainer.loss(step, trainer._places(part))
-            trainer.accelerator.backward(loss / trainer.config.accumulate)
+            trainer.accelerator.backward(loss / trainer.parts)
     found = {n: p.grad.clone() for n, p in trainer.parameters.items() if p.grad is not None}
     trainer.optimizer.zero_grad()
     return found

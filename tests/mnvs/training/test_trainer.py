@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 from other_targets import eps_from_v, x0_from_v
-from small_training import MadeUpClips, conditioner, gradients, make_trainer, prompts
+from small_training import (
+    MadeUpClips,
+    conditioner,
+    gradients,
+    make_trainer,
+    prompts,
+    steps_config,
+)
 from small_unet import schedule
 from torch import Tensor
 
@@ -15,6 +22,8 @@ from mnvs.diffusion.objectives import ObjectiveConfig
 from mnvs.diffusion.training_noise import draw_noise
 from mnvs.training.conditioner import Batch, add_noise
 from mnvs.training.config import ModelConfig
+from mnvs.training.sharding import refuse_loss_scaling
+from mnvs.training.trainer import parts_of_share
 from training_core.checkpoint import Checkpoint
 from training_core.config import ConfigError, InputError
 from training_core.step.guards import TrainingFault
@@ -266,6 +275,25 @@ def test_clipping_limits_the_step(tmp_path: Path) -> None:
 def test_batches_that_do_not_divide_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no multiple of accumulate"):
         make_trainer(tmp_path, batch=3, accumulate=2)
+    for processes, accumulate, hint in ((2, 2, "accumulate=0"), (3, 1, "batch=3"), (4, 0, "=4")):
+        batch = 2 if accumulate != 1 else 4
+        with pytest.raises(ConfigError, match=hint):
+            parts_of_share(steps_config(batch=batch, accumulate=accumulate), processes)
+
+
+@pytest.mark.parametrize(
+    ("processes", "accumulate", "parts"), [(1, 0, 4), (2, 0, 2), (4, 0, 1), (2, 2, 2), (1, 1, 1)]
+)
+def test_parts_of_each_process(processes: int, accumulate: int, parts: int) -> None:
+    """With 0, one video at a time whatever the number of processes."""
+    assert parts_of_share(steps_config(batch=4, accumulate=accumulate), processes) == parts
+
+
+def test_spread_weights_are_refused_with_scaled_losses() -> None:
+    config = steps_config(parameters="full", shard=True)
+    refuse_loss_scaling(config, "bf16")
+    with pytest.raises(ConfigError, match=r"train.shard=true needs precision=bf16"):
+        refuse_loss_scaling(config, "fp16")
 
 
 def test_rates_warm_up_and_fall(tmp_path: Path) -> None:
