@@ -151,7 +151,21 @@ def _check_frame(folder: Tree, ours: bool, no_alpha: str, problems: list[str]) -
         describe_notes(label, notes)
     held_out = {s: split_label(folder, s) for s in found if s != "train"}
     checks.check_poses(seen, folder.label(), ours, problems, held_out)
+    for split, label in held_out.items():
+        _say_if_known(seen, split, f"{folder.label()}: {label}")
     return seen
+
+
+def _say_if_known(seen: FrameObservations, split: str, label: str) -> None:
+    """Warn where views that judge are taken from where training views are."""
+    known = [camera.cam_to_world for camera in seen.of("train")[0]]
+    shown = [camera.cam_to_world for camera in seen.of(split)[0]]
+    same = sum(any(np.allclose(own, other, atol=1e-5) for other in known) for own in shown)
+    if same:
+        logger.warning(
+            "%s: %d of %d views have the camera of a training view; figures on them say little",
+            label, same, len(shown),
+        )  # fmt: skip
 
 
 def _check_entry(

@@ -41,8 +41,8 @@ from animate_papr.config import AnimateConfig
 from animate_papr.report.__main__ import ReportConfig, write_report
 from animate_papr.view.__main__ import ViewConfig, view
 from blender_render import render as assets
-from blender_render.dataset import format as fmt
 from blender_render.dataset.frames_of_sixview import write_frames
+from blender_render.dataset.readers import found_info
 from blender_render.dataset.tracks import read_tracks
 from blender_render.rendering.asset_views import HELD_OUT, SIXVIEW
 from blender_render.rendering.config import RenderConfig
@@ -255,7 +255,7 @@ class Pipeline:
         summary = {
             "input": self.source,
             "psnr": [f["psnr"] for f in read_json(self.animation / "metrics.json")["frames"]],
-            "psnr_of": read_json(self.dataset / fmt.DATASET_FILE).get("test_views"),
+            "psnr_of": found_info(self.dataset).get("test_views"),
             "seconds": {name: read_seconds(self.folder, name) for name in before},
         }
         atomic.write_json(self.folder / "summary.json", summary)

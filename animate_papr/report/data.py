@@ -9,8 +9,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from animate_papr.run_files import dataset_of, read_json_or_none, run_config
-from blender_render.dataset.archive import open_tree
-from blender_render.dataset.format import DATASET_FILE
+from blender_render.dataset.readers import found_info
 from training_core.config import InputError
 from training_core.files.json_files import parse_json
 from training_core.files.natural_order import natural_key
@@ -114,8 +113,7 @@ def _dataset_info(dataset: Path | None, notes: list[str]) -> dict[str, Any]:
         notes.append("The dataset is not on this machine, so its facts are not shown.")
         return {}
     try:
-        with open_tree(dataset) as tree:
-            return tree.read_json(DATASET_FILE) if tree.exists(DATASET_FILE) else {}
+        return found_info(dataset)
     except InputError as error:
         notes.append(f"The dataset's description could not be read ({error}).")
         return {}

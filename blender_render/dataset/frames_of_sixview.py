@@ -35,6 +35,12 @@ TEST_VIEWS = {
 }
 
 
+# What is as true of the moments as of the video.
+KEPT = (
+    "asset", "asset_sha256", "action", "source", "rig", "fps", "loop", "frames", "world_to_asset",
+)  # fmt: skip
+
+
 def write_frames(sixview: Path, target: Path, held_out: Path | None = None) -> None:
     """Write the dataset ``target``; it appears whole, in place of an older one.
 
@@ -88,8 +94,7 @@ def _refuse_empty(clip: SixViewClip, sixview: Path) -> None:
 
 
 def _dataset_info(clip: SixViewClip) -> dict[str, Any]:
-    kept = ("asset", "asset_sha256", "action", "source", "rig", "fps", "frames", "world_to_asset")
-    known = {key: clip.info[key] for key in kept if key in clip.info}
+    known = {key: clip.info[key] for key in KEPT if key in clip.info}
     unknown = {
         "frames": list(range(len(clip))),
         "world_to_asset": {"scale": 1.0, "offset": [0.0, 0.0, 0.0]},

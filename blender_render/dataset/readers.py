@@ -186,6 +186,17 @@ def read_dataset_info(dataset: str | Path) -> dict[str, Any]:
     return _read_info(dataset, fmt.DATASET_FILE, fmt.DATASET_KEYS)
 
 
+def found_info(dataset: str | Path) -> dict[str, Any]:
+    """Content of ``dataset.json`` as it is; {} where there is none, as in data of others.
+
+    Raises:
+        InputError: it is no JSON object, or nothing is there.
+    """
+    with open_tree(dataset) as tree:
+        there = tree.exists(fmt.DATASET_FILE)
+        return tree.read_json(fmt.DATASET_FILE) if there else {}
+
+
 def _read_info(path: str | Path, rel: str, keys: Sequence[str]) -> dict[str, Any]:
     with open_tree(path) as tree:
         info = tree.read_json(rel)

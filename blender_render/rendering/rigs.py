@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,12 +16,16 @@ from blender_render.geometry.cameras import (
     SIXVIEW_RIGS,
     Camera,
     fibonacci_sphere,
+    look_at,
     multiview_cameras,
     sixview_cameras,
+    spherical,
 )
 from blender_render.rendering.config import RenderConfig
 
 Points = npt.NDArray[np.float64]
+# How far train, val and test stand from one training camera of an orbit to the next.
+_ORBIT_SHARES = (0.0, 1.0 / 3.0, 0.5)
 
 
 @dataclass(frozen=True)
@@ -47,19 +52,33 @@ def rig_cameras(config: RenderConfig, distance: float) -> tuple[RigCamera, ...]:
         for offset, (split, count) in enumerate(
             zip(SPLITS, (rig.train, rig.val, rig.test), strict=True)
         ):
-            cameras = multiview_cameras(
-                count,
-                distance,
-                rig.fov_rad,
-                (rig.resolution, rig.resolution),
-                rig.seed * len(SPLITS) + offset,
-                rig.layout,
-                elevation_deg=rig.orbit_elevation_deg,
-                band_deg=(rig.elevation_min_deg, rig.elevation_max_deg),
-            )
+            size = (rig.resolution, rig.resolution)
+            cameras: Sequence[Camera]
+            if rig.layout == "orbit":
+                turns = _orbit_azimuths_deg(count, rig.train, _ORBIT_SHARES[offset])
+                eyes = [spherical(turn, rig.orbit_elevation_deg, distance) for turn in turns]
+                cameras = [Camera.from_angle_x(look_at(eye), *size, rig.fov_rad) for eye in eyes]
+            else:
+                cameras = multiview_cameras(
+                    count,
+                    distance,
+                    rig.fov_rad,
+                    size,
+                    rig.seed * len(SPLITS) + offset,
+                    rig.layout,
+                    band_deg=(rig.elevation_min_deg, rig.elevation_max_deg),
+                )
             named += [(split, camera) for camera in cameras]
     deep = {"none": (), "test": ("test",), "all": None}[config.depth]
     return tuple(RigCamera(g, camera, deep is None or g in deep) for g, camera in named)
+
+
+def _orbit_azimuths_deg(count: int, train: int, share: float) -> list[float]:
+    """Azimuths spread evenly over a ring, each ``share`` of the way from one of ``train`` evenly
+    spaced cameras to the next; of a finer ring where there are more.
+    """
+    ring = train * math.ceil(count / train)
+    return [360.0 / ring * (number * ring // count + share) for number in range(count)]
 
 
 def fitting_distance(views: tuple[RigCamera, ...], points: Points, margin: float) -> float:

@@ -31,6 +31,7 @@ from torch import Tensor
 from blender_render.dataset import format as fmt
 from blender_render.dataset.archive import open_tree
 from blender_render.dataset.frames_of_sixview import TEST_VIEWS, write_split
+from blender_render.dataset.picture_files import require_size
 from blender_render.geometry.cameras import Camera
 from blender_render.geometry.pose_checks import common_aim, looks_inverted, stack_poses
 from mnvs.footage.cut_out_footage import matte
@@ -81,7 +82,8 @@ def read_foreign_views(folder: Path, config: ViewsConfig) -> ForeignViews:
         InputError: the camera file or a video is missing, damaged or does not fit.
     """
     entries, shared = _entries(folder)
-    videos, doubts, fps = [], [], shared.get("fps")
+    videos, doubts = [], []
+    fps = shared["fps"] / config.stride if "fps" in shared else None
     for entry in entries:
         path = folder / entry["file_path"]
         footage = read_footage(path, FrameChoice(config.frames, config.start, config.stride))
@@ -98,9 +100,7 @@ def read_foreign_views(folder: Path, config: ViewsConfig) -> ForeignViews:
     for index, entry in enumerate(entries):
         where = f"{folder / CAMERAS_FILE}: frame {index} ({entry['file_path']})"
         camera = fmt.camera_from_dict({**shared, **entry}, (width, height), where)
-        if (camera.width, camera.height) != (width, height):
-            # Intrinsics may be those of another resolution; they scale with the picture.
-            camera = camera.resized(width, height)
+        require_size(where, (width, height), (camera.width, camera.height), "its camera")
         cameras.append(camera)
     pictures = torch.stack(videos)
     moved, world = _into_our_world(folder, pictures, cameras)

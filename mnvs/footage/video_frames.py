@@ -139,7 +139,6 @@ def _filters(choice: FrameChoice, *, by_alpha: bool = False) -> list[str]:
             in from behind the object.
     """
     chosen = f"select='gte(n,{choice.start})*not(mod(n-{choice.start},{choice.stride}))'"
-    # New time stamps, or a constant rate would fill the gaps with copies.
     steps = [chosen, "setpts=N/FRAME_RATE/TB"]
     most = LARGEST_SIDE
     scale = f"scale='if(gt(iw,ih),min(iw,{most}),-1)':'if(gt(iw,ih),-1,min(ih,{most}))':flags=area"
@@ -148,4 +147,6 @@ def _filters(choice: FrameChoice, *, by_alpha: bool = False) -> list[str]:
         scale = f"{before},{scale},{after}"
     steps.append(scale)
     limit = ["-frames:v", str(choice.count)] if choice.count else []
-    return ["-vf", ",".join(steps), *limit]
+    # As many frames as there are: at a constant rate gaps would be filled with copies, and of those
+    # that come too soon some be left out, as in what phones and screen recorders write.
+    return ["-vf", ",".join(steps), "-fps_mode", "passthrough", *limit]

@@ -97,7 +97,9 @@ def inflate_footage(
     }
     views = seen[:, :6]
     tiles = pack_tile(on_grey(views.movedim(2, -1)))
-    return Generated(shown, views, tiles, RIG, "of the body", around if other else {}, paths)
+    around = around if other else {}
+    loop = len(images) == 1 < count and config.motion != "none"
+    return Generated(shown, views, tiles, RIG, "of the body", around, paths, loop)
 
 
 def _around(rig: SixViewRig, size: int, count: int, seed: int = 0) -> tuple[Camera, ...]:

@@ -285,3 +285,20 @@ def test_an_object_that_fills_its_pictures_is_not_called_small(
     with caplog.at_level("WARNING"):
         main([str(tmp_path)])
     assert not [r for r in caplog.records if "of a picture's side" in r.getMessage()]
+
+
+def test_test_views_that_training_has_seen_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cameras = multiview_cameras(16, 2.5, 0.8, (64, 48), seed=3)
+    write_frame(tmp_path, [((0.0, 0.0, 0.0), 0.6, (0.9, 0.2, 0.1))], cameras)
+    assert validate(tmp_path) == [] and not caplog.records
+    known = json.loads((tmp_path / "transforms_train.json").read_text())["frames"][1]
+    file = tmp_path / "transforms_test.json"
+    content = json.loads(file.read_text())
+    content["frames"][0]["transform_matrix"] = known["transform_matrix"]
+    file.write_text(json.dumps(content))
+    validate(tmp_path)
+    said = [r.getMessage() for r in caplog.records]
+    count = len(content["frames"])
+    assert any(f"transforms_test.json: 1 of {count} views have the camera" in m for m in said), said

@@ -12,7 +12,13 @@ from PIL import Image
 from refusals import assert_refused
 from small_generation import arguments
 
-from blender_render.dataset.readers import SixViewClip, read_sample_info, read_sixview, read_views
+from blender_render.dataset.readers import (
+    SixViewClip,
+    read_dataset_info,
+    read_sample_info,
+    read_sixview,
+    read_views,
+)
 from blender_render.dataset.tracks import read_tracks
 from blender_render.geometry.cameras import SIXVIEW_RIGS, Camera, sixview_cameras
 from blender_render.validate import validate
@@ -96,6 +102,9 @@ def test_a_picture_a_video_and_a_dataset_are_inflated(dots: Path, tmp_path: Path
     assert torch.equal((train.images[:6] * 255).round().byte(), moving.views[:, 0])
     assert torch.equal((train.images[6] * 255).round().byte(), moving.input[0])
     assert not (tmp_path / "other" / "multiview").exists()
+    # The motion begins anew after its last frame; a single picture's that does not move has none.
+    assert moving.info["loop"] is True and read_dataset_info(around)["loop"] is True
+    assert made(picture, "still", "inflate.motion=none", "clip.frames=2").info["loop"] is False
     # How points of the body move is written with them; it is a sway, so feet stay.
     paths = read_tracks(around)
     assert paths is not None and paths.shape[0] == 4 and paths.shape[2] == 3

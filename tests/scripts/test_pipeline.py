@@ -13,6 +13,7 @@ from blender_runs import needs_blender
 from refusals import assert_refused
 from tiny_pipeline import FIRST_STEPS, STAGES, arguments, complete, run_folder, stamps
 
+from blender_render import pack
 from blender_render.dataset.readers import read_dataset_info, read_sixview
 from blender_render.imaging.video import write_video
 from blender_render.validate import validate
@@ -55,6 +56,19 @@ def test_frame_folders_are_trained_on_as_they_are(tmp_path: Path) -> None:
     run = run_folder(tmp_path) / "4_animate" / "animate_papr" / "tiny"
     assert f"path: {dataset}" in (run / "config.yaml").read_text()
     assert not (run_folder(tmp_path) / "3_dataset" / "frames").exists()
+
+
+@pytest.mark.parametrize("packed", [True, False], ids=["archive", "others' frames"])
+def test_frame_folders_of_any_kind_come_to_their_end(tmp_path: Path, packed: bool) -> None:
+    dataset = write_dataset(tmp_path / "balls", frames=1)
+    if packed:
+        pack.main([str(dataset), "--remove"])
+        dataset = dataset.with_suffix(".zip")
+    else:
+        (dataset / "dataset.json").unlink()
+    assert pipeline.main(arguments(tmp_path, "views", dataset)) == 0
+    summary = json.loads((run_folder(tmp_path) / "summary.json").read_text())
+    assert len(summary["psnr"]) == 1 and summary["psnr_of"] is None
 
 
 @pytest.mark.slow

@@ -51,6 +51,13 @@ def test_six_views_to_train_on_and_others_to_judge_by(
     assert info["fps"] == 8 and info["resolution"] == [48, 48]
 
 
+@pytest.mark.parametrize("loop", [True, False])
+def test_a_loop_stays_one(video: Path, tmp_path: Path, loop: bool) -> None:
+    edit_json(video / "sample.json", lambda info: info.update(loop=loop))
+    write_frames(video, tmp_path / "made")
+    assert read_dataset_info(tmp_path / "made")["loop"] is loop
+
+
 def test_true_paths_come_along(video: Path, tmp_path: Path) -> None:
     paths = np.random.default_rng(0).normal(size=(2, 7, 3)).astype(np.float32)
     write_tracks(video, paths)

@@ -34,6 +34,25 @@ def test_fitting_distance_is_the_nearest_that_clips_nothing(rig: dict[str, str])
     assert clipped_views(rig_cameras(asked, distance * 0.999), points) != []
 
 
+@pytest.mark.parametrize(("train", "val", "test"), [(32, 2, 6), (4, 2, 8), (3, 3, 3), (5, 1, 7)])
+def test_held_out_views_of_an_orbit_are_none_of_its_training_views(
+    train: int, val: int, test: int
+) -> None:
+    rig = config(layout="orbit", train=train, val=val, test=test, orbit_elevation_deg=20.0)
+    views = rig_cameras(rig, 2.0)
+    eyes = {
+        split: np.array([v.camera.position for v in views if v.group == split])
+        for split in ("train", "val", "test")
+    }
+    assert [len(eyes[split]) for split in eyes] == [train, val, test]
+    places = np.concatenate(list(eyes.values()))
+    np.testing.assert_allclose(places[:, 2], 2.0 * math.sin(math.radians(20.0)), atol=1e-9)
+    apart = np.linalg.norm(places[:, None] - places[None], axis=-1)
+    np.fill_diagonal(apart, np.inf)
+    assert apart.min() > 0.1 * 2.0 * math.pi / max(train, val, test)
+    np.testing.assert_allclose(eyes["train"][0, :2], (0.0, -2.0 * math.cos(math.radians(20.0))))
+
+
 def test_margin_is_the_share_of_the_picture_left_free() -> None:
     points, asked = box_points(), config()
     views = rig_cameras(asked, fitting_distance(rig_cameras(asked, 1.0), points, margin=1.25))

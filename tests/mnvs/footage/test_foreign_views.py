@@ -66,6 +66,14 @@ def test_views_come_into_our_world(tmp_path: Path) -> None:
     assert covered == pytest.approx(float((drawn[..., 1] < 100).mean()), rel=0.06)
 
 
+def test_every_nth_frame_plays_as_fast(tmp_path: Path) -> None:
+    folder = write_views(tmp_path / "views", frames=5)
+    edited(folder, lambda content: content.update(fps=24))
+    write_foreign_views(folder, tmp_path / "made", ViewsConfig(stride=2))
+    info = read_dataset_info(tmp_path / "made")
+    assert len(info["frames"]) == 3 and info["fps"] == 12.0
+
+
 def edited(folder: Path, change: Any) -> Path:
     content = json.loads((folder / CAMERAS_FILE).read_text())
     change(content)
@@ -87,6 +95,9 @@ REFUSED = {
     "'transform_matrix' is missing": lambda c: c["frames"][1].pop("transform_matrix"),
     "'camera_angle_x' is missing": lambda c: c.pop("camera_angle_x"),
     "'fps' must be": lambda c: c.update(fps="fast"),
+    "view_1.mp4.: wrong size 64x64, but its camera says 1920x1080": lambda c: c["frames"][1].update(
+        w=1920, h=1080, fl_x=2000, fl_y=2000
+    ),
     "not orthonormal": lambda c: c["frames"][1].update(
         transform_matrix=np.diag([2, 2, 2, 1]).tolist()
     ),

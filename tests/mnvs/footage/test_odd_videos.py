@@ -1,5 +1,6 @@
 """Videos as people have them: the frames asked for are read, at little cost."""
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,34 @@ def test_chosen_frames_of_a_video(tmp_path: Path, choice: FrameChoice, wanted: l
         wanted
     )
     assert found.fps == pytest.approx(30 / choice.stride)
+
+
+# When each of 40 frames is shown, in seconds.
+UNEVEN = {
+    "a phone's": [n / 30 + 0.008 * math.sin(1.7 * n) for n in range(40)],
+    "a pause": [0.0, *(1.0 + n / 30 for n in range(39))],
+    "slower and slower": [n / 30 + (n / 90) ** 2 for n in range(40)],
+    "a screen's, with pauses": [n / 60 + 0.7 * (n // 10) for n in range(40)],
+}
+
+
+@pytest.mark.parametrize("times", UNEVEN)
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
+def test_frames_that_are_not_evenly_spaced_are_read_as_they_are(
+    tmp_path: Path, times: str, suffix: str
+) -> None:
+    even = write_clip(tmp_path / "even.mkv", 40, 32, 16)
+    shown = "+".join(f"eq(N,{n})*{round(t * 90_000)}" for n, t in enumerate(UNEVEN[times]))
+    uneven = tmp_path / f"uneven.{suffix}"
+    encoded = [
+        *("-vf", f"settb=1/90000,setpts='{shown}'", "-fps_mode", "passthrough"),
+        *("-crf", "10", "-preset", "ultrafast", str(uneven)),
+    ]
+    ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
+    subprocess.run([ffmpeg, "-v", "error", "-i", str(even), *encoded], check=True)
+    assert np.abs(np.subtract(levels(read_footage(uneven)), range(40))).max() <= 2
+    chosen = levels(read_footage(uneven, FrameChoice(6, start=2, stride=4)))
+    assert np.abs(np.subtract(chosen, range(2, 26, 4))).max() <= 2
 
 
 def test_too_few_frames_of_a_video_are_counted(tmp_path: Path) -> None:
