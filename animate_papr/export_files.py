@@ -36,7 +36,7 @@ class Content:
         world_to_asset: [4, 4]. world_to_dataset: [4, 4], from the run's world to the one of the
             dataset's poses. to_file: [4, 4], from the run's world to the files' units.
         travel: [T, 3] how far the object had come in each frame, where the dataset was rendered
-            going along with it; in the asset's units. None where files stay in that world.
+            going along with it; in the asset's units. travelling: files have it added.
         fps: frames per second. loop: the motion ends where it began.
         dataset: the dataset, or None where it has gone. dataset_frames: its frame folders.
         split_seed, no_alpha: how the run read the dataset, see ``DataConfig``.
@@ -51,6 +51,7 @@ class Content:
     world_to_dataset: np.ndarray
     to_file: np.ndarray
     travel: np.ndarray | None
+    travelling: bool
     fps: float
     loop: bool
     dataset: Path | None
@@ -62,12 +63,17 @@ class Content:
     def placed(self, index: int) -> np.ndarray:
         """Points [P, 3] of a frame in the files' units, +Z up."""
         placed = self._in_file(self.frames[index].positions.double().numpy())
-        return placed if self.travel is None else placed + self.travel[index]
+        return placed if self._way is None else placed + self._way[index]
 
     def all_placed(self, positions: np.ndarray) -> np.ndarray:
         """Positions [T, N, 3] of all frames, from the run's world to the files' units."""
         placed = self._in_file(positions)
-        return placed if self.travel is None else placed + self.travel[:, None]
+        return placed if self._way is None else placed + self._way[:, None]
+
+    @property
+    def _way(self) -> np.ndarray | None:
+        """What is added to every frame's positions."""
+        return self.travel if self.travelling else None
 
     def _in_file(self, positions: np.ndarray) -> np.ndarray:
         return np.asarray(positions @ self.to_file[:3, :3].T + self.to_file[:3, 3])

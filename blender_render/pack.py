@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from blender_render.dataset import format as fmt
 from blender_render.dataset.paths import dataset_paths
 from blender_render.rendering.jobs import pack as write_archive
 from training_core.cli import exit_code_of
@@ -31,13 +32,16 @@ def pack_dataset(folder: Path, archive: Path) -> bool:
     """Pack a folder into a stored .zip and compare both; whether anything had to be written.
 
     Raises:
-        InputError: no folder, an empty one, links in it, unfinished rendering, an archive of
+        InputError: no folder, an empty one, links in it, an unfinished dataset, an archive of
             something else in the way, or files that changed meanwhile.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no folder; only datasets in folders can be packed")
     if folder.name.startswith("."):
         raise InputError(f"{folder}: unfinished rendering; the same render command finishes it")
+    described = any((folder / name).is_file() for name in (fmt.DATASET_FILE, fmt.SAMPLE_FILE))
+    if described and not (folder / fmt.COMPLETE_FILE).is_file():
+        raise InputError(f"{folder}: incomplete dataset ({fmt.COMPLETE_FILE} is missing)")
     if links := [path for path in folder.rglob("*") if path.is_symlink()]:
         raise InputError(f"{links[0]}: a link, which an archive would not keep")
     if not any(path.is_file() for path in folder.rglob("*")):

@@ -11,14 +11,13 @@ import contextlib
 import glob
 import logging
 import os
-import re
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 from blender_render.dataset import format as fmt
-from blender_render.rendering.actions import chosen_actions
+from blender_render.rendering.actions import chosen_actions, dataset_names
 from blender_render.rendering.asset_failures import (
     FAILURES_FILE,
     AssetFailure,
@@ -65,17 +64,11 @@ def find_assets(config: RenderConfig) -> list[Asset]:
     unique: dict[str, Asset] = {}
     for asset in found:
         other = unique.setdefault(asset.name, asset)
-        if other == asset:
-            continue
-        if other.source == asset.source:
+        if other != asset:
             raise ConfigError(
-                f"assets: {asset.source}: its actions {other.action!r} and {asset.action!r} would "
-                f"both become {asset.name!r}; choose one of them with actions"
+                f"assets: {other.source} and {asset.source} would both become {asset.name!r}; "
+                "rename one with NAME=FILE"
             )
-        raise ConfigError(
-            f"assets: {other.source} and {asset.source} would both become {asset.name!r}; rename "
-            "one with NAME=FILE"
-        )
     return list(unique.values())[config.shard :: config.shards]
 
 
@@ -83,13 +76,14 @@ def _with_actions(config: RenderConfig, asset: Asset) -> list[Asset]:
     """One for each of ``actions``; the asset as it is where none are asked for."""
     if not config.actions or asset.source.startswith(BUILTIN):
         return [asset]
-    chosen = chosen_actions(asset.source, config.actions, config.actions_at_most)
+    try:
+        chosen = chosen_actions(asset.source, config.actions, config.actions_at_most)
+    except AssetFailure:  # it comes again when the asset is rendered, and is recorded then
+        return [asset]
     if not chosen:  # no animation in it
         return [asset]
-    return [
-        Asset(f"{asset.name}-{re.sub(r'[^A-Za-z0-9]+', '_', action)}", asset.source, action)
-        for action in chosen
-    ]
+    names = dataset_names(asset.name, chosen)
+    return [Asset(name, asset.source, a) for name, a in zip(names, chosen, strict=True)]
 
 
 def _expand(entry: str, lists: tuple[str, ...] = ()) -> list[Asset]:
@@ -98,7 +92,7 @@ def _expand(entry: str, lists: tuple[str, ...] = ()) -> list[Asset]:
         if entry in lists:
             raise ConfigError(f"assets: {entry[1:]} names itself")
         try:
-            lines = Path(entry[1:]).read_text(encoding="utf-8").splitlines()
+            lines = Path(entry[1:]).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "not a UTF-8 text file"
             raise ConfigError(f"assets: {entry[1:]}: {reason}") from None

@@ -31,7 +31,9 @@ from pipeline_config import (
     RESULTS,
     VIEWS,
     PipelineConfig,
+    checked_input,
     form_of_views,
+    name_inside,
     settings_not_read,
     with_default_config,
 )
@@ -54,9 +56,8 @@ from mnvs.inference.config import GenerateConfig
 from mnvs.inference.plan import describe
 from mnvs.inference.result import MULTIVIEW
 from training_core.cli import run_command
-from training_core.config import ConfigError, InputError
+from training_core.config import InputError
 from training_core.files import atomic
-from training_core.files.digests import sha256_of
 from training_core.files.json_files import read_json
 from training_core.run_folder import RunFolder
 from training_core.stages import Stage, Step, is_complete, read_seconds, run_stages
@@ -89,9 +90,10 @@ class Pipeline:
 
     def find_folder(self, find: Callable[..., RunFolder]) -> RunFolder:
         """Let ``find``, RunFolder's ``open`` or ``look_up``, say where the run is."""
-        name, root, resume = self.config.name, Path(self.config.output_root), self.config.resume
+        config, name = self.config, self.config.name
+        config.name, root = name_inside(self.folder) or name, Path(config.output_root).absolute()
         free = (*settings_not_read(self.folder), "resume", "device", "threads", "output_root")
-        found = find(root.absolute(), "pipeline", name, self.config, resume, may_change=free)
+        found = find(root, "pipeline", name, config, config.resume, may_change=free)
         self.folder = found.path
         return found
 
@@ -236,21 +238,13 @@ class Pipeline:
         return f"first frame {first} steps, each later one {later}; {points} points"
 
     def checked_input(self) -> dict[str, Any]:
-        """What the input is. Raises ConfigError: it was another when the run was begun."""
-        path = self.folder / "input.json"
-        digest = sha256_of(Path(self.source))
-        now = {"kind": self.config.kind, "source": self.source, "sha256": digest}
-        if path.is_file() and read_json(path) != now:
-            raise ConfigError(
-                f"{self.source} has changed since {self.folder} was begun; choose another name, "
-                "or start anew with resume=never"
-            )
-        return now
+        """What the input is, see ``pipeline_config.checked_input``."""
+        return checked_input(self.config.kind, self.source, self.folder)
 
     def report(self) -> None:
         """The report, and the figures of the whole pipeline."""
-        page = str(self.folder / "report.html")
-        write_report(ReportConfig(run=str(self.animation), output=page))
+        page = self.folder / "report.html"
+        write_report(ReportConfig(run=str(self.animation), output=str(page)))
         before = [s.name for s in self.stages() if is_complete(self.folder, s.name)]
         summary = {
             "input": self.source,

@@ -2,17 +2,29 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from animate_papr.config import AnimateConfig
 from animate_papr.showcase import ShowcaseConfig
 from blender_render.dataset import format as fmt
 from blender_render.dataset.archive import open_tree
+from blender_render.rendering.asset_files import files_of
 from blender_render.rendering.asset_views import AssetViewsConfig
 from mnvs.footage.cut_out_footage import CutOutConfig
 from mnvs.footage.foreign_views import CAMERAS_FILE, ViewsConfig
 from mnvs.inference.published import PublishedGenerateConfig
 from training_core.checks import at_least, positive
-from training_core.config import THREADS, InputError, option, section
+from training_core.config import (
+    THREADS,
+    ConfigError,
+    InputError,
+    option,
+    read_yaml_values,
+    section,
+)
+from training_core.files.digests import sha256_of
+from training_core.files.json_files import read_json
+from training_core.run_folder import CONFIG_FILE
 from training_core.stages import has_begun
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "pipeline"
@@ -39,6 +51,35 @@ def settings_not_read(folder: Path) -> set[str]:
     """Settings of the stages that have not begun in a run's folder."""
     to_come = [keys for stage, keys in SETTINGS.items() if not has_begun(folder, stage)]
     return {key for keys in to_come for key in keys}
+
+
+def name_inside(folder: Path) -> str:
+    """The name with which a run began, which folders in it have; "" where none has begun. Its own
+    folder is another where ``resume=never`` made it beside one, or where it was renamed.
+
+    Raises:
+        ConfigError: its config cannot be read.
+    """
+    file = folder / CONFIG_FILE
+    return str(read_yaml_values(file).get("name", "")) if file.is_file() else ""
+
+
+def checked_input(kind: str, source: str, folder: Path) -> dict[str, Any]:
+    """What the input of a run is, with the checksums of its file, or of all in its folder, and of
+    the files that an asset names.
+
+    Raises:
+        ConfigError: it was another when the run in ``folder`` was begun.
+    """
+    record = folder / "input.json"
+    checksums = " ".join(sha256_of(path) for path in files_of(Path(source)))
+    now = {"kind": kind, "source": source, "sha256": checksums}
+    if record.is_file() and read_json(record) != now:
+        raise ConfigError(
+            f"{source} has changed since {folder} was begun; choose another name, or start anew "
+            "with resume=never"
+        )
+    return now
 
 
 # Keys of the commands that say where a stage reads and writes; `device` and `threads` are given

@@ -33,15 +33,17 @@ def neighbour_spacing(positions: np.ndarray, count: int = NEIGHBOURS) -> np.ndar
 
     Squared distances are averaged before the root, as the original start from points does.
     """
-    points = torch.from_numpy(np.ascontiguousarray(positions, np.float32))
-    if len(points) < 2:
-        return np.full(len(points), 0.01)
+    if len(positions) < 2:
+        return np.full(len(positions), 0.01)
+    # cdist takes distances from products, which far from the origin, as where an asset has
+    # travelled to, would leave nothing of the small ones in float32.
+    points = torch.from_numpy(np.asarray(positions, np.float64) - positions.mean(0))
     nearest = min(count + 1, len(points))
     found = [
         torch.cdist(part, points).topk(nearest, largest=False).values[:, 1:].square().mean(1).sqrt()
         for part in points.split(1024)
     ]
-    return torch.cat(found).double().numpy()
+    return torch.cat(found).numpy()
 
 
 def encode_splats(positions: np.ndarray, rgb: np.ndarray, *, opacity: float = OPACITY) -> bytes:

@@ -58,7 +58,8 @@ def _run_folders(folder: Path) -> Iterator[Path]:
             folders.clear()  # a run's frames are not runs of their own
         if len(path.relative_to(folder).parts) >= DEEPEST:
             folders.clear()
-        folders[:] = sorted(f for f in folders if f not in INSIDE and not f.startswith("."))
+        inside = INSIDE if "config.yaml" in files else ()  # elsewhere a run may have such a name
+        folders[:] = sorted(f for f in folders if f not in inside and not f.startswith("."))
 
 
 def read_listed(path: Path, top: Path) -> ListedRun:

@@ -83,6 +83,11 @@ class Tree:
         beside = [p.name for p in above.iterdir() if _FRAME.fullmatch(p.name)]
         return len(beside) > 1 or (above / "dataset.json").is_file()
 
+    def roots(self) -> list[Path | zipfile.Path]:
+        """This folder and the one above it, of the same archive where it is in one."""
+        above = self._above()
+        return [self._root, above] if isinstance(above, type(self._root)) else [self._root]
+
     def _above(self) -> Path | zipfile.Path:
         return cast(Path | zipfile.Path, self._root.parent)
 

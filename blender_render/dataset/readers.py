@@ -107,7 +107,7 @@ def read_views(
             writer has not finished.
     """
     with open_tree(path) as tree:
-        _refuse_unfinished(Path(path))
+        _refuse_unfinished(tree)
         meta, frames = read_transforms(tree, split, split_seed)
         where = tree.label(fmt.transforms_file(split))
         entries = [frame_entry(meta, frame) for frame in frames]
@@ -151,12 +151,12 @@ def _read_depth(tree: Tree, entry: dict[str, Any], where: str, size: tuple[int, 
     return depth
 
 
-def _refuse_unfinished(path: Path) -> None:
+def _refuse_unfinished(tree: Tree) -> None:
     """A dataset whose writer did not finish is never read as one."""
-    for root in (path, path.parent):
+    for path, root in zip((tree.path, tree.path.parent), tree.roots(), strict=False):
         started = any((root / name).is_file() for name in (fmt.DATASET_FILE, fmt.SAMPLE_FILE))
         if started and not (root / fmt.COMPLETE_FILE).is_file():
-            raise InputError(f"{root}: incomplete dataset ({fmt.COMPLETE_FILE} is missing)")
+            raise InputError(f"{path}: incomplete dataset ({fmt.COMPLETE_FILE} is missing)")
 
 
 def list_frames(dataset: str | Path) -> list[str]:

@@ -24,6 +24,8 @@ REASONS = {
     "timeout": "not finished within timeout_s",
     "blank_picture": "a picture shows nothing, or a whole frame is black",
     "crashed": "the Blender process ended without saying why",
+    "busy": "another process is rendering it",
+    "in_the_way": "where its dataset would go lies something else",
 }
 
 

@@ -19,18 +19,19 @@ import subprocess
 import sys
 import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from blender_render.dataset import format as fmt
 from blender_render.rendering.asset_failures import AssetFailure
+from blender_render.rendering.asset_files import files_of
 from blender_render.rendering.config import RenderConfig, effective
 from training_core.config import InputError
 from training_core.files.atomic import publish_directory, replacing, write_json
 from training_core.files.json_files import read_json
-from training_core.files.locks import locked
+from training_core.files.locks import acquire
 from training_core.stopping import STOP_SIGNALS, Stopped
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ BUILTIN_SOURCES = tuple(
 )
 # A killed start may hold its lock for a moment longer.
 LOCK_PATIENCE_S = 10.0
+_BLOCK = 1 << 22  # bytes of a file that are read at a time
 JOB_FILE = "job.json"
 DONE_FOLDER = ".done"
 
@@ -59,16 +61,19 @@ class Asset:
     action: str = ""
 
     def sha256(self) -> str:
-        """Hash of the file (of the scripts that build it, for a built-in asset).
+        """Hash of the file and of those it names (of the scripts that build it, for a built-in
+        asset).
 
         Raises:
-            AssetFailure: import_error, the file cannot be read.
+            AssetFailure: import_error, a file cannot be read.
         """
         builtin = self.source.startswith(BUILTIN)
         digest = hashlib.sha256()
-        for path in BUILTIN_SOURCES if builtin else (Path(self.source),):
+        for path in BUILTIN_SOURCES if builtin else files_of(Path(self.source)):
             try:
-                digest.update(path.read_bytes())
+                with path.open("rb") as file:
+                    while block := file.read(_BLOCK):
+                        digest.update(block)
             except OSError as error:
                 raise AssetFailure("import_error", f"{path}: {error.strerror}") from error
         return digest.hexdigest()
@@ -139,22 +144,25 @@ def render_asset(
     """Render one asset unless it is complete; returns whether anything had to be done.
 
     Raises:
-        AssetFailure: this asset cannot be rendered.
-        InputError: nothing can be rendered (no device, no room, a folder that is in the way).
+        AssetFailure: this asset cannot be rendered, or not now (busy).
+        InputError: nothing can be rendered (no device, no room).
         Stopped: ``worker_pool.stop`` was called.
     """
     config = own_config(config, asset)
     output, target = Path(config.output), target_of(config, asset)
     sha256 = asset.sha256()
     wanted = dataset_hash(config, sha256)
-    with locked(output / f".{asset.name}.lock", LOCK_PATIENCE_S):
+    with _alone(output / f".{asset.name}.lock"):
         if fmt.is_complete(target, wanted):
             return False
         if target.exists() and not fmt.is_complete(target):
-            raise InputError(f"{target} is in the way: it is not a complete dataset of ours")
+            raise AssetFailure("in_the_way", f"{target} is not a complete dataset of ours")
         if target.exists():
             logger.warning("%s was made with other settings and will be replaced", target)
         work = output / f".{asset.name}.partial"
+        if fmt.is_complete(work, wanted):  # an earlier start was ended while it published
+            _publish(work, target, wanted)
+            return True
         job = {
             "asset": asset.source,
             "asset_label": Path(asset.source).name,
@@ -172,6 +180,19 @@ def render_asset(
         return True
 
 
+@contextlib.contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Hold an asset's lock. Raises AssetFailure: another process still has it."""
+    try:
+        descriptor = acquire(lock, LOCK_PATIENCE_S)
+    except InputError as error:
+        raise AssetFailure("busy", str(error)) from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _prepare(work: Path, job: dict[str, Any]) -> None:
     """Keep what an earlier start left if it was making the same thing, else begin anew."""
     try:
@@ -185,9 +206,9 @@ def _prepare(work: Path, job: dict[str, Any]) -> None:
 
 
 def _publish(work: Path, target: Path, wanted: str) -> None:
-    (work / JOB_FILE).unlink()
-    shutil.rmtree(work / DONE_FOLDER)
-    fmt.mark_complete(work, wanted)
+    fmt.mark_complete(work, wanted)  # first: from here on a kill loses nothing
+    (work / JOB_FILE).unlink(missing_ok=True)
+    shutil.rmtree(work / DONE_FOLDER, ignore_errors=True)
     if target.is_dir():  # an older dataset, made from another config or asset
         shutil.rmtree(target)
     if target.suffix == ".zip":

@@ -129,7 +129,7 @@ def read_uids(path: Path) -> list[str]:
         InputError: no such file, or a line that is no id.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
     found: dict[str, None] = {}

@@ -32,6 +32,7 @@ _SOFT = 0.014  # most that a shadow changes from one pixel to the next
 _GAP = 2  # pixels by which a way into a shadow is wider than a leak through an outline
 _SMALL_PIECE = 0.02  # of the largest piece; less is dropped
 _MOST_PIECES = 64
+_SMALLEST = 5  # side of a picture in which border and object can be told apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +57,11 @@ def cut_out(picture: Tensor) -> CutOut:
     """Remove the plain background of an RGB picture [3, H, W] in [0, 1].
 
     Raises:
-        InputError: nothing differs from the background.
+        InputError: nothing differs from the background, or the picture is a line.
     """
+    if min(picture.shape[1:]) < _SMALLEST:
+        height, width = picture.shape[1:]
+        raise InputError(f"a picture of {width}x{height} has no background to be cut away")
     pixels = picture.movedim(0, -1).double().numpy()
     background = _fit_background(pixels)
     difference = np.abs(pixels - background.colours).max(-1)

@@ -209,6 +209,23 @@ def test_meshes_for_tensorboard_when_asked(own_run: Path, sequence: SmallSequenc
     assert said["tensorboard"]["mesh"] is True
 
 
+def test_normalised_files_stay_where_the_object_was_followed_to(
+    own_run: Path, sequence: SmallSequence
+) -> None:
+    travel = np.array([[0.0, 0, 0], [4.0, 0, 1], [8.0, 0, 2]])
+    sequence.dataset_info["world_to_asset"]["travel"] = travel.tolist()
+    assert main([f"run={own_run}", "normalised=true"]) == 0
+    written = own_run / "export"
+    ply = columns(written / "frame_002.ply")[0]
+    np.testing.assert_allclose(ply, butterfly(300, 2 / 3)[0], atol=1e-5)
+    with np.load(written / "trajectories.npz") as read:
+        assert "travel" in str(read["convention"])
+        matrix = read["world_to_asset"]
+        asset = read["positions"] @ matrix[:3, :3].T + matrix[:3, 3] + read["travel"][:, None]
+    expected = 2.0 * butterfly(300, 2 / 3)[0] + [1.0, 2.0, 3.0] + travel[2]
+    np.testing.assert_allclose(asset[2], expected, atol=1e-4)
+
+
 def test_an_object_that_was_followed_travels_again(
     own_run: Path, sequence: SmallSequence, tmp_path: Path
 ) -> None:

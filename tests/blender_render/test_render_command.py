@@ -8,10 +8,13 @@ import pytest
 from refusals import assert_refused
 
 from blender_render import render
+from blender_render.dataset.archive import open_tree
+from blender_render.dataset.format import mark_complete
 from blender_render.rendering.asset_failures import AssetFailure, read_failures, record_outcome
 from blender_render.rendering.config import RenderConfig, effective
-from blender_render.rendering.jobs import Asset, WorkerPool, dataset_hash, pack
-from training_core.config import ConfigError, InputError, load_config
+from blender_render.rendering.jobs import Asset, WorkerPool, dataset_hash, pack, target_of
+from training_core.config import ConfigError, load_config
+from training_core.files.locks import locked
 from training_core.stopping import Stopped
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "blender_render"
@@ -82,14 +85,37 @@ def test_an_asset_named_twice_is_rendered_once(assets: Path) -> None:
     assert found(f"{assets}/b.glb", f"{assets}/b.glb") == [("b", "b.glb")]
 
 
-def test_two_actions_of_one_name_are_refused(assets: Path) -> None:
+def test_actions_whose_names_are_alike_become_two_datasets(assets: Path) -> None:
     config = RenderConfig(assets=[f"{assets}/b.glb"], actions=["Walk 1", "Walk/1"])
-    with pytest.raises(ConfigError) as caught:
-        render.find_assets(config)
-    assert str(caught.value) == (
-        f"assets: {assets}/b.glb: its actions 'Walk 1' and 'Walk/1' would both become 'b-Walk_1'; "
-        "choose one of them with actions"
-    )
+    assert [a.name for a in render.find_assets(config)] == ["b-Walk_1", "b-Walk_1_2"]
+
+
+def test_an_asset_that_another_process_renders_leaves_the_others_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("blender_render.rendering.jobs.LOCK_PATIENCE_S", 0.0)
+    config = RenderConfig(assets=["builtin:demo"], output=str(tmp_path))
+    with locked(tmp_path / ".demo.lock"):
+        assert render.render_all(config) == ["demo"]
+    (failure,) = read_failures(tmp_path)
+    assert failure["reason"] == "busy" and "held by another process" in failure["detail"]
+
+
+@pytest.mark.parametrize("archive", ["none", "zip"])
+def test_a_start_that_was_killed_while_it_published_is_not_rendered_again(
+    tmp_path: Path, archive: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = RenderConfig(assets=["builtin:demo"], output=str(tmp_path), archive=archive)
+    asset = Asset("demo", "builtin:demo")
+    work = tmp_path / ".demo.partial"
+    (work / ".done").mkdir(parents=True)
+    (work / "picture").write_bytes(b"rendered")
+    mark_complete(work, dataset_hash(config, asset.sha256()))
+    monkeypatch.setattr("blender_render.rendering.jobs._run_worker", None)
+    assert render.render_all(config) == []
+    with open_tree(target_of(config, asset)) as made:
+        assert made.list() == ["complete.json", "picture"]
+    assert not work.exists()
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.stem)
@@ -220,7 +246,7 @@ def test_a_folder_that_is_no_dataset_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo" / "precious").write_text("mine")
     config = RenderConfig(assets=["builtin:demo"], output=str(tmp_path))
-    with pytest.raises(InputError, match="in the way"):
+    with pytest.raises(AssetFailure, match="in_the_way"):
         render.render_asset(config, Asset("demo", "builtin:demo"), 1, print, WorkerPool())
     assert (tmp_path / "demo" / "precious").read_text() == "mine"
 

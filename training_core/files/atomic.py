@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from training_core.config import InputError
+from training_core.files.locks import locked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -98,24 +99,27 @@ def new_directory(final: Path) -> Iterator[Path]:
     """An empty folder `.NAME.partial` beside `final`, which becomes `final` after the block.
 
     What a killed start left there is removed first; where the block fails, so is what it wrote.
+    Of two processes that make the same folder the second waits, and then finds it there.
 
     Raises:
         InputError: `final` is a file, or a folder that is not empty.
     """
-    if final.exists() and (not final.is_dir() or any(final.iterdir())):
-        raise InputError(f"{final}: exists and holds something else; choose another place")
-    partial = final.with_name(f".{final.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        with naming(final):
-            yield partial
-        if final.is_dir():
-            final.rmdir()
-        publish_directory(partial, final)
-    except BaseException:
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with locked(final.with_name(f".{final.name}.lock"), remove=True):
+        if final.exists() and (not final.is_dir() or any(final.iterdir())):
+            raise InputError(f"{final}: exists and holds something else; choose another place")
+        partial = final.with_name(f".{final.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        raise
+        partial.mkdir()
+        try:
+            with naming(final):
+                yield partial
+            if final.is_dir():
+                final.rmdir()
+            publish_directory(partial, final)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
 
 
 def publish_directory(temporary: Path, final: Path) -> None:

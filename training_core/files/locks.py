@@ -25,15 +25,17 @@ def acquire(path: Path, patience_s: float = 0.0) -> int:
     Raises:
         InputError: another process still holds it.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     deadline = time.monotonic() + patience_s
     while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return descriptor
+            if _is_still(path, descriptor):
+                return descriptor
+            os.close(descriptor)  # whoever held it has removed the file: the next has another
         except BlockingIOError:
+            os.close(descriptor)
             if time.monotonic() >= deadline:
-                os.close(descriptor)
                 raise InputError(f"{path} is held by another process") from None
             time.sleep(0.1)
         except OSError as error:
@@ -42,10 +44,23 @@ def acquire(path: Path, patience_s: float = 0.0) -> int:
 
 
 @contextlib.contextmanager
-def locked(path: Path, patience_s: float = math.inf) -> Iterator[None]:
-    """Hold the lock on `path` during the block; see `acquire`."""
+def locked(path: Path, patience_s: float = math.inf, *, remove: bool = False) -> Iterator[None]:
+    """Hold the lock on `path` during the block; see `acquire`.
+
+    Args:
+        remove: delete the file in the end.
+    """
     descriptor = acquire(path, patience_s)
     try:
         yield
     finally:
+        if remove:
+            path.unlink(missing_ok=True)
         os.close(descriptor)
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

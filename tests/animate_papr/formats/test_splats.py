@@ -49,6 +49,15 @@ def test_spacing_is_what_a_slow_search_finds(cloud: tuple[np.ndarray, np.ndarray
         assert neighbour_spacing(positions)[i] == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.parametrize("far", [30.0, 1000.0])
+def test_spacing_far_from_the_origin_is_the_same(
+    cloud: tuple[np.ndarray, np.ndarray], far: float
+) -> None:
+    points = cloud[0].astype(np.float64)
+    moved = neighbour_spacing(points + np.array([far, 0.0, -far]))
+    np.testing.assert_allclose(moved, neighbour_spacing(points), rtol=1e-6)
+
+
 def test_points_that_coincide_stay_finite() -> None:
     columns, _ = read_ply(encode_splats(np.zeros((5, 3)), np.zeros((5, 3), np.uint8)))
     assert all(np.isfinite(values).all() for values in columns.values())

@@ -50,6 +50,13 @@ def test_runs_of_every_phase_are_found_the_newest_first(folder: Path) -> None:
     assert find_runs(runs[1].path)[0].name == "chair <1>"
 
 
+@pytest.mark.parametrize("name", ["images", "frames", "export"])
+def test_a_run_may_be_called_like_a_folder_inside_one(tmp_path: Path, name: str) -> None:
+    run = make_run(tmp_path, frames=1, points=60, views=1, size=16)
+    run.rename(run.with_name(name))
+    assert [found.path.name for found in find_runs(tmp_path)] == [name]
+
+
 def test_frames_follow_each_other(tmp_path: Path) -> None:
     logs = [tmp_path / "a.jsonl", tmp_path / "b.jsonl", tmp_path / "none.jsonl"]
     logs[0].write_text('{"step": 5, "loss/total": 1.0, "rate": 3}\n{"step": 9, "val/psnr": 20}\n')

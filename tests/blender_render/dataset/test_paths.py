@@ -33,6 +33,15 @@ def test_patterns_and_lists(data: Path) -> None:
     assert found == [data / "c.zip", data / "a", data / "b", data / "b"]
 
 
+def test_lists_as_windows_writes_them_and_lists_that_name_themselves(data: Path) -> None:
+    (data / "list.txt").write_text(f"\ufeff{data}/c.zip\r\n{data}/b\r\n", encoding="utf-8")
+    assert dataset_paths([f"@{data}/list.txt"]) == [data / "c.zip", data / "b"]
+    (data / "list.txt").write_text(f"@{data}/other.txt\n")
+    (data / "other.txt").write_text(f"{data}/b\n@{data}/list.txt\n")
+    with pytest.raises(ConfigError, match=r"list\.txt names itself"):
+        dataset_paths([f"@{data}/list.txt"])
+
+
 def test_a_folder_whose_name_looks_like_a_pattern_is_itself(tmp_path: Path) -> None:
     odd = tmp_path / "clips[1]"
     (odd / "one").mkdir(parents=True)

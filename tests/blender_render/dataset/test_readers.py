@@ -26,6 +26,7 @@ from blender_render.dataset.readers import (
     read_views,
 )
 from blender_render.imaging.resize import area_resize, resize_depth, resize_rgba
+from blender_render.pack import pack_dataset
 from training_core.config import InputError
 
 
@@ -275,5 +276,10 @@ def test_unfinished_datasets_are_refused(tmp_path: Path) -> None:
     (folder / "complete.json").unlink()
     with pytest.raises(InputError, match="incomplete"):
         read_views(folder / "frame_000", "val")
+    archive = pack(folder, tmp_path / "packed.zip")
+    with pytest.raises(InputError, match=r"packed\.zip: incomplete"):
+        read_views(archive / "frame_000", "val")
+    with pytest.raises(InputError, match="incomplete"):
+        pack_dataset(folder, tmp_path / "again.zip")
     with pytest.raises(InputError, match="holds no frame folders"):
         list_frames(folder / "frame_000" / "train")

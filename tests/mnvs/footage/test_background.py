@@ -122,6 +122,12 @@ def test_an_empty_picture_is_refused() -> None:
         cut_out(over(BACKGROUNDS["grey gradient"], np.zeros((SIZE, SIZE))))
 
 
+@pytest.mark.parametrize("size", [(1, 64), (64, 1), (2, 2)])
+def test_a_line_is_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(InputError, match=f"{size[1]}x{size[0]} has no background"):
+        cut_out(torch.rand(3, *size))
+
+
 def test_flood_goes_round_corners_but_not_through_diagonals() -> None:
     spiral = np.array(
         [

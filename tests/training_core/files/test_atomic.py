@@ -3,6 +3,8 @@
 import errno
 import os
 import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -112,6 +114,29 @@ def test_a_new_directory_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         (work / "a").write_text("x")
         raise RuntimeError
     assert os.listdir(tmp_path) == ["data"]
+
+
+def test_of_two_processes_that_make_a_folder_one_waits(tmp_path: Path) -> None:
+    script = """
+import sys, time
+from pathlib import Path
+from training_core.files.atomic import new_directory
+with new_directory(Path(sys.argv[1])) as work:
+    for number in range(40):
+        (work / str(number)).write_text(sys.argv[2])
+        time.sleep(0.01)
+"""
+    final = tmp_path / "made"
+    both = [
+        subprocess.Popen([sys.executable, "-c", script, str(final), name], stderr=subprocess.PIPE)
+        for name in "ab"
+    ]
+    errors = [process.communicate()[1].decode() for process in both]
+    assert sorted(process.returncode for process in both) == [0, 1]
+    assert "exists and holds something else" in "".join(errors)
+    written = {path.name: path.read_text() for path in final.iterdir()}
+    assert len(written) == 40 and len(set(written.values())) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
 
 
 def test_a_full_disk_under_safetensors_is_an_os_error_that_names_the_file(tmp_path: Path) -> None:
