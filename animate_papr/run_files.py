@@ -21,6 +21,7 @@ from sjc_papr.data.world import read_world
 from training_core.config import ConfigError, InputError
 from training_core.config.saved import read_saved_values
 from training_core.files.json_files import parse_json
+from training_core.run_folder import given_path
 
 
 class UsualView(NamedTuple):
@@ -43,8 +44,17 @@ def read_json_or_none(path: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
+def refuse_pipeline(run: Path) -> None:
+    """Raise InputError where a folder is that of a whole pipeline, and name the animation in it."""
+    if (run / "input.json").is_file():
+        inside = sorted(run.glob("4_animate/animate_papr/*/config.yaml"))
+        its = f"; its animation is run={inside[0].parent}" if inside else ""
+        raise InputError(f"{run} is a run of scripts/pipeline.py{its}")
+
+
 def run_config(run: Path) -> dict[str, Any]:
     """The configuration of a run as plain dicts and lists. Raises InputError where it is no run."""
+    refuse_pipeline(run)
     try:
         return {str(key): value for key, value in read_saved_values(run).items()}
     except ConfigError as error:
@@ -59,7 +69,7 @@ def dataset_of(run: Path) -> Path | None:
         (read_json_or_none(run / "metrics.json") or {}).get("dataset"),
         data.get("path") if isinstance(data, dict) else data,
     ]
-    paths = [Path(c) for c in candidates if c and isinstance(c, str | Path)]
+    paths = [given_path(run, c) for c in candidates if c and isinstance(c, str | Path)]
     return next((p for p in paths if p.exists()), None)
 
 

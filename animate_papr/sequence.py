@@ -11,7 +11,7 @@ import torch
 
 from animate_papr.config import AnimateConfig
 from animate_papr.finished_frames import frame_is_done, frame_run_dir, last_checkpoint
-from animate_papr.run_files import dataset_of, read_json_or_none
+from animate_papr.run_files import dataset_of, read_json_or_none, refuse_pipeline
 from blender_render.dataset.readers import read_dataset_info
 from sjc_papr.data.world import World, read_world
 from sjc_papr.networks.model import Papr
@@ -87,6 +87,7 @@ def load_sequence(run: Path) -> Sequence:
     Raises:
         InputError: the folder is no run, or no frame of it is finished.
     """
+    refuse_pipeline(run)
     try:
         config = load_run_config(AnimateConfig, run)
     except ConfigError as error:

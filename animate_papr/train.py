@@ -39,7 +39,9 @@ from animate_papr.novel_terms import (
     describe_terms,
 )
 from blender_render.dataset.readers import list_frames
+from sjc_papr.data.config import SparseConfig
 from sjc_papr.data.loading import load_views
+from sjc_papr.data.same_pictures import refuse_other_pictures
 from sjc_papr.data.world import World, find_world, read_world, world_of_run
 from sjc_papr.pseudo_views.imagine import check_pseudo, describe_pseudo, keep_networks
 from sjc_papr.training.flops import describe_step
@@ -57,8 +59,6 @@ logger = logging.getLogger(__name__)
 
 def run(config: AnimateConfig) -> None:
     """Train all frames in order, then write the figures of the whole run."""
-    if not config.data.path:
-        raise ConfigError("data.path is missing: which pictures?")
     prepare_cpu(config.threads)
     pick_device(config.device, config.deterministic)
     Losses(config.first.losses), Losses(config.next.losses)
@@ -76,6 +76,7 @@ def run(config: AnimateConfig) -> None:
         world = read_world(source) if source else find_world(first, config.data)
         check_terms(config.novel, world.views(first))
     folder = config.open_run(PHASE)
+    refuse_other_pictures(folder.path, {name: dataset / name for name in names}, SparseConfig())
     world = world_of_run(folder.path, first, config.data, source)
     keep_networks(config.pseudo, folder.path)
     atomic.write_json(folder.path / "frames.json", {"frames": names})
@@ -141,8 +142,10 @@ def frame_names(config: AnimateConfig) -> list[str]:
     """The frames to train, in order of time.
 
     Raises:
-        ConfigError: a frame is asked for that the dataset does not have, or asked for twice.
+        ConfigError: no dataset, or a frame is asked for that it does not have, or asked for twice.
     """
+    if not config.data.path:
+        raise ConfigError("data.path is missing: which dataset of frame folders?")
     found = list_frames(config.data.path)
     missing = [name for name in config.frames if name not in found]
     if missing:
@@ -150,7 +153,10 @@ def frame_names(config: AnimateConfig) -> list[str]:
     if twice := [name for name, times in Counter(config.frames).items() if times > 1]:
         raise ConfigError(f"frames: {twice[0]!r} is named more than once; each frame has its place")
     if found == [""]:
-        logger.warning("%s is one moment, without frame folders: nothing moves", config.data.path)
+        path = Path(config.data.path)
+        beside = len(list(path.parent.glob("frame_*"))) > 1
+        hint = f"; the dataset with others is {path.parent}" if beside else ""
+        logger.warning("%s is one moment, without frame folders: nothing moves%s", path, hint)
     return config.frames or found
 
 

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from blender_render.dataset import format as fmt
+from blender_render.dataset.archive import pack as write_archive
 from blender_render.dataset.paths import dataset_paths
-from blender_render.rendering.jobs import pack as write_archive
 from training_core.cli import exit_code_of
 from training_core.config import InputError
 from training_core.files.atomic import replacing

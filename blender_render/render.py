@@ -34,6 +34,7 @@ from blender_render.rendering.jobs import (
     own_config,
     render_asset,
     target_of,
+    what_is_in_the_way,
 )
 from training_core.cli import run_command
 from training_core.config import ConfigError, InputError
@@ -157,7 +158,7 @@ def plan(config: RenderConfig) -> str:
         faults += [state] if broken else []
     if faults:
         first = "; ".join(faults[:3]) + ("; ..." if len(faults) > 3 else "")
-        raise ConfigError(f"assets: {len(faults)} of {len(assets)} cannot be read: {first}")
+        raise ConfigError(f"assets: {len(faults)} of {len(assets)} cannot be rendered: {first}")
     deep = {"none": 0, "test": rig.test, "all": rig.views}[config.depth]
     per_frame = rig.views + deep + (3 if rig.kind == "multiview" else 0)
     lines.append(
@@ -179,13 +180,17 @@ def plan(config: RenderConfig) -> str:
 
 
 def _state(config: RenderConfig, asset: Asset) -> tuple[str, bool]:
-    """In words, and whether the asset cannot be read."""
+    """In words, and whether the asset cannot be rendered."""
     try:
         wanted = dataset_hash(own_config(config, asset), asset.sha256())
-        complete = fmt.is_complete(target_of(config, asset), wanted)
     except AssetFailure as failure:
         return failure.detail, True
-    return "complete, skipped" if complete else "to render", False
+    target = target_of(config, asset)
+    if fmt.is_complete(target, wanted):
+        return "complete, skipped", False
+    if in_the_way := what_is_in_the_way(config, target):
+        return in_the_way, True
+    return "to replace" if target.exists() else "to render", False
 
 
 def _progress_listener(name: str, opened: contextlib.ExitStack) -> Listener:

@@ -21,7 +21,6 @@ from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from pipeline_config import (
     ANIMATE,
@@ -34,6 +33,7 @@ from pipeline_config import (
     checked_input,
     form_of_views,
     name_inside,
+    refuse_other_kind,
     settings_not_read,
     with_default_config,
 )
@@ -57,12 +57,15 @@ from mnvs.inference.plan import describe
 from mnvs.inference.result import MULTIVIEW
 from training_core.cli import run_command
 from training_core.config import InputError
+from training_core.devices import pick_device
 from training_core.files import atomic
 from training_core.files.json_files import read_json
 from training_core.run_folder import RunFolder
 from training_core.stages import Stage, Step, is_complete, read_seconds, run_stages
 
 logger = logging.getLogger(__name__)
+
+PAGE = "report.html"
 
 
 class Pipeline:
@@ -84,6 +87,7 @@ class Pipeline:
         self.folder = Path(config.output_root).absolute() / "pipeline" / config.name
         if not builtin and not Path(self.source).exists():
             raise InputError(f"{self.source}: does not exist")
+        refuse_other_kind(config.kind, self.source)
         self.form = form_of_views(self.source) if config.kind == "views" else ""
         if config.kind in ("image", "video"):
             config.generate.model.announce()
@@ -237,13 +241,9 @@ class Pipeline:
         first, later, points = asked.first.steps, asked.next.steps, asked.points.count
         return f"first frame {first} steps, each later one {later}; {points} points"
 
-    def checked_input(self) -> dict[str, Any]:
-        """What the input is, see ``pipeline_config.checked_input``."""
-        return checked_input(self.config.kind, self.source, self.folder)
-
     def report(self) -> None:
         """The report, and the figures of the whole pipeline."""
-        page = self.folder / "report.html"
+        page = self.folder / PAGE
         write_report(ReportConfig(run=str(self.animation), output=str(page)))
         before = [s.name for s in self.stages() if is_complete(self.folder, s.name)]
         summary = {
@@ -258,20 +258,23 @@ class Pipeline:
 def run(config: PipelineConfig) -> None:
     """All stages that are not complete."""
     pipeline = Pipeline(config)
+    pick_device(config.device)
     pipeline.plan_of_views()  # refuses what cannot be read before anything is made
     pipeline.find_folder(partial(RunFolder.open, subfolders=False))
-    atomic.write_json(pipeline.folder / "input.json", pipeline.checked_input())
+    record = checked_input(config.kind, pipeline.source, pipeline.folder)
+    atomic.write_json(pipeline.folder / "input.json", record)
     run_stages(pipeline.folder, pipeline.stages())
     summary = read_json(pipeline.folder / "summary.json")
-    logger.info("PSNR per frame, on %s: %s", summary["psnr_of"], summary["psnr"])
-    logger.info("open %s", pipeline.folder / "report.html")
+    psnr = ", ".join(f"{value:.1f}" for value in summary["psnr"])
+    logger.info("PSNR per frame, on %s: %s dB", summary["psnr_of"] or "held-out views", psnr)
+    logger.info("videos and exports in %s; open %s", pipeline.animation, pipeline.folder / PAGE)
 
 
 def plan(config: PipelineConfig) -> str:
     """What ``--dry-run`` prints, after looking at the input."""
     pipeline = Pipeline(config)
     place = pipeline.find_folder(RunFolder.look_up).describe()
-    pipeline.checked_input()
+    checked_input(config.kind, pipeline.source, pipeline.folder)
     lines = [f"{config.kind} {pipeline.source} into {place}"]
     details = {VIEWS: pipeline.plan_of_views, ANIMATE: pipeline.plan_of_training}
     for stage in pipeline.stages():

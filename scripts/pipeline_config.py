@@ -8,10 +8,13 @@ from animate_papr.config import AnimateConfig
 from animate_papr.showcase import ShowcaseConfig
 from blender_render.dataset import format as fmt
 from blender_render.dataset.archive import open_tree
+from blender_render.render import SUFFIXES
 from blender_render.rendering.asset_files import files_of
 from blender_render.rendering.asset_views import AssetViewsConfig
+from blender_render.rendering.jobs import BUILTIN
 from mnvs.footage.cut_out_footage import CutOutConfig
 from mnvs.footage.foreign_views import CAMERAS_FILE, ViewsConfig
+from mnvs.footage.input_reader import VIDEOS
 from mnvs.inference.published import PublishedGenerateConfig
 from training_core.checks import at_least, positive
 from training_core.config import (
@@ -51,6 +54,20 @@ def settings_not_read(folder: Path) -> set[str]:
     """Settings of the stages that have not begun in a run's folder."""
     to_come = [keys for stage, keys in SETTINGS.items() if not has_begun(folder, stage)]
     return {key for keys in to_come for key in keys}
+
+
+def refuse_other_kind(kind: str, source: str) -> None:
+    """Raise InputError where a file is, by its name, of another kind than its flag says."""
+    suffix = Path(source).suffix.lower()
+    said = {
+        ("image", suffix in VIDEOS): "is a video; give it with --video",
+        ("video", suffix in (".png", ".jpg", ".jpeg")): "is one picture; give it with --image",
+        ("asset", suffix not in SUFFIXES and not source.startswith(BUILTIN)): (
+            f"is none of {' '.join(SUFFIXES)}; pictures are given with --image, videos with --video"
+        ),
+    }.get((kind, True))
+    if said and not Path(source).is_dir():
+        raise InputError(f"{source}: {said}")
 
 
 def name_inside(folder: Path) -> str:

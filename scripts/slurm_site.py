@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-LINE = re.compile(r"([A-Z][A-Z0-9_]*)=(.*)")
+LINE = re.compile(r"""([A-Z][A-Z0-9_]*)=(["']?)(.*)\2""")  # the quotes are not the value's
 # Slurm's own forms of a time limit, in their order: the names of the numbers in them.
 TIME_FORMS = (
     (r"(\d+)", "m"),
@@ -41,24 +41,51 @@ class Request:
     venv: str = ""
 
 
-def read_site(path: Path, environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment, and what a site's file says where the environment says nothing.
+def read_text(path: Path) -> str:
+    """A file's text, without the byte-order mark that some editors write.
 
     Raises:
-        Refused: a file that is not there.
+        Refused: it cannot be read, or is no text.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise Refused(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        number = error.object.count(b"\n", 0, error.start) + 1
+        raise Refused(f"{path}, line {number}: not UTF-8 text") from None
+
+
+def read_lines(path: Path) -> list[tuple[int, str]]:
+    """Lines of a list that say something, and their numbers. Raises Refused: see ``read_text``."""
+    lines = enumerate(read_text(path).splitlines(), start=1)
+    return [(number, line.strip()) for number, line in lines if line.strip()]
+
+
+def read_site(path: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment, and what a site's file says where the environment says nothing; as
+    ``read_site`` of slurm/lib.sh, which jobs use.
+
+    Raises:
+        Refused: see ``read_text``.
+    """
     settings = dict(environment)
-    for line in lines:
-        found = LINE.fullmatch(line)
-        if found and found[2] and found[1] not in settings:
+    for line in read_text(path).split("\n"):
+        found = LINE.fullmatch(line.removesuffix("\r"))
+        if found and found[3] and found[1] not in settings:
             settings[found[1]] = re.sub(
-                r"\$(?:\{(\w+)\}|(\w+))", lambda m: settings.get(m[1] or m[2], ""), found[2]
+                r"\$(?:\{(\w+)\}|(\w+))", lambda m: settings.get(m[1] or m[2], ""), found[3]
             )
     return settings
+
+
+def settings_of(site: Path | None, environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment and the site's file; jobs are told which file that was. Raises Refused."""
+    default = Path(environment.get("SITE_ENV") or ROOT / "slurm" / "site.env")
+    path = site or default
+    if site is None and not path.exists() and not environment.get("SITE_ENV"):
+        return dict(environment)
+    return read_site(path, environment) | {"SITE_ENV": str(path.resolve())}
 
 
 def seconds_of(time: str) -> int:

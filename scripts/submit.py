@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import glob
 import hashlib
 import os
 import shlex
@@ -26,7 +27,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from slurm_site import ROOT, Refused, Request, check, read_site
+from slurm_site import ROOT, Refused, Request, check, read_lines, settings_of
 
 SUFFIXES = {".glb", ".gltf", ".fbx", ".obj", ".blend"}
 # Exported for other jobs, these would reserve GPUs for one that has no use for them.
@@ -63,12 +64,11 @@ class Job:
     arguments: tuple[str, ...]
     variables: dict[str, str]
     note: str = ""
-    chained: bool = False
+    then: str = "afterok"  # how the next job waits for it
 
-    def command(self, after: str = "", any_ending: bool = False) -> list[str]:
-        """The sbatch line; ``after`` is the job that has to end first."""
-        how = "afterany" if any_ending else "afterok"
-        waits = [f"--dependency={how}:{after}", "--kill-on-invalid-dep=yes"] if after else []
+    def command(self, after: str = "") -> list[str]:
+        """The sbatch line; ``after`` is the dependency on the job before."""
+        waits = [f"--dependency={after}", "--kill-on-invalid-dep=yes"] if after else []
         script = str(ROOT / "slurm" / f"{self.kind.file}.sbatch")
         return ["sbatch", "--parsable", *waits, *self.options, script, *self.arguments]
 
@@ -87,36 +87,71 @@ def freeze(lines: Sequence[str], folder: Path) -> Path:
 
 
 def assets_of(source: Path) -> list[str]:
-    """Asset files below a folder, sorted, or the lines of a list. Raises Refused without any."""
+    """Asset files of a folder, or the lines of a list. Raises Refused: none, or two of one name."""
     if source.is_dir():
-        below = source.resolve().rglob("*")
-        found = sorted(str(path) for path in below if path.suffix.lower() in SUFFIXES)
+        top = source.resolve()
+        # Nothing hidden: macOS leaves a ._NAME beside each file that it copies to a foreign disk.
+        below = (p for p in top.rglob("*") if "/." not in f"/{p.relative_to(top)}")
+        found = sorted(str(p) for p in below if p.suffix.lower() in SUFFIXES and p.is_file())
     else:
-        found = _lines(source)
+        found = [line for _, line in read_lines(source)]
     if not found:
         raise Refused(f"no assets in {source}")
+    known: dict[str, str] = {}
+    for name, path in map(_name_and_file, found):
+        if name and known.setdefault(name, path) != path:
+            why = f"{known[name]} and {path} would both become {name}"
+            raise Refused(f"{why}; write a list of the assets, with lines NAME=FILE for these")
     return found
+
+
+def _name_and_file(entry: str) -> tuple[str, str]:
+    """Of an asset, as ``blender_render.render`` finds them; the name is "" where it is many."""
+    name, _, named = entry.partition("=")
+    path, many = ROOT / entry, entry.startswith("@")  # jobs run in ROOT
+    if entry.startswith("builtin:"):
+        return entry.removeprefix("builtin:"), entry
+    if not many and not os.path.exists(path):
+        if named:
+            return name, named if named.startswith("builtin:") else os.path.abspath(ROOT / named)
+        many = glob.has_magic(entry)
+    return "" if many or os.path.isdir(path) else path.stem, str(path)
 
 
 def runs_of(source: Path) -> list[str]:
     """The lines of a list of runs, each checked to name its run. Raises Refused otherwise."""
-    lines = [shlex.join(shlex.split(line, comments=True)) for line in _lines(source)]
-    lines = [line for line in lines if line]
-    names = [word for line in lines for word in shlex.split(line) if word.startswith("name=")]
-    if not lines or len(names) != len(lines):
-        raise Refused(f"{source}: each line needs one name=NAME, for instance name=fox data.path=F")
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise Refused(f"{source}: {twice} stands there more than once")
-    return lines
+    lines: dict[str, str] = {}
+    for number, line in read_lines(source):
+        where = f"{source}, line {number}: "
+        try:
+            words = shlex.split(line, comments=True)
+        except ValueError as error:
+            raise Refused(f"{where}{str(error).lower()}") from None
+        names = [word for word in words if word.startswith("name=")]
+        if words and len(names) != 1:
+            raise Refused(f"{where}each line needs one name=NAME, as in name=fox data.path=F")
+        if words and names[0] in lines:
+            raise Refused(f"{where}{names[0]} stands there more than once")
+        _check_words(words, KINDS["runs"], where)
+        lines |= {name: shlex.join(words) for name in names}
+    if not lines:
+        raise Refused(f"no runs in {source}")
+    return list(lines.values())
 
 
-def _lines(source: Path) -> list[str]:
-    try:
-        text = source.read_text(encoding="utf-8")
-    except OSError as error:
-        raise Refused(f"{source}: {error.strerror}") from None
-    return [line.strip() for line in text.splitlines() if line.strip()]
+def _check_words(words: Sequence[str], kind: Kind, where: str = "") -> None:
+    """Raise Refused for arguments with which the command would fail, or never come to an end."""
+    for word, after in zip(words, [*words[1:], ""], strict=False):
+        key, _, value = word.partition("=")
+        if key == "--config":
+            file = after if word == key else value
+            named = ROOT / "configs" / "pipeline" / f"{file}.yaml"
+            if not (ROOT / file).is_file() and not (kind.file == "pipeline" and named.is_file()):
+                raise Refused(f"{where}--config {file}: no such file in {ROOT}")
+        never = (key.strip(), value.strip(" '\"")) == ("resume", "never")
+        if never and (kind.chain or kind.what == "runs"):
+            why = "each start of a job would begin anew where it should continue"
+            raise Refused(f"{where}{word}: {why}; choose another name instead")
 
 
 def make_job(options: argparse.Namespace, settings: Mapping[str, str]) -> Job:
@@ -127,9 +162,7 @@ def make_job(options: argparse.Namespace, settings: Mapping[str, str]) -> Job:
     scratch = settings.get("SCRATCH")
     if not scratch:
         raise Refused("SCRATCH is not set: export SCRATCH=FOLDER, one with room for outputs")
-    for flag, value in zip(options.command, options.command[1:], strict=False):
-        if flag == "--config" and not (ROOT / value).is_file():
-            raise Refused(f"--config {value}: no such file in {ROOT}")
+    _check_words(options.command, kind)
     variables = {"VIDEOPAPR_ROOT": str(ROOT), "SITE_ENV": settings.get("SITE_ENV", "")}
     sbatch, arguments, tasks, note = list(options.sbatch), list(options.command), 1, ""
     if kind.what in ("assets", "runs"):
@@ -149,12 +182,15 @@ def make_job(options: argparse.Namespace, settings: Mapping[str, str]) -> Job:
         raise Refused(f"--command: {options.kind} has its own; only runs can be told one")
     if options.chain and not kind.chain:
         raise Refused(f"--chain: tasks of {options.kind} do not continue one another")
-    if (options.chain or kind.chain) > 1:
+    # Also a chain of one, where the job file asks for an array of its own.
+    chained = kind.chain > 1 or (options.chain or 1) > 1
+    if chained:
         tasks = options.chain or kind.chain
         sbatch = [f"--array=1-{tasks}%1", "--output=%x-%A_%a.out", *sbatch]
     sbatch = [*_request(options, kind, settings, tasks), *sbatch]
-    chained = bool(kind.chain and tasks > 1)
-    return Job(kind, tuple(sbatch), tuple(arguments), variables, note, chained)
+    # Slurm calls failed a task that stopped to be continued, and one of whose assets some failed.
+    then = "afterany" if chained or kind.what == "assets" else "afterok"
+    return Job(kind, tuple(sbatch), tuple(arguments), variables, note, then)
 
 
 def _request(
@@ -207,34 +243,24 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
             "written --NAME=VALUE"
         )
     options.sbatch, options.command = rest, list(argv[at + 1 :])
-    if min(options.shards, options.chain or 1, options.processes, options.nodes) < 1:
+    chain = 1 if options.chain is None else options.chain
+    if min(options.shards, chain, options.processes, options.nodes) < 1:
         parser.error("--shards, --chain, --processes and --nodes are 1 or more")
     return options
 
 
-def settings_of(site: Path | None, environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment and the site's file; jobs are told which file that was."""
-    default = Path(environment.get("SITE_ENV") or ROOT / "slurm" / "site.env")
-    path = site or default
-    if site is None and not path.exists() and not environment.get("SITE_ENV"):
-        return dict(environment)
-    return read_site(path, environment) | {"SITE_ENV": str(path.resolve())}
-
-
 def send(jobs: Sequence[Job], environment: Mapping[str, str], dry: bool) -> int:
     """Send the jobs, each after the one before, or only show them; the exit code."""
-    after, chained = "", False
+    after = ""
     for job in jobs:
-        command = job.command(after, any_ending=chained)
+        command = job.command(after)
         variables = {name: value for name, value in job.variables.items() if value}
         if job.note:
             print(job.note)
         assigned = " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())
         print(f"{assigned} {shlex.join(command)}", flush=True)
-        # Tasks of a chain that stopped to be continued count as failed.
-        chained = job.chained
         if dry:
-            after = "ID"
+            after = f"{job.then}:ID"
             continue
         inherited = {name: v for name, v in environment.items() if name not in GPU_VARIABLES}
         done = subprocess.run(
@@ -242,8 +268,9 @@ def send(jobs: Sequence[Job], environment: Mapping[str, str], dry: bool) -> int:
         )
         if done.returncode:
             return done.returncode
-        after = done.stdout.strip().partition(";")[0]
-        print(f"job {after}")
+        number = done.stdout.strip().partition(";")[0]
+        after = f"{job.then}:{number}"
+        print(f"job {number}")
     return 0
 
 
@@ -257,7 +284,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             parts[-1].append(word)
     try:
         asked = [parse(part) for part in parts]
-        jobs = [make_job(options, settings_of(options.site, os.environ)) for options in asked]
+        settings = [settings_of(options.site, os.environ) for options in asked]
+        if any(each.get("RESUBMIT") == "1" for each in settings[:-1]):
+            why = "with RESUBMIT=1 a job comes back as another one, for which nothing can wait"
+            raise Refused(f"--then: {why}; set RESUBMIT=0, and use --chain N where there is one")
+        jobs = [make_job(*each) for each in zip(asked, settings, strict=True)]
         return send(jobs, os.environ, any(options.dry_run for options in asked))
     except (Refused, FileNotFoundError) as reason:
         print(f"error: {reason}", file=sys.stderr)

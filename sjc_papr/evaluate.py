@@ -5,6 +5,7 @@ whole split.
 """
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from training_core.config import MISSING, ConfigError, InputError, option
 from training_core.config.saved import load_run_config
 from training_core.devices import pick_device, prepare_cpu
 from training_core.files import atomic
+from training_core.run_folder import given_path
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +34,10 @@ class EvaluateConfig:
     run: str = option(MISSING, "run folder of sjc_papr.train or sjc_papr.import_papr")
     data: str = option("", "frame folder to compare with; empty = the one it was trained on")
     split: str = option("test", "which split", choices=("train", "val", "test"))
-    output: str = option("", "where figures and pictures go; empty = evaluation/SPLIT in the run")
+    output: str = option(
+        "",
+        "where figures and pictures go; empty = evaluation/SPLIT in the run, or SPLIT_NAME of data",
+    )
     pictures: bool = option(True, "write truth, prediction and depth of every view")
     device: str = option("auto", "auto, cpu or cuda", choices=("auto", "cpu", "cuda"))
     precision: str = precision_option()
@@ -62,7 +67,7 @@ def run(config: EvaluateConfig) -> None:
     prepare_cpu()
     device = pick_device(config.device)
     views = _views(config, train)
-    output = Path(config.output) if config.output else folder / "evaluation" / config.split
+    output = Path(config.output) if config.output else _output(config, train)
     output.mkdir(parents=True, exist_ok=True)
     metrics = evaluate_views(
         model.to(device),
@@ -77,7 +82,8 @@ def run(config: EvaluateConfig) -> None:
     if saved.step < train.optimize.steps and not saved.state.get("imported"):
         logger.warning("unfinished: step %d of %d", saved.step, train.optimize.steps)
     means = mean_view_metrics(metrics)
-    figures = means | {"step": saved.step, "views": [asdict(view) for view in metrics]}
+    data = str(_path(config, train).absolute())
+    figures = means | {"step": saved.step, "data": data, "views": [asdict(v) for v in metrics]}
     atomic.write_json(output / "metrics.json", figures)
     logger.info(
         "%d views: PSNR %.2f dB, SSIM %.4f; written to %s",
@@ -89,10 +95,27 @@ def run(config: EvaluateConfig) -> None:
 
 
 def _views(config: EvaluateConfig, train: TrainConfig) -> Views:
-    path = config.data or train.data.path
-    if not path:
+    path = _path(config, train)
+    return read_world(Path(config.run)).views(load_views(train.data, path, config.split))
+
+
+def _path(config: EvaluateConfig, train: TrainConfig) -> Path:
+    """The frame folder to compare with."""
+    if config.data:
+        return Path(config.data)
+    if not train.data.path:
         raise ConfigError("this run was imported and names no pictures: give data=FRAME_FOLDER")
-    return read_world(Path(config.run)).views(load_views(train.data, Path(path), config.split))
+    return given_path(Path(config.run), train.data.path)
+
+
+def _output(config: EvaluateConfig, train: TrainConfig) -> Path:
+    """A folder in the run; other pictures than those trained on have one of their own."""
+    folder, path = Path(config.run) / "evaluation", _path(config, train)
+    own = train.data.path and given_path(Path(config.run), train.data.path)
+    if not own or path.absolute() == own.absolute():
+        return folder / config.split
+    name = "_".join(path.absolute().parts[-2:])
+    return folder / f"{config.split}_{re.sub(r'[^A-Za-z0-9._-]+', '_', name)}"
 
 
 def plan(config: EvaluateConfig) -> str:

@@ -13,6 +13,7 @@ from sjc_papr.config import TrainConfig
 from sjc_papr.data.input_checks import check_held_out, check_poses
 from sjc_papr.data.loading import load_views
 from sjc_papr.data.mending import mending_of_run, views_to_train
+from sjc_papr.data.same_pictures import refuse_other_pictures
 from sjc_papr.data.sparse_views import sparse_views
 from sjc_papr.data.view_corrections import corrections_of
 from sjc_papr.data.world import World, find_world, read_world, world_of_run
@@ -141,6 +142,8 @@ def run(config: TrainConfig) -> None:
     train, test, val = read_inputs(config, source)
     processes = join_processes(device)
     folder = done_by_main(processes, lambda: config.open_run(PHASE))
+    place = {"": Path(config.data.path)}
+    done_by_main(processes, lambda: refuse_other_pictures(folder.path, place, config.sparse))
     if source and processes.is_main:
         log_differences(source, config)
     world = done_by_main(processes, lambda: world_of_run(folder.path, train, config.data, source))

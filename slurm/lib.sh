@@ -76,8 +76,9 @@ prepare_job() {
     control=$RUNS/.jobs/${SLURM_JOB_ID:-$$}
     rm -rf "$control"
     mkdir -p "$RUNS" "$DATASETS" "$control" || fail "cannot write to $RUNS or $DATASETS"
-    started=$control/started
-    : >"$started"
+    started=$control/started this_start="$HOSTNAME $$ $EPOCHSECONDS"
+    echo "$this_start" >"$started"
+    trap remove_control EXIT
     local task=""
     [[ -z ${SLURM_ARRAY_TASK_ID:-} ]] || task=" (task $SLURM_ARRAY_TASK_ID of array job ${SLURM_ARRAY_JOB_ID:-?})"
     say "job ${SLURM_JOB_ID:-?}$task on $(hostname), start number $((${SLURM_RESTART_COUNT:-0} + 1)), code at $ROOT, runs at $RUNS"
@@ -92,13 +93,22 @@ prepare_job() {
     export SLURM_WAIT=45
 }
 
+# Runs at the end of the job's shell. On a node that was only thought lost that may be after another start of
+# the job has made the folder its own; then it stays.
+remove_control() { [[ $(cat "$started" 2>/dev/null) != "$this_start" ]] || rm -rf "$control"; }
+
 # Lines NAME=VALUE of slurm/site.env (or the file that SITE_ENV names); what the environment says wins.
+# As scripts/slurm_site.py reads them: what a Windows editor adds, and quotes around a value, are not its part.
 read_site() {
-    local file=${SITE_ENV:-$ROOT/slurm/site.env} name value
+    local file=${SITE_ENV:-$ROOT/slurm/site.env} line name value
     [[ -e $file ]] || { [[ -z ${SITE_ENV:-} ]] || fail "SITE_ENV: no file $file"; return 0; }
-    while IFS='=' read -r name value; do
-        [[ $name =~ ^[A-Z][A-Z0-9_]*$ && -n $value ]] || continue
-        [[ -n ${!name+set} ]] || eval "export $name=\"$value\"" # the user's own file; it may say $HOME
+    while IFS= read -r line || [[ -n $line ]]; do # the last line may have no end
+        line=${line#$'\xef\xbb\xbf'}
+        line=${line%$'\r'}
+        name=${line%%=*} value=${line#*=}
+        [[ $line == *=* && $name =~ ^[A-Z][A-Z0-9_]*$ ]] || continue
+        case $value in \"*\" | \'*\') value=${value:1:-1} ;; esac
+        [[ -z $value || -n ${!name+set} ]] || eval "export $name=\"$value\"" # the user's own file; it may say $HOME
     done <"$file"
 }
 

@@ -16,6 +16,7 @@ from typing import Any
 from training_core.config import ConfigError, InputError, to_yaml
 from training_core.config.saved import CONFIG_FILE, refuse_changes
 from training_core.files import atomic
+from training_core.files.json_files import read_json
 from training_core.files.locks import acquire
 
 logger = logging.getLogger(__name__)
@@ -192,7 +193,22 @@ def describe_environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         **_git_state(),
         "slurm_job_id": os.environ.get("SLURM_JOB_ID"),
+        "folder": os.getcwd(),
     }
+
+
+def given_path(run: Path, path: str | Path) -> Path:
+    """A path that a run was told, which may be relative to where the run was last started: as it is
+    where it exists, else from there.
+    """
+    if Path(path).exists() or Path(path).is_absolute():
+        return Path(path)
+    try:
+        started = read_json(run / "environment.json").get("folder")
+    except InputError:
+        started = None
+    there = Path(started or "", path)
+    return there if there.exists() else Path(path)
 
 
 def _place(root: Path, phase: str, name: str, resume: str) -> Path:

@@ -130,6 +130,15 @@ class Tree:
         place = self._place(rel)
         return place.is_dir() or place.exists()
 
+    def size(self, rel: str) -> int:
+        """Bytes of a file; -1 where it is missing."""
+        place = self._place(rel)
+        if not place.is_file():
+            return -1
+        if isinstance(place, zipfile.Path):
+            return place.root.getinfo(place.at).file_size
+        return place.stat().st_size
+
     def list(self, rel: str = "") -> list[str]:
         """Sorted names directly inside a folder; empty when there is no such folder."""
         folder = self._place(rel)
@@ -211,3 +220,12 @@ def _roots(top: zipfile.Path) -> list[zipfile.Path]:
         if len(inside) != 1 or not inside[0].is_dir() or _FRAME.fullmatch(inside[0].name):
             return roots
         roots.append(inside[0])
+
+
+def pack(folder: Path, archive: Path) -> None:
+    """Store (not deflate) a folder's files in a .zip, sorted, with equal bytes for equal files."""
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as writer:
+        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+            entry = zipfile.ZipInfo(path.relative_to(folder).as_posix())
+            entry.external_attr = 0o644 << 16
+            writer.writestr(entry, path.read_bytes())

@@ -25,6 +25,7 @@ NOT_IN_HASH = (
     "timeout_s",
     "archive",
     "tracks",
+    "replace",
 )
 
 
@@ -199,6 +200,9 @@ class RenderConfig:
     )
     archive: str = option(
         "none", "zip: one stored .zip per asset instead of a folder", choices=("none", "zip")
+    )
+    replace: bool = option(
+        False, "replace datasets of the same name that other settings or another asset made"
     )
     frames: FramesConfig = section(FramesConfig)
     normalise: NormaliseConfig = section(NormaliseConfig)

@@ -11,20 +11,19 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
-import logging
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import threading
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from blender_render.dataset import format as fmt
+from blender_render.dataset.archive import pack
 from blender_render.rendering.asset_failures import AssetFailure
 from blender_render.rendering.asset_files import files_of
 from blender_render.rendering.config import RenderConfig, effective
@@ -33,8 +32,6 @@ from training_core.files.atomic import publish_directory, replacing, write_json
 from training_core.files.json_files import read_json
 from training_core.files.locks import acquire
 from training_core.stopping import STOP_SIGNALS, Stopped
-
-logger = logging.getLogger(__name__)
 
 BUILTIN = "builtin:"
 BUILTIN_SOURCES = tuple(
@@ -133,6 +130,18 @@ def target_of(config: RenderConfig, asset: Asset) -> Path:
     return Path(config.output) / f"{asset.name}{suffix}"
 
 
+def what_is_in_the_way(config: RenderConfig, target: Path) -> str:
+    """Why a dataset cannot go to ``target``; empty where nothing or what may be replaced is."""
+    if not target.exists() or (config.replace and fmt.is_complete(target)):
+        return ""
+    if not fmt.is_complete(target):
+        return f"{target} is not a complete dataset of ours"
+    return (
+        f"{target} was made with other settings or from another asset; replace=true replaces it, "
+        "NAME=FILE or another output keeps it"
+    )
+
+
 def dataset_hash(config: RenderConfig, asset_sha256: str) -> str:
     """What a dataset was made from, in one string; equal strings need no second rendering."""
     return fmt.config_hash({"config": effective(config), "asset": asset_sha256})
@@ -155,10 +164,8 @@ def render_asset(
     with _alone(output / f".{asset.name}.lock"):
         if fmt.is_complete(target, wanted):
             return False
-        if target.exists() and not fmt.is_complete(target):
-            raise AssetFailure("in_the_way", f"{target} is not a complete dataset of ours")
-        if target.exists():
-            logger.warning("%s was made with other settings and will be replaced", target)
+        if in_the_way := what_is_in_the_way(config, target):
+            raise AssetFailure("in_the_way", in_the_way)
         work = output / f".{asset.name}.partial"
         if fmt.is_complete(work, wanted):  # an earlier start was ended while it published
             _publish(work, target, wanted)
@@ -217,15 +224,6 @@ def _publish(work: Path, target: Path, wanted: str) -> None:
         shutil.rmtree(work)
     else:
         publish_directory(work, target)
-
-
-def pack(folder: Path, archive: Path) -> None:
-    """Store (not deflate) a folder's files in a .zip, sorted, with equal bytes for equal files."""
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as writer:
-        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-            entry = zipfile.ZipInfo(path.relative_to(folder).as_posix())
-            entry.external_attr = 0o644 << 16
-            writer.writestr(entry, path.read_bytes())
 
 
 def _run_worker(

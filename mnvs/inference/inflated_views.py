@@ -123,7 +123,9 @@ def _renders(
     figure = None
     if len(bodies) == 1:
         figure = make_figure(bodies[0], frustum, config.thickness, limbs=config.motion == "walk")
-    phases, made = [number / count for number in range(count)], []
+    # Half a turn after its rest a swing is where it was: two moments would show none.
+    turn = 0.5 if count == 2 else 1.0
+    phases, made = [turn * number / count for number in range(count)], []
     with (
         StopSignals() as stop,
         progress_bar(len(cameras) * count, description="inflate") as bar,

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,16 @@ import pytest
 from PIL import Image
 
 from animate_papr.camera_paths import PathConfig
+from animate_papr.report import __main__ as report
 from animate_papr.run_files import (
     completed_path,
     dataset_of,
+    run_config,
     travel_in_asset,
     usual_view,
     world_to_asset,
 )
+from animate_papr.sequence import load_sequence
 from training_core.config import ConfigError, InputError
 
 
@@ -64,6 +68,19 @@ def test_without_a_dataset_the_error_says_what_to_give(own_run: Path) -> None:
         completed_path(PathConfig(fov_deg=40.0, height=8), own_run)
     whole = PathConfig(radius=2.0, fov_deg=40.0, width=8, height=8)
     assert completed_path(whole, own_run) == whole
+
+
+def test_the_folder_of_a_pipeline_names_the_run_in_it(finished_run: Path, tmp_path: Path) -> None:
+    inside = tmp_path / "fox" / "4_animate" / "animate_papr" / "fox"
+    shutil.copytree(finished_run, inside)
+    (tmp_path / "fox" / "input.json").write_text("{}")
+    (tmp_path / "fox" / "config.yaml").write_text("image: fox.png\n")
+    for read in (run_config, load_sequence):
+        with pytest.raises(InputError, match=f"its animation is run={inside}"):
+            read(tmp_path / "fox")
+    (tmp_path / "fox" / "report.html").write_text("the pipeline's")
+    assert report.main([f"run={tmp_path / 'fox'}"]) == 2
+    assert (tmp_path / "fox" / "report.html").read_text() == "the pipeline's"
 
 
 def test_the_way_back_to_the_asset() -> None:

@@ -223,6 +223,17 @@ def test_a_finished_animation_is_left_as_it_is(
     assert train.main(arguments(dataset, output, *more)) == 0
 
 
+def test_a_frame_that_was_exchanged_is_refused(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = shutil.copytree(dataset, tmp_path / "data")
+    asked = arguments(place, tmp_path, "frames=[frame_000]")
+    assert train.main(asked) == 0
+    with next((place / "frame_000" / "train").glob("*.png")).open("ab") as file:
+        file.write(b" ")
+    assert_refused(train.main, asked, capsys, "frame_000 has other pictures than when")
+
+
 def test_dry_run_writes_nothing(
     dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,11 +8,11 @@ import pytest
 from refusals import assert_refused
 
 from blender_render import render
-from blender_render.dataset.archive import open_tree
+from blender_render.dataset.archive import open_tree, pack
 from blender_render.dataset.format import mark_complete
 from blender_render.rendering.asset_failures import AssetFailure, read_failures, record_outcome
 from blender_render.rendering.config import RenderConfig, effective
-from blender_render.rendering.jobs import Asset, WorkerPool, dataset_hash, pack, target_of
+from blender_render.rendering.jobs import Asset, WorkerPool, dataset_hash, target_of
 from training_core.config import ConfigError, load_config
 from training_core.files.locks import locked
 from training_core.stopping import Stopped
@@ -88,6 +88,23 @@ def test_an_asset_named_twice_is_rendered_once(assets: Path) -> None:
 def test_actions_whose_names_are_alike_become_two_datasets(assets: Path) -> None:
     config = RenderConfig(assets=[f"{assets}/b.glb"], actions=["Walk 1", "Walk/1"])
     assert [a.name for a in render.find_assets(config)] == ["b-Walk_1", "b-Walk_1_2"]
+
+
+def test_a_dataset_of_other_settings_is_replaced_only_where_that_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "demo"
+    other.mkdir()
+    (other / "precious").write_text("mine")
+    mark_complete(other, "of something else")
+    command = ["assets=[builtin:demo]", "frames.count=2", f"output={tmp_path}"]
+    assert render.main(command) == 4
+    (failure,) = read_failures(tmp_path)
+    assert failure["reason"] == "in_the_way" and "replace=true" in failure["detail"]
+    assert_refused(render.main, [*command, "--dry-run"], capsys, f"{other} was made with other")
+    assert (other / "precious").read_text() == "mine"
+    assert render.main([*command, "--dry-run", "replace=true"]) == 0
+    assert "[to replace]" in capsys.readouterr().out
 
 
 def test_an_asset_that_another_process_renders_leaves_the_others_alone(
@@ -194,7 +211,7 @@ def test_a_dry_run_refuses_assets_that_are_not_there(
     arguments = ["--config", str(CONFIGS / "smoke.yaml"), f"output={tmp_path / 'out'}", assets]
     fault = "{}: No such file or directory"
     both = "; ".join(fault.format(f"{tmp_path}/{name}.glb") for name in ("one", "two"))
-    said = f"2 of 3 cannot be read: {both}"
+    said = f"2 of 3 cannot be rendered: {both}"
     assert_refused(render.main, [*arguments, "--dry-run"], capfd, said)
 
 

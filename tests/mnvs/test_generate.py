@@ -105,6 +105,9 @@ def test_a_picture_a_video_and_a_dataset_are_inflated(dots: Path, tmp_path: Path
     # The motion begins anew after its last frame; a single picture's that does not move has none.
     assert moving.info["loop"] is True and read_dataset_info(around)["loop"] is True
     assert made(picture, "still", "inflate.motion=none", "clip.frames=2").info["loop"] is False
+    # Of two moments the second is no rest again.
+    two = made(picture, "two", "inflate.motion=sway", "clip.frames=2")
+    assert not torch.equal(two.views[:, 0], two.views[:, 1])
     # How points of the body move is written with them; it is a sway, so feet stay.
     paths = read_tracks(around)
     assert paths is not None and paths.shape[0] == 4 and paths.shape[2] == 3

@@ -15,6 +15,9 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "no input": ([], "give one of --image, --video, --asset, --views, not none"),
     "two inputs": (["--image", "a.png", "--asset", "b.glb"], "not --image and --asset"),
     "no file": (["--image", "nowhere.png"], "nowhere.png: does not exist"),
+    "a video": (["--image", "MOVIE"], "movie.mp4: is a video; give it with --video"),
+    "a picture": (["--video", "PICTURE"], "picture.png: is one picture; give it with --image"),
+    "no asset": (["--asset", "PICTURE"], "picture.png: is none of .glb"),
     "no such run": (["--image", "PICTURE", "generate.model.run=nowhere"], "nowhere"),
     "no views": (["--views", "FOLDER"], "has neither sample.json, frame_000 nor cameras.json"),
     "unknown key": (["--asset", "builtin:demo", "render.size=3"], "unknown key"),
@@ -42,8 +45,9 @@ def test_refused_in_one_line_before_any_work(
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (8, 8)).save("picture.png")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "movie.mp4").write_bytes(b"")
     given, message = REFUSED[case]
-    places = {"PICTURE": "picture.png", "FOLDER": "empty"}
+    places = {"PICTURE": "picture.png", "FOLDER": "empty", "MOVIE": "movie.mp4"}
     command = [places.get(argument, argument) for argument in given]
     assert_refused(pipeline.main, [*["--dry-run"] * dry, *command], capsys, message)
     assert not (tmp_path / "runs").exists()

@@ -7,9 +7,8 @@ import pytest
 import slurm_site
 import submit
 from refusals import assert_refused
-from slurm_site import ROOT, Refused, Request, check, read_site, seconds_of
+from slurm_site import ROOT, Refused, Request, check, seconds_of
 
-SITES = sorted((ROOT / "slurm" / "sites").glob("*.env"))
 SBATCH = """#!/bin/bash
 printf '%s\\n' "$@" > "$TEST/$$.args"
 env | grep -E '^(SBATCH|MANIFEST|SHARDS)' > "$TEST/$$.env"
@@ -59,6 +58,37 @@ def test_a_list_of_assets_is_frozen_and_shared_out(place: Path) -> None:
     assert sorted(variables) == [f"MANIFEST={manifest}", "SHARDS=2"]
 
 
+def test_what_is_hidden_or_a_folder_is_no_asset(place: Path) -> None:
+    assets = place / "assets"
+    for name in ("a.glb", "._a.glb", ".cache/b.glb", "c.glb/d.obj", "e.blend/f.txt"):
+        (assets / name).parent.mkdir(parents=True, exist_ok=True)
+        (assets / name).touch()
+    assert submit.assets_of(assets) == [f"{assets}/a.glb", f"{assets}/c.glb/d.obj"]
+
+
+def test_a_list_of_assets_may_say_what_the_renderer_understands(place: Path) -> None:
+    folder = place / "folder"
+    folder.mkdir()
+    (folder / "x=y.glb").touch()
+    entries = [
+        *("a/scene.gltf", f"{ROOT}/a/scene.gltf", "other=b/scene.gltf", "builtin:demo"),
+        *("more=builtin:demo", str(folder), f"{folder}/x=y.glb", f"{folder}/*.glb", "@more.txt"),
+    ]
+    marked = place / "list.txt"  # as Notepad writes it
+    marked.write_text("".join(f"{entry}\r\n" for entry in entries), encoding="utf-8-sig")
+    assert submit.main(["render", str(marked), "--time", "10"]) == 0
+    (manifest,) = (place / "scratch/videopapr/manifests").iterdir()
+    assert manifest.read_text() == "".join(f"{entry}\n" for entry in entries)
+
+
+@pytest.mark.parametrize("config", ["full", "configs/pipeline/full.yaml"])
+def test_the_pipeline_may_name_one_of_its_configs(config: str, place: Path) -> None:
+    words = ["pipeline", "fox", "--time", "10", "--", "--asset", "Fox.glb"]
+    assert submit.main([*words, "--config", config]) == 0
+    assert submit.main([*words, f"--config={config}"]) == 0
+    assert [arguments[-1] for arguments in sent(place)] == [config, f"--config={config}"]
+
+
 def test_variables_that_ask_for_gpus_do_not_reach_a_job(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -73,15 +103,59 @@ def test_variables_that_ask_for_gpus_do_not_reach_a_job(
 
 
 def test_a_later_job_waits_for_the_one_before(place: Path) -> None:
+    (place / "list.txt").write_text("a.glb\n")
     first = ["papr", "fox", "--time", "1:00:00"]
     second = ["animate", "fox", "--time", "1:00:00", "--chain", "3"]
-    third = ["tensorboard", "--time", "10"]
-    assert submit.main([*first, "--then", *second, "--then", *third]) == 0
-    one, two, three = sent(place)
+    third = ["render", str(place / "list.txt"), "--time", "10"]
+    last = ["tensorboard", "--time", "10"]
+    assert submit.main([*first, "--then", *second, "--then", *third, "--then", *last]) == 0
+    one, two, three, four = sent(place)
     assert not any("dependency" in word for word in one)
-    # Tasks of a chain end with code 75, which Slurm calls failed.
     assert two[1].startswith("--dependency=afterok:") and "--array=1-3%1" in two
+    # Tasks of a chain end with code 75, and renders of which some failed with 4: failed for Slurm.
     assert three[1].startswith("--dependency=afterany:") and "cluster" not in three[1]
+    assert four[1].startswith("--dependency=afterany:")
+
+
+@pytest.mark.parametrize(
+    ("words", "chain"),
+    [
+        (["animate", "fox"], 20),
+        (["animate", "fox", "--chain", "1"], 1),
+        (["papr", "fox"], None),
+        (["papr", "fox", "--chain", "1"], None),
+        (["papr", "fox", "--chain", "2"], 2),
+    ],
+)
+def test_a_chain_is_as_long_as_it_is_asked_to_be(
+    words: list[str], chain: int | None, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks: list[int] = []
+    monkeypatch.setattr(submit, "check", lambda request, settings: tasks.append(request.tasks))
+    assert submit.main([*words, "--time=10", "--then", "tensorboard", "--time=10"]) == 0
+    first, second = sent(place)
+    arrays = [word for word in first if word.startswith("--array")]
+    assert arrays == ([f"--array=1-{chain}%1"] if chain else [])
+    assert tasks == [chain or 1, 1]
+    assert second[1].startswith(f"--dependency={'afterany' if chain else 'afterok'}:")
+
+
+@pytest.mark.parametrize("said_in", ["environment", "site"])
+def test_nothing_waits_for_a_job_that_comes_back_as_another(
+    said_in: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if said_in == "environment":
+        monkeypatch.setenv("RESUBMIT", "1")
+    else:
+        (place / "site.env").write_text("RESUBMIT=1\n")
+        monkeypatch.setenv("SITE_ENV", str(place / "site.env"))
+    first = ["papr", "fox", "--time", "10"]
+    words = [*first, "--then", "tensorboard", "--time", "10"]
+    assert_refused(submit.main, words, capsys, "for which nothing can wait", "--chain N")
+    assert sent(place) == []
+    assert submit.main(first) == 0, "alone it may come back"
+    monkeypatch.setenv("RESUBMIT", "0")
+    assert submit.main(words) == 0
 
 
 def test_a_dry_run_shows_the_line_and_sends_nothing(
@@ -96,19 +170,56 @@ def test_a_dry_run_shows_the_line_and_sends_nothing(
     assert sent(place) == []
 
 
+NEVER = "each start of a job would begin anew where it should continue; choose another name"
+LISTS = {
+    "fine.txt": b"name=a x=1\n",
+    "twice.txt": b"name=a x=1\nname=a x=2\n",
+    "nameless.txt": b"x=1\n",
+    "both.txt": b"name=a name=b\nx=1\n",
+    "never.txt": b"name=a\n\nname=b resume=never\n",
+    "config.txt": b"name=a --config no.yaml\n",
+    "quote.txt": b"name=a\nname=b 'data.path=a b\n",
+    "latin.txt": b"\xef\xbb\xbfname=a\nname=fl\xe4che\n",
+    "names.txt": b"/s/a.gltf\nt/a.glb\n",
+    "named.txt": b"/s/a.gltf\na=/t/b.glb\n",
+    "empty.txt": b"# nothing\n\n",
+}
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [
         (["papr", "fox"], "no time limit"),
         (["papr", "fox", "--time", "soon"], "no time limit; write"),
         (["papr", "--time", "10"], "WHAT is missing"),
-        (["papr", "fox", "--time", "10", "--", "--config", "no.yaml"], "no such file"),
+        (["papr", "fox", "--time", "10", "--", "--config", "no.yaml"], "--config no.yaml: no such"),
+        (["papr", "fox", "--time", "10", "--", "--config=no.yaml"], "--config no.yaml: no such"),
+        (["papr", "fox", "--time", "10", "--", "--config", "full"], "--config full: no such file"),
+        (["pipeline", "a", "--time", "10", "--", "--config", "n.yaml"], "--config n.yaml: no such"),
+        (["papr", "fox", "--time", "10", "--", "resume=never"], NEVER),
+        (["animate", "fox", "--time", "10", "--", "x=1", "resume='never'"], NEVER),
+        (["mnvs", "fox", "--time", "10", "--", "resume=never"], NEVER),
+        (["pipeline", "fox", "--time", "10", "--", "resume=never"], NEVER),
+        (["runs", "fine.txt", "--time", "10", "--", "resume=never"], NEVER),
+        (["runs", "never.txt", "--time", "10"], f"never.txt, line 3: resume=never: {NEVER}"),
+        (["runs", "config.txt", "--time", "10"], "config.txt, line 1: --config no.yaml: no such"),
+        (["runs", "quote.txt", "--time", "10"], "quote.txt, line 2: no closing quotation"),
+        (["runs", "latin.txt", "--time", "10"], "latin.txt, line 2: not UTF-8 text"),
+        (["render", "latin.txt", "--time", "10"], "latin.txt, line 2: not UTF-8 text"),
+        (["render", "names.txt", "--time", "10"], f"/s/a.gltf and {ROOT}/t/a.glb would both"),
+        (["render", "named.txt", "--time", "10"], "/s/a.gltf and /t/b.glb would both become a; w"),
+        (["render", "downloads", "--time", "10"], "with lines NAME=FILE"),
+        (["runs", "empty.txt", "--time", "10"], "no runs in empty.txt"),
         (["papr", "fox", "--time", "10", "--nodes", "2"], "too many for papr"),
         (["animate", "fox", "--time", "10", "--processes", "2"], "too many for animate"),
         (["mnvs", "fox", "--time", "10", "--mem=48G"], "use --mem-per-cpu"),
         (["render", "nowhere", "--time", "10"], "nowhere"),
-        (["runs", "twice.txt", "--time", "10"], "name=a stands there more than once"),
-        (["runs", "nameless.txt", "--time", "10"], "each line needs one name=NAME"),
+        (
+            ["runs", "twice.txt", "--time", "10"],
+            "twice.txt, line 2: name=a stands there more",
+        ),
+        (["runs", "nameless.txt", "--time", "10"], "nameless.txt, line 1: each line needs one"),
+        (["runs", "both.txt", "--time", "10"], "both.txt, line 1: each line needs one"),
         (["render", "nameless.txt", "--time", "10", "--chain", "2"], "do not continue"),
         (["papr", "fox", "--time", "10", "--site", "no.env"], "no.env"),
     ],
@@ -121,8 +232,11 @@ def test_what_cannot_work_is_refused_before_it_waits_in_a_queue(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(place)
-    (place / "twice.txt").write_text("name=a x=1\nname=a x=2\n")
-    (place / "nameless.txt").write_text("x=1\n")
+    for name, content in LISTS.items():
+        (place / name).write_bytes(content)
+    for folder in ("a", "b"):
+        (place / "downloads" / folder).mkdir(parents=True)
+        (place / "downloads" / folder / "scene.gltf").touch()
     assert_refused(submit.main, words, capsys, why)
     assert sent(place) == []
 
@@ -179,12 +293,3 @@ def test_more_tasks_than_slurm_allows_are_refused(tmp_path: Path) -> None:
 )
 def test_times_are_those_of_slurm(said: str, seconds: int) -> None:
     assert seconds_of(said) == seconds
-
-
-@pytest.mark.parametrize("path", SITES, ids=lambda path: path.stem)
-def test_each_site_has_a_request_that_it_accepts(path: Path) -> None:
-    assert path.stem in ("fir", "narval", "nibi", "plain", "rorqual", "trillium")
-    settings = read_site(path, {"SCRATCH": "/scratch", "HOME": "/home"})
-    assert settings["SITE"] == path.stem
-    check(Request("def-x", "3:00:00", settings.get("GPU", ""), 4, "env"), settings)
-    assert "$" not in settings.get("RUNS", "")

@@ -176,6 +176,47 @@ def test_evaluate_writes_figures_pictures_and_depth_error(trained: Path, tmp_pat
     assert DEPTH_SCALE * 65535 > figures["depth_mae"] > 0.0
 
 
+def test_evaluating_other_pictures_keeps_the_figures_of_its_own(
+    trained: Path, frame: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
+    other = shutil.copytree(frame, tmp_path / "other scene" / frame.name)
+    for data in ("", f"data={other}"):
+        asked = [f"run={run}", "device=cpu", "pictures=false", *filter(None, [data])]
+        assert evaluate.main(asked) == 0
+    written = (run / "evaluation").glob("*/metrics.json")
+    folders = {path.parent.name: json.loads(path.read_text()) for path in written}
+    assert folders.keys() == {"test", f"test_other_scene_{frame.name}"}
+    assert folders["test"]["data"] == str(frame.absolute())
+    assert folders[f"test_other_scene_{frame.name}"]["data"] == str(other)
+
+
+def test_other_pictures_in_the_place_of_a_runs_are_refused(
+    trained: Path, frame: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = shutil.copytree(frame, tmp_path / "frame")
+    asked = command(place, tmp_path)
+    assert train.main(asked) == 0
+    before = (tmp_path / "sjc_papr" / "tiny" / "metrics.json").read_bytes()
+    with next((place / "train").glob("*.png")).open("ab") as file:
+        file.write(b" ")
+    assert_refused(train.main, asked, capsys, "has other pictures than when")
+    assert (tmp_path / "sjc_papr" / "tiny" / "metrics.json").read_bytes() == before
+
+
+def test_a_relative_path_means_what_it_meant_when_the_run_was_started(
+    frame: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(frame, tmp_path / "here" / "data")
+    monkeypatch.chdir(tmp_path / "here")
+    assert train.main(command(Path("data"), tmp_path)) == 0
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "sjc_papr" / "tiny"
+    assert evaluate.main([f"run={run}", "device=cpu", "pictures=false"]) == 0
+    written = json.loads((run / "evaluation" / "test" / "metrics.json").read_text())
+    assert written["data"] == str(tmp_path / "here" / "data")
+
+
 def test_evaluate_another_split_without_pictures_or_depth(trained: Path, tmp_path: Path) -> None:
     arguments = [f"run={trained}", f"output={tmp_path}", "split=val", "pictures=false"]
     assert evaluate.main([*arguments, "device=cpu"]) == 0

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from job_runner import TRAIN, Job
+from job_runner import ROOT, TRAIN, Job
 
 
 def test_code_75_submits_the_same_job_again_and_counts(job: Job) -> None:
@@ -58,3 +58,16 @@ def test_an_old_checkpoint_is_no_progress(job: Job) -> None:
     _, output = job.run(TRAIN, "fox", RESUBMIT="1", SAVE="0")
     assert "saved nothing new" in output
     assert job.lines("sbatch_args") == []
+
+
+def test_a_chain_of_one_comes_back_as_a_chain_of_one(job: Job) -> None:
+    """What `submit.py animate --chain 1` sends: the array of one task has no next one."""
+    animate = str(ROOT / "slurm" / "animate.sbatch")
+    array = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "1"}
+    array |= {"SLURM_ARRAY_TASK_MIN": "1", "SLURM_ARRAY_TASK_MAX": "1"}
+    saves = str(job.folder / "scratch/videopapr/runs/animate_papr/fox/checkpoints/step_1")
+    code, output = job.run(animate, "fox", SAVES_IN=saves, **array)
+    assert code == 75 and "submit the same command again to continue" in output, output
+    code, output = job.run(animate, "fox", SAVES_IN=saves, RESUBMIT="1", **array)
+    assert code == 75, output
+    assert job.lines("sbatch_args") == ["--array=1-1%1", animate, "fox"]

@@ -113,7 +113,7 @@ def test_second_start_skips_what_is_complete_and_redoes_what_changed(unbroken: P
     assert is_complete(target)
     (target / "complete.json").unlink()
     code, said = render(*ARGUMENTS, f"output={unbroken}", log=unbroken / "log")
-    assert code == 4 and "in_the_way" in said
+    assert code == 4 and "in_the_way" in said and "not a complete dataset" in said
     assert [f["reason"] for f in read_failures(unbroken)] == ["in_the_way"]
 
 
