@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import uuid
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,14 @@ from training_core.files.locks import locked
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+# Number formats of torch and of safetensors files, in the order in which the library writes them,
+# the last first.
+FORMATS = (
+    *(("bool", "BOOL"), ("uint8", "U8"), ("int8", "I8"), ("int16", "I16"), ("float16", "F16")),
+    *(("bfloat16", "BF16"), ("int32", "I32"), ("float32", "F32"), ("float64", "F64")),
+    ("int64", "I64"),
+)
 
 
 @contextlib.contextmanager
@@ -63,35 +72,59 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
-def write_tensors(path: Path, tensors: "Mapping[str, Tensor]") -> None:
-    """Write a safetensors file of CPU copies, of any strides and with shared storage."""
-    write_bytes(path, tensor_bytes(tensors))
+def write_tensors(path: Path, tensors: "Mapping[str, Tensor]") -> int:
+    """Write a safetensors file of tensors of any device and strides, with shared storage too, one
+    after the other, so that only one needs room beside them; returns the file's CRC-32.
+    """
+    checksum = 0
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        for part in tensor_parts(tensors):
+            checksum = zlib.crc32(part, checksum)
+            file.write(part)
+    return checksum
 
 
 def tensor_bytes(
     tensors: "Mapping[str, Tensor]", metadata: Mapping[str, str] | None = None
 ) -> bytes:
-    """The content of a safetensors file holding contiguous CPU copies of `tensors`.
+    """The content of a safetensors file, see `tensor_parts`."""
+    return b"".join(tensor_parts(tensors, metadata))
 
-    The library writes `metadata` in an order left to chance; here equal input gives equal bytes.
+
+def tensor_parts(
+    tensors: "Mapping[str, Tensor]", metadata: Mapping[str, str] | None = None
+) -> "Iterator[bytes | memoryview]":
+    """The content of a safetensors file in the library's own order, part by part; equal input gives
+    equal bytes.
+
+    Ours, because the library holds everything twice more while it writes, and writes `metadata` in
+    an order left to chance.
+
+    Raises:
+        ValueError: a number format that the file format does not have.
     """
     import torch
-    from safetensors.torch import save
 
-    data = save(
-        {
-            name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-            for name, tensor in tensors.items()
-        }
-    )
-    if not metadata:
-        return data
+    kinds = {getattr(torch, name): (rank, code) for rank, (name, code) in enumerate(FORMATS)}
+    for name, tensor in tensors.items():
+        if tensor.dtype not in kinds:
+            raise ValueError(f"{name}: {tensor.dtype} has no place in a safetensors file")
+    ordered = sorted(tensors, key=lambda name: (-kinds[tensors[name].dtype][0], name))
     # 8 bytes of length, a JSON header padded with spaces to a multiple of 8, the tensors.
-    end = 8 + int.from_bytes(data[:8], "little")
-    header = {"__metadata__": dict(sorted(metadata.items())), **json.loads(data[8:end])}
-    text = json.dumps(header, separators=(",", ":")).encode()
+    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
+    at = 0
+    for name in ordered:
+        tensor = tensors[name]
+        end = at + tensor.numel() * tensor.element_size()
+        code, shape = kinds[tensor.dtype][1], list(tensor.shape)
+        header[name] = {"dtype": code, "shape": shape, "data_offsets": [at, end]}
+        at = end
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + data[end:]
+    yield len(text).to_bytes(8, "little") + text
+    for name in ordered:
+        values = tensors[name].detach().to("cpu", memory_format=torch.contiguous_format)
+        yield values.contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 @contextlib.contextmanager

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
+import torch
 from torch import Tensor
 
 from training_core.config import InputError
@@ -17,6 +16,7 @@ from training_core.files.json_files import parse_json
 
 _CHUNK = 1 << 24  # bytes
 TENSORS_FILE, STATE_FILE = "tensors.safetensors", "state.json"
+_DTYPES: dict[str, torch.dtype] = {code: getattr(torch, name) for name, code in atomic.FORMATS}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,9 +36,8 @@ def write_checkpoint(
     metric: float | None,
 ) -> None:
     """Write both files into `folder`. Raises OSError, naming the file."""
-    data = atomic.tensor_bytes(tensors)
-    record = {"step": step, "metric": metric, "crc32": zlib.crc32(data), "state": state}
-    atomic.write_bytes(folder / TENSORS_FILE, data)
+    checksum = atomic.write_tensors(folder / TENSORS_FILE, tensors)
+    record = {"step": step, "metric": metric, "crc32": checksum, "state": state}
     atomic.write_json(folder / STATE_FILE, record | {"state_crc32": _checksum(record)})
 
 
@@ -50,14 +49,42 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     """
     try:
         record = _read_record(folder)
-        data = (folder / TENSORS_FILE).read_bytes()
+        data = bytearray((folder / TENSORS_FILE).stat().st_size)
+        with open(folder / TENSORS_FILE, "rb") as file:
+            file.readinto(data)
         if zlib.crc32(data) != record["crc32"]:
             raise InputError(f"checkpoint {folder}: {TENSORS_FILE} is damaged")
-        return Checkpoint(record["step"], load_tensors(data), record["state"])
-    except (OSError, ValueError, SafetensorError) as error:
+        return Checkpoint(record["step"], tensors_in(data), record["state"])
+    except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"checkpoint {folder} cannot be read: {error}") from error
+
+
+def tensors_in(data: bytearray) -> dict[str, Tensor]:
+    """The tensors of a safetensors file that was read; they lie in ``data``, not beside it.
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = parse_json(data[8:start])
+    if not isinstance(header, dict):
+        raise ValueError("no header of tensors")
+    found = {}
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        try:
+            dtype, (low, high) = _DTYPES[entry["dtype"]], entry["data_offsets"]
+            count = (high - low) // dtype.itemsize
+            flat = torch.empty(0, dtype=dtype)
+            if count:
+                flat = torch.frombuffer(data, dtype=dtype, count=count, offset=start + low)
+            found[name] = flat.reshape(entry["shape"])
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise ValueError(f"{name} cannot be read: {error}") from error
+    return found
 
 
 def verify_checkpoint(folder: Path) -> int:

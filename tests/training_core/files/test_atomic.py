@@ -5,14 +5,16 @@ import os
 import resource
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save, save_file
 
 from training_core.config import InputError
 from training_core.files import atomic
+from training_core.files.checkpoint_files import tensors_in
 
 
 def test_write_and_overwrite_leave_only_the_file(tmp_path: Path) -> None:
@@ -73,6 +75,60 @@ def test_tensors_of_any_kind(tmp_path: Path) -> None:
     for name, tensor in tensors.items():
         assert loaded[name].dtype == tensor.dtype
         assert torch.equal(loaded[name], tensor.detach())
+
+
+def test_files_of_tensors_are_those_of_the_library(tmp_path: Path) -> None:
+    """To the byte; and what reads them finds what the library finds."""
+    draw = torch.Generator().manual_seed(3)
+    tensors = {
+        f"{name} {size} ä": torch.randint(0, 2, (size, 3), generator=draw).to(getattr(torch, name))
+        for name, _ in atomic.FORMATS
+        for size in (0, 5)
+    } | {"scalar": torch.tensor(2.5)}
+    expected = save(tensors)
+    assert atomic.tensor_bytes(tensors) == expected
+    assert atomic.write_tensors(tmp_path / "a", tensors) == zlib.crc32(expected)
+    found, wanted = tensors_in(bytearray(expected)), load(expected)
+    assert found.keys() == wanted.keys()
+    for name, tensor in wanted.items():
+        assert found[name].dtype == tensor.dtype and torch.equal(found[name], tensor), name
+    with pytest.raises(ValueError, match="complex64 has no place"):
+        atomic.tensor_bytes({"a": torch.zeros(1, dtype=torch.complex64)})
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"", b"\xff" * 20, save({"a": torch.zeros(4)})[:-1], (2).to_bytes(8, "little") + b"[]",
+        (8).to_bytes(8, "little") + b'{"a": 3}',
+    ],
+    ids=["empty", "no length", "cut off", "a list", "a number"],
+)  # fmt: skip
+def test_what_is_no_file_of_tensors_is_called_so(data: bytes) -> None:
+    with pytest.raises(ValueError):
+        tensors_in(bytearray(data))
+
+
+def test_a_checkpoint_takes_little_room_beside_its_tensors(tmp_path: Path) -> None:
+    script = """
+import resource, sys
+from pathlib import Path
+import torch
+from training_core.files.checkpoint_files import read_checkpoint, write_checkpoint
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+tensors = {str(n): torch.ones(10 << 20) for n in range(8)}  # 320 MiB
+before = peak()
+write_checkpoint(Path(sys.argv[1]), 3, tensors, {}, None)
+written = peak()
+del tensors
+assert read_checkpoint(Path(sys.argv[1])).tensors["7"].sum() == 10 << 20
+print(written - before, peak() - before)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    writing, reading = map(float, done.stdout.split())
+    assert writing < 100 and reading < 100, "MiB above the 320 of the tensors"
 
 
 def test_publish_directory(tmp_path: Path) -> None:
