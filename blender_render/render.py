@@ -28,14 +28,13 @@ from blender_render.rendering.config import RenderConfig
 from blender_render.rendering.jobs import (
     BUILTIN,
     Asset,
-    Listener,
-    WorkerPool,
     dataset_hash,
     own_config,
     render_asset,
     target_of,
     what_is_in_the_way,
 )
+from blender_render.rendering.worker_pool import Listener, WorkerPool
 from training_core.cli import run_command
 from training_core.config import ConfigError, InputError
 from training_core.files.natural_order import natural_key

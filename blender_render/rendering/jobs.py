@@ -10,14 +10,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.metadata
-import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,11 +22,11 @@ from blender_render.dataset.archive import pack
 from blender_render.rendering.asset_failures import AssetFailure
 from blender_render.rendering.asset_files import files_of
 from blender_render.rendering.config import RenderConfig, effective
+from blender_render.rendering.worker_pool import Listener, WorkerPool, run_worker
 from training_core.config import InputError
 from training_core.files.atomic import publish_directory, replacing, write_json
 from training_core.files.json_files import read_json
 from training_core.files.locks import acquire
-from training_core.stopping import STOP_SIGNALS, Stopped
 
 BUILTIN = "builtin:"
 BUILTIN_SOURCES = tuple(
@@ -43,8 +38,6 @@ LOCK_PATIENCE_S = 10.0
 _BLOCK = 1 << 22  # bytes of a file that are read at a time
 JOB_FILE = "job.json"
 DONE_FOLDER = ".done"
-
-Listener = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -74,49 +67,6 @@ class Asset:
             except OSError as error:
                 raise AssetFailure("import_error", f"{path}: {error.strerror}") from error
         return digest.hexdigest()
-
-
-class WorkerPool:
-    """The Blender processes of this start, so that all of them can be ended at once."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._processes: set[subprocess.Popen[str]] = set()
-        self.stopped = False
-
-    def start(self, *args: Any, **options: Any) -> subprocess.Popen[str]:
-        """``subprocess.Popen`` in a process group of its own. Raises Stopped after ``stop``.
-
-        The process is deaf to signals that ask to stop: a scheduler sends them to every process of
-        a job, but here only ``stop`` decides.
-        """
-        with self._lock:
-            if self.stopped:
-                raise Stopped("stopped")
-            # Of this thread alone, and inherited by the process.
-            mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-            try:
-                process = subprocess.Popen(*args, start_new_session=True, text=True, **options)
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            self._processes.add(process)
-            return process
-
-    def end(self, process: subprocess.Popen[str]) -> None:
-        """Kill a process and whatever it started."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        with self._lock:
-            self._processes.discard(process)
-
-    def stop(self) -> None:
-        """Kill all; what they have finished is kept for the next start."""
-        with self._lock:
-            self.stopped = True
-            for process in self._processes:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
 
 
 def own_config(config: RenderConfig, asset: Asset) -> RenderConfig:
@@ -182,7 +132,7 @@ def render_asset(
         }
         _prepare(work, job)
         log = output / "logs" / f"{asset.name}.log"
-        _run_worker(work, log, config.timeout_s, listener, worker_pool)
+        run_worker(work / JOB_FILE, log, config.timeout_s, listener, worker_pool)
         _publish(work, target, wanted)
         return True
 
@@ -224,67 +174,6 @@ def _publish(work: Path, target: Path, wanted: str) -> None:
         shutil.rmtree(work)
     else:
         publish_directory(work, target)
-
-
-def _run_worker(
-    work: Path, log: Path, timeout_s: float, listener: Listener, worker_pool: WorkerPool
-) -> None:
-    log.parent.mkdir(parents=True, exist_ok=True)
-    read_end, write_end = os.pipe()
-    command = [sys.executable, "-m", "blender_render.blender.worker"]
-    path = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))}
-    with log.open("w", encoding="utf-8") as out, os.fdopen(read_end, encoding="utf-8") as events:
-        try:
-            process = worker_pool.start(
-                [*command, str(work / JOB_FILE), str(write_end)],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                pass_fds=[write_end],
-                env=environment,
-            )
-        finally:
-            os.close(write_end)
-        late = threading.Event()
-
-        def give_up() -> None:
-            late.set()
-            worker_pool.end(process)
-
-        timer = threading.Timer(timeout_s, give_up)
-        timer.start()
-        try:
-            ending = _listen(events, listener)
-            code = process.wait()
-        finally:
-            timer.cancel()
-            worker_pool.end(process)
-    if ending.get("event") == "failed":
-        raise AssetFailure(ending["reason"], ending["detail"])
-    if ending.get("event") == "fatal":
-        raise InputError(ending["detail"])
-    if ending.get("event") != "done":
-        if worker_pool.stopped:
-            raise Stopped("stopped")
-        if late.is_set():
-            raise AssetFailure("timeout", f"not finished after {timeout_s:g} s")
-        raise AssetFailure("crashed", f"exit code {code}; last words: {_last_words(log)}")
-
-
-def _listen(events: Any, listener: Listener) -> dict[str, Any]:
-    """Hand every event on; returns the one that ended the work, {} if none did."""
-    for line in events:
-        event = json.loads(line)
-        if event["event"] in ("done", "failed", "fatal"):
-            return event
-        listener(event)
-    return {}
-
-
-def _last_words(log: Path) -> str:
-    lines = [x.strip() for x in log.read_text(errors="replace").splitlines() if x.strip()]
-    return lines[-1] if lines else "none"
 
 
 def _blender_version() -> str:

@@ -12,7 +12,8 @@ from blender_render.dataset.archive import open_tree, pack
 from blender_render.dataset.format import mark_complete
 from blender_render.rendering.asset_failures import AssetFailure, read_failures, record_outcome
 from blender_render.rendering.config import RenderConfig, effective
-from blender_render.rendering.jobs import Asset, WorkerPool, dataset_hash, target_of
+from blender_render.rendering.jobs import Asset, dataset_hash, target_of
+from blender_render.rendering.worker_pool import WorkerPool
 from training_core.config import ConfigError, load_config
 from training_core.files.locks import locked
 from training_core.stopping import Stopped
@@ -128,7 +129,7 @@ def test_a_start_that_was_killed_while_it_published_is_not_rendered_again(
     (work / ".done").mkdir(parents=True)
     (work / "picture").write_bytes(b"rendered")
     mark_complete(work, dataset_hash(config, asset.sha256()))
-    monkeypatch.setattr("blender_render.rendering.jobs._run_worker", None)
+    monkeypatch.setattr("blender_render.rendering.jobs.run_worker", None)
     assert render.render_all(config) == []
     with open_tree(target_of(config, asset)) as made:
         assert made.list() == ["complete.json", "picture"]

@@ -3,7 +3,7 @@
 import signal
 import subprocess
 
-from blender_render.rendering.jobs import WorkerPool
+from blender_render.rendering.worker_pool import WorkerPool
 from training_core.stopping import STOP_SIGNALS
 
 
