@@ -26,7 +26,7 @@ from sjc_papr.prior.dataset import (
     worlds_of_run,
 )
 from sjc_papr.prior.network import PriorNetwork
-from sjc_papr.prior.score_model import read_network, save_prior
+from sjc_papr.prior.score_model import PRIOR_FILES
 from sjc_papr.score_models.base import NoiseLevels
 from training_core.averaged_trainer import AveragedTrainer, count_parameters, fit
 from training_core.checkpoint import seed_everything
@@ -55,7 +55,7 @@ class PriorTrainer(AveragedTrainer):
         seed_everything(config.seed)
         network, optimize = PriorNetwork(config.network), config.optimize
         if config.start_from:
-            network.load_state_dict(read_network(config.start_from).state_dict())
+            network.load_state_dict(PRIOR_FILES.read(config.start_from).state_dict())
         super().__init__(network, optimize, optimize.ema_decay, config.device, folder)
         self.config = config
         self.sampler = PairSampler(frames, config.data, config.network, config.seed)
@@ -128,7 +128,7 @@ def read_inputs(config: TrainPriorConfig) -> tuple[list[FrameViews], list[FrameV
     Raises:
         ConfigError: something a run needs is not there. InputError: images that cannot be read.
     """
-    if config.start_from and read_network(config.start_from).config != config.network:
+    if config.start_from and PRIOR_FILES.read(config.start_from).config != config.network:
         raise ConfigError(f"start_from: the prior in {config.start_from} has another network")
     if not config.data.paths:
         raise ConfigError("data.paths is missing: which datasets?")
@@ -156,7 +156,7 @@ def run(config: TrainPriorConfig) -> None:
         "steps": trainer.steps,
         **elapsed._asdict(),
     }
-    save_prior(folder.path / "prior", trainer.network, trainer.ema.averages, facts)
+    PRIOR_FILES.save(folder.path / "prior", trainer.network, trainer.ema.averages, facts)
     write_final(folder, facts | {"parameters": count_parameters(trainer.network)})
     logger.info("prior: %s", folder.path / "prior")
 

@@ -21,6 +21,7 @@ from sjc_papr.feed_forward.geometry import SHOWN, colour_disagreement, hull_dept
 from sjc_papr.feed_forward.network import VIEWS, DepthInputs, DepthNetworkConfig
 from training_core.config import ConfigError
 from training_core.metrics_log import progress_bar
+from training_core.step.seeds import Stream, step_generator
 
 logger = logging.getLogger(__name__)
 
@@ -202,7 +203,7 @@ class SampleDrawer:
 
     def draw(self, step: int, batch: int) -> list[SixDepth]:
         """``batch`` moments of step number ``step``."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        generator = step_generator(Stream.DATA, self.seed, step)
         return [self._one(generator) for _ in range(batch)]
 
     def _one(self, generator: torch.Generator) -> SixDepth:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from sjc_papr.networks.config import precision_option
-from sjc_papr.prior.score_model import PixelPrior, read_network
+from sjc_papr.prior.score_model import PRIOR_FILES, PixelPrior
 from sjc_papr.score_models.base import ScoreModel
 from sjc_papr.score_models.zero123.config import Zero123Config
 from training_core.config import ConfigError, option, section
@@ -37,7 +37,7 @@ def check_score(config: ScoreConfig) -> None:
             raise ConfigError(
                 "novel.sjc.score.prior is missing: which prior? (sjc_papr.train_prior makes one)"
             )
-        read_network(config.prior)
+        PRIOR_FILES.read(config.prior)
         return
     if not config.zero123.path:
         raise ConfigError("novel.sjc.score.zero123.path is missing: where are its weights?")

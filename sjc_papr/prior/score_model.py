@@ -7,12 +7,9 @@ A prior is a folder: ``prior.json`` (network, noise levels, training data) and
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from blender_render.geometry.cameras import Camera
@@ -21,12 +18,18 @@ from sjc_papr.networks.rays import camera_rays
 from sjc_papr.prior.network import PriorNetwork, PriorNetworkConfig
 from sjc_papr.score_models.base import Condition, NoiseLevels
 from sjc_papr.score_models.framing import square_view
-from training_core.config import ConfigError, InputError, config_from_mapping, to_plain
-from training_core.files import atomic
-from training_core.files.json_files import read_json
-from training_core.files.weight_file import refuse_not_finite
+from training_core.files.network_files import NetworkFiles
 
-FACTS_FILE, WEIGHTS_FILE = "prior.json", "prior.safetensors"
+# In float32: priors are continued from.
+PRIOR_FILES = NetworkFiles(
+    "prior",
+    "prior",
+    "sjc_papr.train_prior",
+    PriorNetwork,
+    PriorNetworkConfig,
+    dtype=torch.float32,
+    channels_last=False,
+)
 
 
 class PixelPrior:
@@ -58,7 +61,7 @@ class PixelPrior:
         Raises:
             ConfigError: there is none in ``folder``. InputError: its files do not fit together.
         """
-        network = read_network(folder)
+        network = PRIOR_FILES.read(folder)
         network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return PixelPrior(network, object_length=object_length, precision=precision)
 
@@ -150,39 +153,3 @@ def prior_rays(
         planes.append(torch.cat([directions, moments], dim=-1).permute(2, 0, 1))
         camera_centers.append(eye)
     return planes[0], planes[1], torch.cat(camera_centers)
-
-
-def save_prior(folder: Path, network: PriorNetwork, weights: dict[str, Tensor], facts: Any) -> None:
-    """Write averaged ``weights`` and what is worth knowing about them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    plain = {name: tensor.detach().float().cpu().contiguous() for name, tensor in weights.items()}
-    atomic.write_tensors(folder / WEIGHTS_FILE, plain)
-    atomic.write_json(folder / FACTS_FILE, {"network": to_plain(network.config), "training": facts})
-
-
-def read_network(folder: str | Path) -> PriorNetwork:
-    """The network with its averaged weights.
-
-    Raises:
-        ConfigError: the folder holds no prior. InputError: its files are damaged or do not fit.
-    """
-    path = Path(folder) / FACTS_FILE
-    if not path.is_file():
-        raise ConfigError(
-            f"{folder}: no prior there ({FACTS_FILE} is missing); see sjc_papr.train_prior"
-        )
-    sizes = read_json(path).get("network")
-    if not isinstance(sizes, dict):
-        raise InputError(f"{path}: key 'network' is missing")
-    try:
-        network = PriorNetwork(config_from_mapping(PriorNetworkConfig, sizes))
-    except ConfigError as error:
-        raise InputError(f"{path}: {error}") from None
-    weights = Path(folder) / WEIGHTS_FILE
-    try:
-        network.load_state_dict(load_file(weights))
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{weights}: does not fit {FACTS_FILE} beside it: {reason}") from None
-    refuse_not_finite(network.state_dict(), weights)
-    return network

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from sjc_papr.feed_forward.network_files import NetworkFiles
 from sjc_papr.pseudo_views.network import ViewNetwork, ViewNetworkConfig
+from training_core.files.network_files import NetworkFiles
 
 VIEW_FILES = NetworkFiles(
     "view",

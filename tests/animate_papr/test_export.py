@@ -135,10 +135,13 @@ def test_colours_of_every_frame(own_run: Path, sequence: SmallSequence) -> None:
 
 
 def test_frames_of_other_counts_have_no_trajectories(
-    own_run: Path, sequence: SmallSequence
+    own_run: Path, sequence: SmallSequence, caplog: pytest.LogCaptureFixture
 ) -> None:
     sequence.counts = (300, 200, 100)
+    caplog.set_level("INFO")
     assert main([f"run={own_run}", "colours.views=2"]) == 0
+    said = f"wrote 3 point clouds (.ply), splats/ to {own_run / 'export'}"
+    assert caplog.messages[-1] == said
     sizes = [len(columns(p)[0]) for p in sorted((own_run / "export").glob("*.ply"))]
     assert sizes == [300, 200, 100]
     for name in ("trajectories.safetensors", "trajectories.npz", "points.glb", "mesh.glb"):
@@ -173,9 +176,16 @@ def test_wrong_wishes_end_in_one_line(
     assert_refused(main, [f"run={own_run}", override], capsys, why)
 
 
-def test_every_format_holds_the_same_motion(own_run: Path, sequence: SmallSequence) -> None:
+def test_every_format_holds_the_same_motion(
+    own_run: Path, sequence: SmallSequence, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     assert main([f"run={own_run}", "fps=5", "mesh.resolution=24", "colours.width=96"]) == 0
     folder = own_run / "export"
+    assert caplog.messages[-1] == (
+        "wrote 3 point clouds (.ply), trajectories.safetensors, points.glb, mesh.glb, splats/, "
+        f"trajectories.npz to {folder}"
+    )
     points = read_glb((folder / "points.glb").read_bytes())
     mesh = read_glb((folder / "mesh.glb").read_bytes())
     for index in range(3):

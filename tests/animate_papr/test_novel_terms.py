@@ -11,7 +11,7 @@ from tiny_prior import awake
 
 from animate_papr import novel_terms, train
 from sjc_papr.novel_view.losses import NovelViews
-from sjc_papr.prior.score_model import save_prior
+from sjc_papr.prior.score_model import PRIOR_FILES
 from sjc_papr.training.trainer import Trainer
 
 FIRST, NEXT = 6, 8
@@ -32,7 +32,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, network = tmp_path_factory.mktemp("prior"), awake()
-    save_prior(folder, network, network.state_dict(), {})
+    PRIOR_FILES.save(folder, network, network.state_dict(), {})
     return folder
 
 

@@ -13,7 +13,7 @@ from tiny_scene import TINY_MODEL
 
 from sjc_papr import train
 from sjc_papr.novel_view.losses import NovelViews
-from sjc_papr.prior.score_model import WEIGHTS_FILE, save_prior
+from sjc_papr.prior.score_model import PRIOR_FILES
 
 STEPS = 6
 
@@ -21,7 +21,7 @@ STEPS = 6
 @pytest.fixture(scope="module")
 def prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, network = tmp_path_factory.mktemp("prior"), awake()
-    save_prior(folder, network, network.state_dict(), {})
+    PRIOR_FILES.save(folder, network, network.state_dict(), {})
     return folder
 
 
@@ -153,9 +153,13 @@ def test_a_damaged_prior_ends_before_any_work(
     frame: Path, prior: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], dry: list[str]
 ) -> None:
     damaged = Path(shutil.copytree(prior, tmp_path / "damaged"))
-    (damaged / WEIGHTS_FILE).write_bytes((prior / WEIGHTS_FILE).read_bytes()[:-10])
+    (damaged / PRIOR_FILES.weights_file).write_bytes(
+        (prior / PRIOR_FILES.weights_file).read_bytes()[:-10]
+    )
     more = [f"novel.sjc.score.prior={damaged}", "novel.sjc.weight=1", *dry]
-    refused(command(frame, tmp_path / "out", *more), tmp_path / "out", WEIGHTS_FILE, capsys)
+    refused(
+        command(frame, tmp_path / "out", *more), tmp_path / "out", PRIOR_FILES.weights_file, capsys
+    )
 
 
 def refused(

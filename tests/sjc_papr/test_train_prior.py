@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sjc_papr import train_prior
 from sjc_papr.prior.config import PriorOptimizeConfig, TrainPriorConfig
-from sjc_papr.prior.score_model import WEIGHTS_FILE, PixelPrior
+from sjc_papr.prior.score_model import PRIOR_FILES, PixelPrior
 from training_core.checkpoint import CheckpointStore
 from training_core.cli import EXIT_STOPPED
 from training_core.step.guards import TrainingFault
@@ -146,7 +146,7 @@ def test_a_stopped_command_ends_with_the_same_bits(
     assert not (halves / "train_prior" / "tiny" / "prior").exists()
     assert train_prior.main(command(dataset, halves, *more)) == 0
     runs = [folder / "train_prior" / "tiny" for folder in (whole, halves)]
-    ours, theirs = (load_file(run / "prior" / WEIGHTS_FILE) for run in runs)
+    ours, theirs = (load_file(run / "prior" / PRIOR_FILES.weights_file) for run in runs)
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     ours, theirs = (
         [{k: v for k, v in line.items() if k != "seconds"} for line in lines_of(run)]
@@ -160,7 +160,7 @@ def test_validation_leaves_the_training_alone(dataset: Path, tmp_path: Path) -> 
         more = ("optimize.steps=6", f"log.validate_every={every}", f"name=every_{every}")
         assert train_prior.main(command(dataset, tmp_path, *more)) == 0
     ours, theirs = (
-        load_file(tmp_path / "train_prior" / f"every_{every}" / "prior" / WEIGHTS_FILE)
+        load_file(tmp_path / "train_prior" / f"every_{every}" / "prior" / PRIOR_FILES.weights_file)
         for every in (0, 2)
     )
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -273,7 +273,7 @@ def test_a_prior_may_start_from_another(trained: Path, dataset: Path, tmp_path: 
     more = ("optimize.steps=1", "optimize.rate=1e-9", f"start_from={trained / 'prior'}")
     assert train_prior.main(command(dataset, tmp_path, *more)) == 0
     before, after = (
-        load_file(run / "prior" / WEIGHTS_FILE)
+        load_file(run / "prior" / PRIOR_FILES.weights_file)
         for run in (trained, tmp_path / "train_prior" / "tiny")
     )
     assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)

@@ -12,7 +12,7 @@ from blender_render.geometry.cameras import Camera
 from sjc_papr.networks.rays import camera_rays
 from sjc_papr.novel_view.score_loading import ScoreConfig, check_score, load_score
 from sjc_papr.prior.network import PriorNetwork, PriorNetworkConfig
-from sjc_papr.prior.score_model import FACTS_FILE, WEIGHTS_FILE, PixelPrior, prior_rays, save_prior
+from sjc_papr.prior.score_model import PRIOR_FILES, PixelPrior, prior_rays
 from training_core.config import ConfigError, InputError
 
 
@@ -124,7 +124,7 @@ def test_a_position_of_the_network_has_the_ray_through_its_squares_middle() -> N
 @pytest.fixture
 def saved(tmp_path: Path) -> tuple[Path, PriorNetwork]:
     network = awake()
-    save_prior(tmp_path / "prior", network, network.state_dict(), {"steps": 3})
+    PRIOR_FILES.save(tmp_path / "prior", network, network.state_dict(), {"steps": 3})
     return tmp_path / "prior", network
 
 
@@ -135,7 +135,7 @@ def test_a_saved_prior_is_the_one_that_is_read(saved: tuple[Path, PriorNetwork])
     assert prior.object_length == 2.0
     for name, tensor in network.state_dict().items():
         assert torch.equal(prior.network.state_dict()[name], tensor), name
-    assert json.loads((folder / FACTS_FILE).read_text())["training"] == {"steps": 3}
+    assert json.loads((folder / PRIOR_FILES.facts_file).read_text())["training"] == {"steps": 3}
 
 
 def test_what_is_no_prior_is_refused_by_name(
@@ -144,7 +144,10 @@ def test_what_is_no_prior_is_refused_by_name(
     folder, _ = saved
     with pytest.raises(ConfigError, match=r"empty: no prior there"):
         PixelPrior.load(tmp_path / "empty")
-    weights, facts = (folder / WEIGHTS_FILE).read_bytes(), (folder / FACTS_FILE).read_text()
+    weights, facts = (
+        (folder / PRIOR_FILES.weights_file).read_bytes(),
+        (folder / PRIOR_FILES.facts_file).read_text(),
+    )
 
     def refused(name: str) -> None:
         with pytest.raises(InputError, match=name) as caught:
@@ -152,22 +155,22 @@ def test_what_is_no_prior_is_refused_by_name(
         assert len(str(caught.value).splitlines()) == 1
 
     for damaged in (weights[:-100], b"", b"not a tensor file at all"):
-        (folder / WEIGHTS_FILE).write_bytes(damaged)
-        refused(WEIGHTS_FILE)
-    (folder / WEIGHTS_FILE).unlink()
-    refused(WEIGHTS_FILE)
-    (folder / WEIGHTS_FILE).write_bytes(weights)
+        (folder / PRIOR_FILES.weights_file).write_bytes(damaged)
+        refused(PRIOR_FILES.weights_file)
+    (folder / PRIOR_FILES.weights_file).unlink()
+    refused(PRIOR_FILES.weights_file)
+    (folder / PRIOR_FILES.weights_file).write_bytes(weights)
     other = json.loads(facts)
     other["network"]["width"] = 32
     for text, name in (
-        (json.dumps(other), WEIGHTS_FILE),
+        (json.dumps(other), PRIOR_FILES.weights_file),
         (json.dumps({"training": {}}), "network"),
-        (json.dumps({"network": {"breadth": 3}}), FACTS_FILE),
-        (json.dumps({"network": {"width": 3}}), FACTS_FILE),
-        ("{", FACTS_FILE),
-        ("[]", FACTS_FILE),
+        (json.dumps({"network": {"breadth": 3}}), PRIOR_FILES.facts_file),
+        (json.dumps({"network": {"width": 3}}), PRIOR_FILES.facts_file),
+        ("{", PRIOR_FILES.facts_file),
+        ("[]", PRIOR_FILES.facts_file),
     ):
-        (folder / FACTS_FILE).write_text(text)
+        (folder / PRIOR_FILES.facts_file).write_text(text)
         refused(name)
 
 
