@@ -28,7 +28,8 @@ def check_finite(
     """Raise when any of `values` (any shapes) holds NaN or infinity.
 
     Before raising, the tensors that `dump()` returns are saved to
-    `<run_path>/fault_step_<step>.safetensors`. Waits for each device once.
+    `<run_path>/fault_step_<step>.safetensors`; where it returns none, as in a process whose pieces
+    another one has put together, nothing is. Waits for each device once.
 
     Raises:
         TrainingFault: naming the first value at fault and the file written.
@@ -48,7 +49,8 @@ def check_finite(
     count = "" if flat.numel() == 1 else f" in {len(wrong)} of {flat.numel()} elements"
     path = Path(run_path) / f"fault_step_{step}.safetensors"
     try:
-        atomic.write_tensors(path, dump())
+        if state := dump():
+            atomic.write_tensors(path, state)
         note = f"state at the fault saved to {path}"
     except OSError as error:
         note = f"state at the fault could not be saved: {error}"

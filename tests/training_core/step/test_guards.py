@@ -42,3 +42,10 @@ def test_fault_is_reported_even_when_it_cannot_be_saved(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(TrainingFault, match=r"loss is NaN; .* could not be saved: .*directory"):
         check_finite(1, {"loss": float("nan")}, tmp_path / "file", dict)
+
+
+def test_a_process_without_the_state_leaves_the_others_file_alone(tmp_path: Path) -> None:
+    (tmp_path / "fault_step_7.safetensors").write_bytes(b"the main process's")
+    with pytest.raises(TrainingFault):
+        check_finite(7, {"loss": float("nan")}, tmp_path, dict)
+    assert (tmp_path / "fault_step_7.safetensors").read_bytes() == b"the main process's"
