@@ -41,7 +41,8 @@ def test_fault_names_the_value_and_saves_the_state(
 def test_fault_is_reported_even_when_it_cannot_be_saved(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(TrainingFault, match=r"loss is NaN; .* could not be saved: .*directory"):
-        check_finite(1, {"loss": float("nan")}, tmp_path / "file", dict)
+        state = {"weight": torch.zeros(1)}
+        check_finite(1, {"loss": float("nan")}, tmp_path / "file", lambda: state)
 
 
 def test_a_process_without_the_state_leaves_the_others_file_alone(tmp_path: Path) -> None:
