@@ -68,7 +68,7 @@ def tensors_in(data: bytearray) -> dict[str, Tensor]:
         ValueError: it is no such file.
     """
     start = 8 + int.from_bytes(data[:8], "little")
-    header = parse_json(data[8:start])
+    header = parse_json(bytes(data[8:start]))
     if not isinstance(header, dict):
         raise ValueError("no header of tensors")
     found = {}
