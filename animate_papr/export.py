@@ -7,6 +7,7 @@ with them (GLB, and PLY per frame), Gaussian splats, `.npz`, and nerfstudio's fo
 
 import dataclasses
 import logging
+from collections.abc import Iterable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,7 +190,16 @@ def export(config: ExportConfig) -> None:
         meaning = "how far the object had come in each frame: added to asset positions"
         said["travel"] = {"asset": travel.tolist(), "meaning": meaning}
     write_json(output / "export.json", said | written)
-    logger.info("wrote %d point clouds to %s", len(frames), output)
+    logger.info("wrote %s to %s", _files(len(frames), together, written.values()), output)
+
+
+def _files(clouds: int, together: bool, written: Iterable[dict[str, Any]]) -> str:
+    """The files of an export in words, folders with a slash."""
+    names = ["trajectories.safetensors"] if together else []
+    for of_format in written:
+        names += [str(of_format["file"])] if "file" in of_format else []
+        names += [f"{of_format['folder']}/"] if "folder" in of_format else []
+    return ", ".join([f"{clouds} point cloud{'s' if clouds > 1 else ''} (.ply)", *names])
 
 
 def _coloured(

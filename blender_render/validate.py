@@ -1,9 +1,9 @@
-"""Check a dataset and name every problem in one line.
+"""Check a dataset and name every problem of it.
 
 ``python -m blender_render.validate PATH``: PATH is a multi-view dataset, one of its frame folders,
-a NeRF-synthetic folder, a six-view video, or any of these in a .zip. Problems go to stdout. Exit
-code 0: none; 1: at least one; 2: PATH is no dataset. An object that is small in every picture is
-no problem of the data, but said on stderr, with the reason.
+a NeRF-synthetic folder, a six-view video, or any of these in a .zip. Problems go to stdout, one
+line for each cause. Exit code 0: none; 1: at least one; 2: PATH is no dataset. An object that is
+small in every picture is no problem of the data, but said on stderr, with the reason.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from blender_render.dataset.transforms import (
 )
 from blender_render.geometry.cameras import Camera
 from blender_render.imaging.pictures import NO_ALPHA
+from blender_render.problem_lines import by_cause
 from training_core.cli import exit_code_of
 from training_core.config import InputError
 
@@ -276,14 +277,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         default="refuse",
         help="what lies behind the object in pictures without alpha, as training's data.background",
     )
+    parser.add_argument("--all", action="store_true", help="a line for every picture of a cause")
     arguments = parser.parse_args(argv)
     # Many small operations: more threads gain nothing, and on a busy machine they lose minutes.
     torch.set_num_threads(1)
 
     def work() -> int | None:
         problems = validate(arguments.path, arguments.background)
-        for problem in problems:
-            sys.stdout.write(problem + "\n")
+        shown = problems if arguments.all else by_cause(problems, arguments.path)
+        for problem in shown:
+            # What training takes as a key is an option here.
+            sys.stdout.write(problem.replace("data.background=", "--background=") + "\n")
         if problems:
             return EXIT_PROBLEMS
         logger.info("%s: no problems found", arguments.path)

@@ -8,14 +8,17 @@ GPUs: one process each, with accelerate's or torchrun's variables (slurm/train_m
 """
 
 import logging
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 
 from blender_render.dataset.paths import dataset_paths
+from mnvs.checkpoints.progress_bars import without_progress_bars
 from mnvs.config import TrainConfig
 from mnvs.data.dataset import SixViewDataset
 from mnvs.data.latent_cache import EncodedDataset
@@ -163,9 +166,17 @@ def run(config: TrainConfig) -> None:
         figures = {"steps": config.train.steps, **elapsed._asdict()}
         memory = {"peak_memory_bytes": peak_memory_bytes(accelerator.device)}
         write_final(folder, scores | figures | memory)
-        quality = f"PSNR {scores['psnr']:.2f} dB: " if scores else ""
-        logger.info("%s%s", quality, result)
+        logger.info("%s%s", f"{quality(scores)}: " if scores else "", result)
     accelerator.end_training()
+
+
+def quality(scores: Mapping[str, Any]) -> str:
+    """PSNR in words, beside that of the background alone and of the first frame repeated, where
+    these were measured: a network that does not exceed them has learned nothing, or no motion.
+    """
+    known = {name: scores.get(name, math.nan) for name in ("psnr_grey", "psnr_still")}
+    others = [f"{name} {value:.2f}" for name, value in known.items() if math.isfinite(value)]
+    return f"PSNR {scores['psnr']:.2f} dB" + (f" ({', '.join(others)})" if others else "")
 
 
 def export(config: TrainConfig, trainer: Trainer, pipeline: MNVSPipeline, folder: Path) -> Path:
@@ -177,7 +188,8 @@ def export(config: TrainConfig, trainer: Trainer, pipeline: MNVSPipeline, folder
         trainer.trainable.lora.save(path)
         return path
     path = folder / PIPELINE_FOLDER
-    pipeline.save_pretrained(path)
+    with without_progress_bars():
+        pipeline.save_pretrained(path)
     return path
 
 

@@ -223,8 +223,9 @@ def check_cluster() -> Iterator[Check]:
         yield "note", "slurm", "not found; commands run here directly"
         return
     job = os.environ.get("SLURM_JOB_ID")
-    where = f"Alliance cluster {cluster}" if cluster else "a cluster"
-    yield "ok", "slurm", f"{where}, {f'inside job {job}' if job else 'no job'}"
+    # sbatch alone says that jobs can be submitted from here, not that this is a cluster.
+    where = f"Alliance cluster {cluster}" if cluster else f"sbatch is here ({sbatch})"
+    yield "ok", "slurm", f"{where}, {f'inside job {job}' if job else 'outside of jobs'}"
     if cluster and shutil.which("avail_wheels"):
         for file in sorted((ROOT / "slurm").glob("requirements*.txt")):
             command = ["avail_wheels", "-r", str(file), "--not-available"]

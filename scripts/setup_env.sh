@@ -7,16 +7,61 @@
 # requirements-alliance.txt has those of the Alliance clusters.
 set -euo pipefail
 
-venv=${1:?usage: scripts/setup_env.sh VENV [EXTRAS]}
-extras=${2:-}
+usage="usage: scripts/setup_env.sh VENV [EXTRAS]"
 root=$(cd "$(dirname "$0")/.." && pwd)
-stamp="$venv/.installed-${extras//,/-}"
-constraints=${CONSTRAINTS:-$root/constraints.txt}
-wanted="$root $(cat "$root/pyproject.toml" "$constraints" | cksum)"
 
 say() { echo "setup: $*" >&2; }
 fail() { say "error: $*"; exit 2; }
 works() { "$@" >/dev/null 2>&1; }
+
+# Names of the extras that pyproject.toml defines, joined by commas.
+known_extras() {
+    local line names="" inside=false
+    while IFS= read -r line; do
+        [[ $line == "["* ]] && inside=false
+        [[ $line == "[project.optional-dependencies]"* ]] && inside=true
+        if $inside && [[ $line =~ ^([A-Za-z0-9_-]+)\ *= ]]; then names+=",${BASH_REMATCH[1]}"; fi
+    done <"$root/pyproject.toml"
+    echo "${names#,}"
+}
+
+# The comment at the head of this file, and the extras.
+print_help() {
+    local line
+    while IFS= read -r line && [[ $line == "#"* ]]; do
+        [[ $line == "#!"* ]] || echo "${line#"# "}"
+    done <"$0"
+    echo "EXTRAS are joined by commas, of: $(known_extras)"
+}
+
+check_arguments() {
+    local argument extra rest known
+    for argument in "$@"; do
+        case $argument in
+            -h | --help) print_help; exit 0 ;;
+            -*) fail "unknown option $argument; $usage" ;;
+        esac
+    done
+    [[ -n ${1:-} ]] || fail "no folder is given for the environment; $usage"
+    [[ $# -le 2 ]] || fail "$# arguments are given, at most 2 are expected; extras are joined by" \
+        "commas; $usage"
+    known=$(known_extras)
+    rest=${2:+${2// /},}
+    # pip would only warn of a name that there is not, and install nothing of what was meant.
+    while [[ -n $rest ]]; do
+        extra=${rest%%,*} rest=${rest#*,}
+        [[ -n $extra && ,$known, == *",$extra,"* ]] ||
+            fail "there is no extra '$extra'; there are: ${known//,/, }"
+    done
+}
+
+check_arguments "$@"
+venv=$1
+extras=${2:-}
+extras=${extras// /}
+stamp="$venv/.installed-${extras//,/-}"
+constraints=${CONSTRAINTS:-$root/constraints.txt}
+wanted="$root $(cat "$root/pyproject.toml" "$constraints" | cksum)"
 
 find_python() {
     local candidate

@@ -86,8 +86,17 @@ class MetricsLog:
 
 
 def write_final(run: RunFolder, values: Mapping[str, Any]) -> None:
-    """Write the final figures to metrics.json."""
-    atomic.write_json(run.path / "metrics.json", dict(values))
+    """Write the final figures to metrics.json; NaN and infinity, which JSON lacks, become null."""
+    atomic.write_json(run.path / "metrics.json", _as_json(values))
+
+
+def _as_json(value: Any) -> Any:
+    """Mappings, lists and numbers, with None for each number that is not finite."""
+    if isinstance(value, Mapping):
+        return {key: _as_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class Averages:

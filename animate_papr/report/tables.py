@@ -53,7 +53,18 @@ def section(title: str, hint: str, body: str) -> str:
 
 def figures(run: RunData, name: str) -> list[float]:
     """A figure of all finished frames, in order; frames without it are left out."""
-    values = [f.figures.get(name) for f in run.frames]
+    return _figures_of(run.frames, name)
+
+
+def averaged(run: RunData, name: str) -> list[float]:
+    """The figures whose mean is shown: those of tracking without the first frame's, which are zero
+    because points are followed from there.
+    """
+    return _figures_of(run.frames[1:] if name.startswith("track_") else run.frames, name)
+
+
+def _figures_of(frames: Sequence[FrameData], name: str) -> list[float]:
+    values = [frame.figures.get(name) for frame in frames]
     return [float(v) for v in values if isinstance(v, int | float) and math.isfinite(v)]
 
 
@@ -84,7 +95,8 @@ def quality_section(run: RunData) -> str:
     if figures(run, "track_mean"):
         hint += (
             " Tracking error: how far points of the surface are carried from where the asset has "
-            "them, in % of the object's length; true motion is their way since the first frame."
+            "them, in % of the object's length; true motion is their way since the first frame. "
+            "Their means are over the later frames."
         )
     return section("Quality per frame", hint, f'<div class="pair">{"".join(charts)}</div>{table}')
 
@@ -105,7 +117,7 @@ def _table_row(frame: FrameData, keys: Sequence[str]) -> str:
 
 
 def _mean_cell(run: RunData, key: str) -> str:
-    values = figures(run, key)
+    values = averaged(run, key)
     return f"<td>{_cell_text(key, sum(values) / len(values) if values else None)}</td>"
 
 
@@ -223,7 +235,7 @@ def tiles(run: RunData) -> str:
     """The few figures that matter most."""
     psnr, ssim, seconds = (figures(run, name) for name in ("psnr", "ssim", "seconds"))
     points = figures(run, "num_points")
-    tracked = figures(run, "track_mean")[1:]
+    tracked = averaged(run, "track_mean")
     tracking = (
         {"tracking error": f"{100.0 * sum(tracked) / len(tracked):.1f} <small>%</small>"}
         if tracked

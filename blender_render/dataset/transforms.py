@@ -197,8 +197,14 @@ def _drawn(tree: Tree, rel: str, frames: Frames, split: str, seed: int) -> Frame
 
 
 def elsewhere(tree: Tree) -> str:
-    """A hint where the pictures lie in a folder of this one, up to three folders down; empty where
-    none is found among the first names. What cannot be looked at is passed over."""
+    """A hint where the folder is a six-view video, or where the pictures lie in a folder of this
+    one, up to three folders down; empty where none is found among the first names. What cannot be
+    looked at is passed over."""
+    if tree.exists(fmt.SAMPLE_FILE):
+        return (
+            f"; it is a six-view video: scripts/pipeline.py --views {tree.path} trains on it, "
+            f"sjc_papr.train with sparse.kind=sixview sparse.sixview={tree.path} beside data.path"
+        )
     level = [tree]
     left = MOST_NAMES
     for _ in range(DEEPEST_HINT):

@@ -26,6 +26,7 @@ from diffusers import (
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from mnvs.checkpoints.encoder_loading import INDEX_FILE, PROMPT_FOLDER
+from mnvs.checkpoints.progress_bars import without_progress_bars
 from mnvs.encoders.preprocessing import CONFIG_FILE, Preprocessing
 from mnvs.encoders.prompt import RAMP_KEY, EmptyPrompt
 from training_core.checks import at_least
@@ -117,7 +118,9 @@ def build_tiny(folder: str | Path, seed: int = 0, **sizes: Any) -> TinyCheckpoin
 
 def _write_zero123plus(config: TinyConfig, folder: Path) -> None:
     checkpoint_vae(config).save_pretrained(folder / "vae")
-    vision_encoder(config).save_pretrained(folder / "vision_encoder")
+    vision = vision_encoder(config)
+    with without_progress_bars():
+        vision.save_pretrained(folder / "vision_encoder")
     spatial_unet(config).save_pretrained(folder / "unet")
     scheduler = EulerAncestralDiscreteScheduler(**SCHEDULER)
     scheduler.save_pretrained(folder / "scheduler")

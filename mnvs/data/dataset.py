@@ -5,12 +5,16 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from blender_render.dataset import format as fmt
+from blender_render.dataset.archive import open_tree
 from blender_render.dataset.paths import dataset_paths
 from blender_render.dataset.readers import read_sample_info, read_sixview
+from blender_render.dataset.transforms import has_pictures
 from blender_render.geometry.cameras import SIXVIEW_RIGS
 from mnvs.data.tiles import pack_tile
 from mnvs.encoders.vae_scaling import on_grey
@@ -105,7 +109,7 @@ class SixViewDataset:
         if not paths:
             raise InputError("no six-view datasets are given")
         self.paths = dataset_paths(paths)
-        self.infos = [read_sample_info(path) for path in self.paths]
+        self.infos = [_sample_info(path) for path in self.paths]
         self.config, self.batch, self.seed = config, batch, seed
         self.counts = [int(info["num_frames"]) for info in self.infos]
         for path, count in zip(self.paths, self.counts, strict=True):
@@ -209,3 +213,19 @@ class SixViewDataset:
     @staticmethod
     def _below(count: int, generator: torch.Generator) -> int:
         return int(torch.randint(count, (), generator=generator))
+
+
+def _sample_info(path: Path) -> dict[str, Any]:
+    """As ``read_sample_info``; what is no six-view dataset is called so."""
+    try:
+        return read_sample_info(path)
+    except InputError:
+        with open_tree(path) as tree:
+            if tree.exists(fmt.SAMPLE_FILE):
+                raise
+            multiview = tree.exists(fmt.DATASET_FILE) or has_pictures(tree)
+        found = "a multi-view dataset" if multiview else f"no {fmt.SAMPLE_FILE} in it"
+        raise InputError(
+            f"{path}: {found}, but a six-view dataset is wanted; blender_render.render writes one "
+            "with rig.kind=sixview"
+        ) from None

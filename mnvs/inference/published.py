@@ -1,7 +1,10 @@
 """The networks that are used where none are named."""
 
 import logging
+import shlex
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from mnvs.checkpoints.weights import checkpoint_folder
 from mnvs.inference.config import SOURCES, GenerateConfig, ModelSourceConfig
@@ -15,10 +18,10 @@ PUBLISHED = {
     "variant": "fp16",
 }
 NOT_HERE = (
-    "the published networks are not in the cache (hf download {zero123plus} && hf "
+    "the published networks are not in the cache ({hf} download {zero123plus} && {hf} "
     'download {temporal_source} --include "unet/config.json" "unet/*fp16*"); '
     "without networks, the silhouette is inflated and moved by generate.inflate.motion"
-).format_map(PUBLISHED)
+)
 
 
 @dataclass
@@ -44,12 +47,23 @@ class PublishedModelConfig(ModelSourceConfig):
     def announce(self) -> None:
         """Say which command fetches the published networks, where they would be used."""
         if not self.named() and not published_are_here():
-            logger.info(NOT_HERE)
+            logger.info(NOT_HERE.format(hf=hub_command(), **PUBLISHED))
 
     def validate(self) -> None:
         """Raises ValueError on options that do not go together."""
         if self.named():
             ModelSourceConfig(**vars(self)).validate()
+
+
+def hub_command() -> str:
+    """How ``hf`` is called from here: the one beside this Python, whose environment need not be
+    activated, by a path as short as it can be; else by its bare name.
+    """
+    beside = Path(sys.executable).with_name("hf")
+    if not beside.is_file():
+        return "hf"
+    here = Path.cwd()
+    return shlex.quote(str(beside.relative_to(here) if here in beside.parents else beside))
 
 
 def published_are_here() -> bool:

@@ -83,11 +83,9 @@ def test_inverted_poses_fail_with_that_word(
 ) -> None:
     dataset = write_dataset(tmp_path / "balls", change=inverted)
     assert main([str(dataset)]) == 1
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2
-    for name, line in zip(("frame_000", "frame_001"), lines, strict=True):
-        assert name in line
-        assert "inverted" in line
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"{dataset}/frame_000: the poses are inverted")
+    assert line.endswith(" (and 1 other: frame_001)")
     six = write_sixview(tmp_path / "six")
 
     def invert(content: dict) -> None:

@@ -158,10 +158,11 @@ def test_impossible_sizes_end_before_any_work(
     assert not any(tmp_path.iterdir())
 
 
-def test_loading_writes_no_progress_bar(
-    tiny: TinyCheckpoint, capfd: pytest.CaptureFixture[str]
+def test_loading_and_writing_show_no_progress_bar(
+    tiny: TinyCheckpoint, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert transformers_logging.is_progress_bar_enabled()
     load_encoders(tiny.zero123plus)
+    build_tiny(tmp_path / "made", **SMALL)
     assert capfd.readouterr().err == ""
     assert transformers_logging.is_progress_bar_enabled(), "other programs keep theirs"

@@ -67,6 +67,12 @@ def test_what_a_run_leaves_behind(trained: Path) -> None:
     assert any((trained / "tensorboard").iterdir())
 
 
+def test_the_last_line_says_what_needs_no_network() -> None:
+    scores = {"psnr": 21.412, "psnr_grey": 21.533, "psnr_still": 23.3}
+    assert train.quality(scores) == "PSNR 21.41 dB (psnr_grey 21.53, psnr_still 23.30)"
+    assert train.quality({"psnr": 3.0, "psnr_grey": float("nan")}) == "PSNR 3.00 dB"
+
+
 def test_the_adapter_gives_back_the_trained_network(
     trained: Path, tiniest: TinyCheckpoint, tmp_path: Path
 ) -> None:
@@ -115,12 +121,20 @@ def test_a_run_ended_by_signals_ends_with_the_same_bits(
 
 
 def test_full_training_writes_a_pipeline(
-    tiniest: TinyCheckpoint, videos: list[Path], tmp_path: Path
+    tiniest: TinyCheckpoint,
+    videos: list[Path],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     more = ("train.parameters=full", "train.ema=0.5", "data.condition=video", "validation.every=4")
     cached = tmp_path / "cache"
+    caplog.set_level("INFO")
     assert train.main(command(tiniest, videos, tmp_path, *more, f"data.cache={cached}")) == 0
     run = tmp_path / "mnvs" / "small"
+    assert "Writing model shards" not in capfd.readouterr().err
+    scores = json.loads((run / "metrics.json").read_text())
+    assert caplog.messages[-1] == f"{train.quality(scores)}: {run / 'pipeline'}"
     assert len(list(cached.rglob("*.safetensors"))) == 2
     pipeline = MNVSPipeline.from_pretrained(run / "pipeline")
     averages = weights_of(run)

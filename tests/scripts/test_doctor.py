@@ -94,3 +94,21 @@ def test_gaps_of_a_cluster_are_named(
     lines = list(doctor.check_cluster())
     assert lines[0][2].startswith("Alliance cluster narval")
     assert lines[1] == ("note", "requirements.txt", "wheelhouse lacks imageio-ffmpeg")
+
+
+def test_sbatch_alone_is_not_called_a_cluster(
+    doctor: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("CC_CLUSTER", "SLURM_JOB_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    directly = "not found; commands run here directly"
+    assert list(doctor.check_cluster()) == [("note", "slurm", directly)]
+    sbatch = tmp_path / "sbatch"
+    sbatch.write_text("#!/bin/sh\n")
+    sbatch.chmod(0o755)
+    said = f"sbatch is here ({sbatch}), outside of jobs"
+    assert list(doctor.check_cluster()) == [("ok", "slurm", said)]
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    said = f"sbatch is here ({sbatch}), inside job 7"
+    assert list(doctor.check_cluster()) == [("ok", "slurm", said)]

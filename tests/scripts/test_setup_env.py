@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,48 @@ def test_alliance_clusters_use_their_own_wheels(world: World) -> None:
     assert "virtualenv --quiet --no-download --clear --python python3.11 .venv" in calls
     assert all(install.startswith("--no-index") for install in installs(calls))
     assert len(installs(calls)) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ((), "no folder is given for the environment; usage: scripts/setup_env.sh VENV [EXTRAS]"),
+        (("--bogus",), "unknown option --bogus; usage: scripts/setup_env.sh VENV [EXTRAS]"),
+        ((".venv", "render,redner"), "there is no extra 'redner'; there are: {extras}"),
+        ((".venv", "*"), "there is no extra '*'; there are: {extras}"),
+        ((".venv", "render,"), "there is no extra ''; there are: {extras}"),
+        (
+            (".venv", "render", "dev"),
+            "3 arguments are given, at most 2 are expected; extras are joined by commas; usage: "
+            "scripts/setup_env.sh VENV [EXTRAS]",
+        ),
+    ],
+)
+def test_wrong_arguments_are_one_line_before_anything_is_made(
+    world: World, arguments: tuple[str, ...], line: str
+) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = ", ".join(project["optional-dependencies"])
+    there = sorted((world.folder / "project").iterdir())
+    said = f"setup: error: {line.format(extras=extras)}\n"
+    assert world.set_up(*arguments) == (2, said, [])
+    assert sorted((world.folder / "project").iterdir()) == there
+
+
+def test_blanks_beside_commas_do_no_harm(world: World) -> None:
+    code, messages, calls = world.set_up(".venv", "dev, mnvs")
+    assert code == 0, messages
+    assert installs(calls)[1].endswith("[dev,mnvs]")
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help_says_how_it_is_called_and_does_nothing(option: str) -> None:
+    done = subprocess.run(
+        [str(ROOT / "scripts" / "setup_env.sh"), option], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "    scripts/setup_env.sh VENV [EXTRAS] " in done.stdout
+    assert done.stdout.endswith("of: render,mnvs,metrics,viewer,docs,dev\n")
 
 
 @pytest.mark.parametrize("script", ["scripts/setup_env.sh", "scripts/test.sh", ".ci/run"])

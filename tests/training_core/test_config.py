@@ -29,6 +29,7 @@ class Train:
     rate: float = option(1e-3, "Learning rate.")
     loss: str = option("mse", "Loss to use.", choices=("mse", "l1"))
     limit: int | None = option(None, "Cap on the number of points.")
+    caps: list[int] = option([], "Caps to try.")
 
     def validate(self) -> None:
         if self.steps < 1:
@@ -93,7 +94,12 @@ def test_yaml_text_loads_to_an_equal_object(tmp_path: Path) -> None:
         ("train.limit=many", "train.limit: expected int | None, got 'many' (str)"),
         ("data=null", "data: expected str, got null"),
         ("fast=3", "fast: expected bool, got 3 (int)"),
-        ("names=a", "names: expected list[str], got 'a' (str)"),
+        ("names=a", "names: expected list[str], got 'a' (str); write names=[a]"),
+        ("names=a,b", "names: expected list[str], got 'a,b' (str); write names=[a,b]"),
+        ("names=a b", "names: expected list[str], got 'a b' (str); write 'names=[a b]'"),
+        ("late.caps=3", "late.caps: expected list[int], got 3 (int); write late.caps=[3]"),
+        ("late.caps=few", "late.caps: expected list[int], got 'few' (str)"),
+        ("late.caps=null", "late.caps: expected list[int], got null"),
         ("names=[a,c]", "names: 'c' is not one of: a, b"),
         ("names.0=a", "names: expected list[str], got {'0': 'a'} (dict)"),
         ("weights.mse=big", "weights: expected dict[str, float], got {'mse': 'big'} (dict)"),
@@ -103,8 +109,9 @@ def test_yaml_text_loads_to_an_equal_object(tmp_path: Path) -> None:
         ("late.steps=101", "late.steps must not exceed train.steps"),
         ("train.rate=${nowhere}", "train.rate: Interpolation key 'nowhere' not found"),
         ("data=[1", "data: cannot read the value in 'data=[1'"),
-        ("train.steps", "override 'train.steps' is not of the form key=value"),
-        ("=3", "override '=3' is not of the form key=value"),
+        ("a.jpg", "override 'a.jpg' is not of the form key=value, such as data=..."),
+        ("=3", "override '=3' is not of the form key=value, such as data=..."),
+        ("dots=1", "dots: unknown key"),  # 'data' is not near enough to be meant
     ],
 )
 def test_wrong_override_is_one_line(override: str, message: str) -> None:
@@ -118,6 +125,14 @@ def test_wrong_override_is_one_line(override: str, message: str) -> None:
     [
         ("data: x\ntrain:\n  stepz: 3\n", "{file}:3: train.stepz: unknown key"),
         ("train:\n  steps: many\n", "{file}:2: train.steps: expected int, got 'many' (str)"),
+        (
+            "train:\n  caps: 4\n",
+            "{file}:2: train.caps: expected list[int], got 4 (int); write caps: [4]",
+        ),
+        (
+            "names: a b\n",
+            "{file}:1: names: expected list[str], got 'a b' (str); write names: [a b]",
+        ),
         ("data: x\ntrain: {rate: 1}\ndata: y\n", "{file}:3: data: given twice, first in line 1"),
         ("train:\n  rate: 1\n  rate: 2\n", "{file}:3: train.rate: given twice, first in line 2"),
         ("- a\n- b\n", "{file}:1: expected a mapping of keys to values"),

@@ -110,6 +110,14 @@ def test_final_figures(tmp_path: Path) -> None:
     run = open_run(tmp_path)
     write_final(run, {"psnr": 25.1, "lpips": None})
     assert json.loads((run.path / "metrics.json").read_text()) == {"psnr": 25.1, "lpips": None}
+    clips = {"a": {"psnr": float("-inf"), "name": "nan"}, "b": [1.5, float("nan"), True, 7]}
+    write_final(run, {"psnr": np.float64("nan"), "clips": clips, "size": (3, float("inf"))})
+    text = (run.path / "metrics.json").read_text()
+    assert json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON")) == {
+        "psnr": None,
+        "clips": {"a": {"psnr": None, "name": "nan"}, "b": [1.5, None, True, 7]},
+        "size": [3, None],
+    }
 
 
 def test_progress_without_a_terminal_logs_now_and_then(

@@ -156,9 +156,20 @@ def test_the_configuration_of_a_run_is_read(tmp_path: Path) -> None:
 def test_a_run_of_another_command_is_said_to_be_one(tmp_path: Path) -> None:
     run = start(tmp_path)
     (run.path / "config.yaml").write_text("steps: 3\nlearning_rate: 0.1\n", encoding="utf-8")
-    words = r"learning_rate: unknown key.*\(is .*/fox a run of another command\?\)$"
-    with pytest.raises(ConfigError, match=words):
+    said = f"{run.path}/config.yaml:2: learning_rate: unknown key"
+    with pytest.raises(ConfigError) as caught:
         load_run_config(Config, run.path)
+    assert str(caught.value) == f"{said} (is {run.path} a run of another command?)"
+    text = f"steps: 3\nlearning_rate: 0.1\noutput_root: elsewhere/{tmp_path.name}\n"
+    (run.path / "config.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_run_config(Config, run.path)
+    assert str(caught.value) == f"{said}; {run.path} is a run of papr"
+    # Of one's own phase it may be another command, or another version.
+    own = run.path.parent.with_name(Config.__module__.partition(".")[0])
+    run.path.parent.rename(own)
+    with pytest.raises(ConfigError, match=r"unknown key \(is .*/fox a run of another command\?\)$"):
+        load_run_config(Config, own / "fox")
 
 
 @pytest.mark.parametrize("may_change", [{"log.every"}, {"log"}])

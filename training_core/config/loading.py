@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import math
+import shlex
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,8 +13,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from training_core.config.errors import ConfigError, InputError
-from training_core.config.options import fields_of, shown, to_plain, type_name
-from training_core.config.yaml_values import REFUSALS, parse_override, read_with_includes
+from training_core.config.options import example_of, fields_of, shown, to_plain, type_name
+from training_core.config.yaml_values import (
+    NEAR,
+    REFUSALS,
+    parse_override,
+    read_with_includes,
+)
 
 T = TypeVar("T")
 
@@ -32,7 +38,8 @@ def load_config(schema: type[T], path: Path | None, overrides: Sequence[str]) ->
         for values, lines, source in read_with_includes(Path(path), ()):
             _assign(config, schema, values, _Origin(source, lines, _all_keys(schema)))
     for override in overrides:
-        _assign(config, schema, parse_override(override), _Origin("", {}, _all_keys(schema)))
+        values = parse_override(override, example_of(schema))
+        _assign(config, schema, values, _Origin("", {}, _all_keys(schema)))
     return _checked(config, schema)
 
 
@@ -107,7 +114,23 @@ def _assign(
             raise origin.error(key, str(error).splitlines()[0]) from error
         except REFUSALS as error:
             got = "got null" if value is None else f"got {value!r} ({type(value).__name__})"
-            raise origin.error(key, f"expected {type_name(type_)}, {got}") from error
+            listed = typing.get_origin(type_) is list
+            hint = _in_brackets(node, name, value, key, origin) if listed else ""
+            raise origin.error(key, f"expected {type_name(type_)}, {got}{hint}") from error
+
+
+def _in_brackets(node: DictConfig, name: str, value: Any, key: str, origin: _Origin) -> str:
+    """What to write where a lone value stands for a list that it could be an item of; else ""."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return ""
+    try:
+        node.merge_with({name: parse_override(f"x=[{value}]")["x"]})
+    except (ConfigError, *REFUSALS):
+        return ""
+    if origin.file:
+        return f"; write {name}: [{value}]"
+    written = f"{key}=[{value}]"  # a shell leaves brackets alone, not blanks
+    return f"; write {shlex.quote(written) if ' ' in written else written}"
 
 
 def _word_of(value: bool, schema: type, name: str) -> bool | str:
@@ -174,5 +197,5 @@ def _all_keys(schema: type) -> list[str]:
 def _nearest(key: str, known: Sequence[str]) -> str:
     last = key.rpartition(".")[2]
     same_name = [k for k in known if k.rpartition(".")[2] == last]
-    matches = same_name[:3] or difflib.get_close_matches(key, known, 1, 0.5)
+    matches = same_name[:3] or difflib.get_close_matches(key, known, 1, NEAR)
     return f"; did you mean {' or '.join(map(repr, matches))}?" if matches else ""

@@ -96,6 +96,19 @@ def fields_of(instance: Any, prefix: str) -> Iterator[tuple[str, dataclasses.Fie
             yield from fields_of(default, f"{key}.")
 
 
+def example_of(schema: type) -> str:
+    """``key=...`` of a value that such a command is likely given, for messages: one that it must
+    have, else where its data lie, else the first that is empty; "" where there is none of these.
+    """
+    defaults = {key: default for key, _, _, default in fields_of(schema(), "")}
+    required = [key for key, default in defaults.items() if is_missing(default)]
+    data = [key for key in ("data.path", "data.paths") if key in defaults]
+    empty = [key for key, default in defaults.items() if default in ("", [])]
+    for key in (*required, *data, *empty):
+        return f"{key}=[...]" if isinstance(defaults[key], list) else f"{key}=..."
+    return ""
+
+
 def is_missing(value: Any) -> bool:
     """Whether an option still waits for its value."""
     return isinstance(value, str) and value == MISSING

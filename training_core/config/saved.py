@@ -1,6 +1,6 @@
 """The configuration that a run was started with: reading it, and comparing it with today's."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,13 +22,30 @@ def load_run_config(schema: type[T], folder: Path) -> T:
     Raises:
         ConfigError: there is none, it cannot be read, is empty, or does not belong to `schema`.
     """
-    read_saved_values(folder)  # load_config would take an empty file for the defaults
+    saved = read_saved_values(folder)  # load_config would take an empty file for the defaults
     try:
         return load_config(schema, folder / CONFIG_FILE, [])
     except ConfigError as error:
-        if "unknown key" not in str(error):
+        # Nobody misspelt a key here, so what is asked after it ("did you mean") leads astray.
+        said, unknown, _ = str(error).partition("unknown key")
+        if not unknown:
             raise
-        raise ConfigError(f"{error} (is {folder} a run of another command?)") from None
+        phase = _phase_of(folder, saved)
+        # Of one's own phase, too, there are several commands and older versions.
+        if phase and phase != schema.__module__.partition(".")[0]:
+            raise ConfigError(f"{said}{unknown}; {folder} is a run of {phase}") from None
+        raise ConfigError(f"{said}{unknown} (is {folder} a run of another command?)") from None
+
+
+def _phase_of(folder: Path, saved: Mapping[Any, Any]) -> str:
+    """What began a run, by the folders above it, OUTPUT_ROOT/PHASE/NAME; "" where they are others.
+
+    Args:
+        saved: the run's configuration.
+    """
+    above = folder.resolve().parent
+    root = Path(str(saved.get("output_root", ""))).name
+    return above.name if root and root == above.parent.name else ""
 
 
 def differences(config_file: Path, config: Any) -> list[tuple[str, Any, Any]]:

@@ -1,6 +1,7 @@
 """Values from YAML files and from `key=value`, as nested mappings, with the lines of keys."""
 
 import copy
+import difflib
 import functools
 import typing
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from training_core.config.errors import ConfigError
 
 T = TypeVar("T")
+NEAR = 0.65  # two names that are this much alike may be one, misspelt (difflib's ratio)
 _DEEPEST = 50  # levels of nesting in YAML; ours have five
 # How OmegaConf says that a value does not fit.
 REFUSALS = (OmegaConfBaseException, TypeError, ValueError, AttributeError)
@@ -69,7 +71,8 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
         values = _plain_values(text)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a UTF-8 text file"
-        raise ConfigError(f"cannot read config file {path}: {reason}") from error
+        near = _near_names(path) if isinstance(error, FileNotFoundError) else ""
+        raise ConfigError(f"cannot read config file {path}: {reason}{near}") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
@@ -78,6 +81,17 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     except OmegaConfBaseException as error:
         raise ConfigError(f"{path}: {str(error).splitlines()[0]}") from error
     return values, lines
+
+
+def _near_names(path: Path) -> str:
+    """The YAML files beside a missing one whose names are nearly its own, as a question."""
+    stem = path.name.removesuffix(".yaml").removesuffix(".yml")
+    try:
+        there = {p.stem: p for p in sorted(path.parent.iterdir()) if p.suffix in (".yaml", ".yml")}
+    except OSError:
+        return ""
+    near = [str(there[name]) for name in difflib.get_close_matches(stem, there, 3, NEAR)]
+    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 def refuse_deep_yaml(text: str, where: str) -> None:
@@ -130,11 +144,16 @@ def read_yaml_values(path: Path) -> Any:
         raise ConfigError(f"{path} cannot be read: {reason.splitlines()[0]}") from error
 
 
-def parse_override(override: str) -> dict[str, Any]:
-    """The nested mapping that ``key=value`` stands for. Raises ConfigError: see ``load_config``."""
+def parse_override(override: str, example: str = "") -> dict[str, Any]:
+    """The nested mapping that ``key=value`` stands for. Raises ConfigError: see ``load_config``.
+
+    Args:
+        example: of an override, for the message where it is none.
+    """
     key, equals, _ = override.partition("=")
     if not equals or not key.strip():
-        raise ConfigError(f"override {override!r} is not of the form key=value")
+        such_as = f", such as {example}" if example else ""
+        raise ConfigError(f"override {override!r} is not of the form key=value{such_as}")
     try:
         refuse_deep_yaml(override.partition("=")[2], key)
         values = OmegaConf.to_container(OmegaConf.from_dotlist([override]), resolve=False)

@@ -88,15 +88,15 @@ def test_errors_of_tracking_are_shown_where_they_were_measured(own_run: Path) ->
     assert "tracking error" not in Page(render_report(read_run(own_run))).text
     summary = json.loads(path.read_text())
     for i, frame in enumerate(summary["frames"]):
-        frame |= {"track_mean": 0.0111 * i, "track_p90": 0.0222 * i, "track_motion": 0.0333 * i}
+        frame |= {"track_mean": 0.0112 * i, "track_p90": 0.0222 * i, "track_motion": 0.0334 * i}
     path.write_text(json.dumps(summary))
     html = render_report(read_run(own_run))
     text = Page(html).text
-    for shown in ("tracking error / %", "1.11", "2.22", "4.44", "6.66", "1.7 %"):
+    for shown in ("tracking error / %", "1.12", "2.22", "4.44", "6.68", "1.7 %"):
         assert shown in text, shown
     # The means, too, are over the later frames, as that of the tile and of metrics.json.
     means = html.partition("<tfoot>")[2].partition("</tfoot>")[0]
-    assert all(f"<td>{mean}</td>" in means for mean in ("1.67", "3.33", "4.99")), means
+    assert all(f"<td>{mean}</td>" in means for mean in ("1.68", "3.33", "5.01")), means
     assert "Paths of points were not measured" not in text
 
 

@@ -9,7 +9,12 @@ import torch
 from ball_scene import draw, edit_json, posed, turn, write_sixview
 from PIL import Image
 
-from blender_render.dataset.readers import read_sample_info, read_sixview
+from blender_render.dataset.readers import (
+    list_frames,
+    read_sample_info,
+    read_sixview,
+    read_views,
+)
 from training_core.config import InputError
 
 
@@ -75,3 +80,18 @@ def test_bad_six_views(tmp_path: Path, spoil: Callable[[Path], object], message:
     spoil(folder)
     with pytest.raises(InputError, match=message):
         read_sixview(folder)
+
+
+def test_where_frames_are_wanted_a_six_view_video_is_called_one(tmp_path: Path) -> None:
+    video = write_sixview(tmp_path / "balls")
+    hint = (
+        f"; it is a six-view video: scripts/pipeline.py --views {video} trains on it, "
+        f"sjc_papr.train with sparse.kind=sixview sparse.sixview={video} beside data.path"
+    )
+    with pytest.raises(InputError) as caught:
+        read_views(video, "train")
+    missing = "file is missing; the dataset has no 'train' split here"
+    assert str(caught.value) == f"{video}/transforms_train.json: {missing}{hint}"
+    with pytest.raises(InputError) as caught:
+        list_frames(video)
+    assert str(caught.value) == f"{video}: holds no frame folders (frame_000, ...){hint}"

@@ -113,3 +113,19 @@ def test_bad_data(paths: list[Path], tmp_path: Path) -> None:
     broken = dots_dataset([damaged], frames=3, view_size=16)
     with pytest.raises(InputError, match=r"view_2/001.png: damaged"):
         broken.sample(0, 0)
+
+
+def test_what_is_no_six_view_dataset_is_called_so(tmp_path: Path, paths: list[Path]) -> None:
+    """A folder that is one, but damaged, keeps the reader's own words."""
+    wanted = "but a six-view dataset is wanted; blender_render.render writes one with "
+    multiview, other = tmp_path / "wolf", tmp_path / "other"
+    for folder, file in ((multiview, "dataset.json"), (other, "notes.txt")):
+        folder.mkdir()
+        (folder / file).write_text("{}")
+    for folder, found in ((multiview, "a multi-view dataset"), (other, "no sample.json in it")):
+        with pytest.raises(InputError) as caught:
+            dots_dataset([paths[0], folder], frames=1, view_size=32)
+        assert str(caught.value) == f"{folder}: {found}, {wanted}rig.kind=sixview"
+    (other / "sample.json").write_text("{")
+    with pytest.raises(InputError, match=r"other/sample\.json: not valid JSON"):
+        dots_dataset([other], frames=1, view_size=32)
