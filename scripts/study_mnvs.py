@@ -11,6 +11,7 @@ was stopped. All runs of one seed draw the same noise, so that their errors of v
 
 import itertools
 import json
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,7 +156,7 @@ def outcome(folder: Path) -> dict[str, Any]:
     last = [line["loss/v"] for line in steps[-_LAST:]]
     wanted = ("psnr", "ssim", "motion_ratio", "motion_correlation", "psnr_still")
     return {
-        **{name: figures[name] for name in wanted},
+        **{name: math.nan if figures[name] is None else figures[name] for name in wanted},
         "v_error": sum(last) / len(last),
         "seconds_per_step": sum(line["seconds_per_step"] for line in steps) / len(steps),
         "curve": [[line["step"], line["loss/v"]] for line in steps],

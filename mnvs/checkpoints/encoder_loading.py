@@ -5,8 +5,7 @@ Reads the layout of Zero123++ (`sudo-ai/zero123plus-v1.2`): folders `vae`, `visi
 either `tokenizer` + `text_encoder` or our `empty_prompt`.
 """
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,8 @@ from diffusers import AutoencoderKL
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
-from transformers.utils import logging as transformers_logging
 
+from mnvs.checkpoints.progress_bars import without_progress_bars
 from mnvs.checkpoints.weights import WEIGHTS, checkpoint_folder, open_weights, variant_in
 from mnvs.encoders.frozen_encoders import Encoders
 from mnvs.encoders.preprocessing import Preprocessing
@@ -33,19 +32,7 @@ INDEX_FILE = "model_index.json"
 _LOAD_ERRORS = (OSError, ValueError, RuntimeError, SafetensorError)
 
 
-@contextlib.contextmanager
-def _without_progress_bars() -> Iterator[None]:
-    """transformers shows one for each network: in a log file, a line of block characters."""
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()
-
-
-@_without_progress_bars()
+@without_progress_bars()
 def load_encoders(
     checkpoint: str | Path,
     *,
@@ -124,7 +111,7 @@ def read_ramp(folder: Path) -> Tensor:
     return check_ramp(read_index(folder).get(RAMP_KEY), str(folder / INDEX_FILE))
 
 
-@_without_progress_bars()
+@without_progress_bars()
 def load_empty_prompt(
     folder: Path, dtype: torch.dtype = torch.float32, variant: str | None = None
 ) -> EmptyPrompt:
