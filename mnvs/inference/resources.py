@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from mnvs.checkpoints.schedulers import load_scheduler
+from mnvs.checkpoints.limits import noise_levels, refuse_impossible_clip, vae_factor
 from mnvs.checkpoints.unet_loading import saved_unet_on_meta, unet_of_sources
-from mnvs.checkpoints.weights import checkpoint_folder, read_config
+from mnvs.checkpoints.weights import checkpoint_folder
 from mnvs.data.tiles import COLUMNS, ROWS
 from mnvs.encoders.preprocessing import Preprocessing
 from mnvs.footage.input_reader import Footage
@@ -13,8 +13,7 @@ from mnvs.inference.config import GenerateConfig, ModelSource
 from mnvs.lora.adapters import WEIGHTS_FILE
 from mnvs.networks.activation_memory import TILE_LATENTS, activations_gib
 from mnvs.networks.denoiser import VideoUNet
-from mnvs.networks.motion_unet import MNVSMotionUNet
-from training_core.config import ConfigError, InputError
+from training_core.config import InputError
 
 _GIB = 2.0**30
 # The published encoders of Zero123++ v1.2, and the first width of its UNet.
@@ -52,8 +51,15 @@ def make_plan(config: GenerateConfig, source: ModelSource, footage: Footage) -> 
     if frames == 1:
         frames = config.clip.frames or source.frames
     branches = 2 if config.sampling.guidance > 1.0 else 1
-    factor = _vae_factor(folder)
-    _refuse_impossible(config, unet, folder, frames, view_size, factor)
+    factor = vae_factor(folder)
+    refuse_impossible_clip(
+        unet,
+        factor,
+        noise_levels(folder),
+        view_size=("clip.view_size", view_size),
+        frames=("clip.frames", frames),
+        steps=("sampling.steps", config.sampling.steps),
+    )
     pixels = ROWS * COLUMNS * (view_size // factor) ** 2
     together = branches if config.sampling.batched else 1
     gib = None
@@ -68,32 +74,6 @@ def _network(source: ModelSource) -> VideoUNet:
         return saved_unet_on_meta(source.pipeline)
     temporal = source.temporal_source or None
     return unet_of_sources(source.zero123plus, temporal, source.temporal, source.temporal_start)
-
-
-def _vae_factor(folder: Path) -> int:
-    """Pixels per latent in each direction."""
-    levels = read_config(folder / "vae").get("block_out_channels")
-    if not isinstance(levels, list) or not levels:
-        raise InputError(f"{folder / 'vae' / 'config.json'}: 'block_out_channels' is missing")
-    return int(2 ** (len(levels) - 1))
-
-
-def _refuse_impossible(
-    config: GenerateConfig,
-    unet: VideoUNet,
-    folder: Path,
-    frames: int,
-    view_size: int,
-    factor: int,
-) -> None:
-    if view_size < factor or view_size % factor:
-        raise ConfigError(f"clip.view_size={view_size} is no multiple of the VAE's {factor}")
-    if isinstance(unet, MNVSMotionUNet) and frames > unet.config.motion_max_seq_length:
-        most = unet.config.motion_max_seq_length
-        raise ConfigError(f"clip.frames={frames}: the motion modules take {most}")
-    levels = len(load_scheduler(folder / "scheduler").alphas_cumprod)
-    if config.sampling.steps > levels:
-        raise ConfigError(f"sampling.steps={config.sampling.steps}: there are {levels} levels")
 
 
 def memory_gib(

@@ -13,19 +13,18 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mnvs.checkpoints.schedulers import load_scheduler
+from mnvs.checkpoints import limits
 from mnvs.checkpoints.unet_loading import new_unet, saved_unet_on_meta
 from mnvs.checkpoints.weights import checkpoint_folder, find_folder, read_config
 from mnvs.data.dataset import DataConfig
 from mnvs.networks.activation_memory import activations_gib
 from mnvs.networks.conditioning import Conditioning
 from mnvs.networks.denoiser import Denoiser, VideoUNet
-from mnvs.networks.motion_unet import MNVSMotionUNet
 from mnvs.training.config import ModelConfig, StepsConfig, ValidationConfig
 from mnvs.training.sharding import is_sharded, largest_layer
 from mnvs.training.trainable import Trainable
 from mnvs.training.trainer import parts_of_share
-from training_core.config import ConfigError, InputError
+from training_core.config import InputError
 from training_core.files.weight_file import is_hub_name
 
 _GIB = 2.0**30
@@ -172,18 +171,15 @@ def estimate(
 def vae_factor(model: ModelConfig) -> int:
     """Pixels per latent in each direction; 8 where the checkpoint is not on this machine."""
     try:
-        folder = checkpoint_folder(model.pipeline or model.zero123plus)
-        levels = read_config(folder / "vae")["block_out_channels"]
-    except (InputError, KeyError):
+        return limits.vae_factor(checkpoint_folder(model.pipeline or model.zero123plus))
+    except InputError:
         return 8
-    return int(2 ** (len(levels) - 1))
 
 
 def noise_levels(model: ModelConfig) -> int:
     """Training steps of the schedule; Zero123++'s where the checkpoint is not on this machine."""
     try:
-        folder = checkpoint_folder(model.pipeline or model.zero123plus)
-        return len(load_scheduler(folder / "scheduler").alphas_cumprod)
+        return limits.noise_levels(checkpoint_folder(model.pipeline or model.zero123plus))
     except InputError:
         return _LEVELS
 
@@ -194,16 +190,14 @@ def refuse_impossible(model: ModelConfig, data: DataConfig, validation: Validati
     Raises:
         ConfigError: naming the option. InputError: see ``meta_unet``.
     """
-    unet, _ = meta_unet(model)
-    factor, size, frames = vae_factor(model), data.view_size, data.frames
-    if size % factor:
-        raise ConfigError(f"data.view_size={size} is no multiple of the VAE's {factor}")
-    if isinstance(unet, MNVSMotionUNet) and frames > unet.config.motion_max_seq_length:
-        most = unet.config.motion_max_seq_length
-        raise ConfigError(f"data.frames={frames}: the motion modules take {most}")
-    levels = noise_levels(model)
-    if validation.every and validation.steps > levels:
-        raise ConfigError(f"validation.steps={validation.steps}: there are {levels} levels")
+    limits.refuse_impossible_clip(
+        meta_unet(model)[0],
+        vae_factor(model),
+        noise_levels(model),
+        view_size=("data.view_size", data.view_size),
+        frames=("data.frames", data.frames),
+        steps=("validation.steps", validation.steps if validation.every else 0),
+    )
 
 
 def forward_operations(unet: VideoUNet, data: DataConfig, vae_factor: int) -> float:
