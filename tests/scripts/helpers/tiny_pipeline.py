@@ -15,6 +15,7 @@ TINY = (
     f"animate.next.steps={NEXT_STEPS}",
     "animate.next.patches.size=8",
     "animate.next.align.steps=5",
+    "animate.pseudo.count=3",
     "animate.log.every=1",
     "animate.log.checkpoint_every=8",
     "results.turntable=2",
