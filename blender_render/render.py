@@ -278,7 +278,8 @@ def run(config: RenderConfig) -> int | None:
     failed = render_all(config)
     if not failed:
         return None
-    logger.error("%d asset(s) failed (%s), see %s", len(failed), ", ".join(failed), FAILURES_FILE)
+    record = Path(config.output) / FAILURES_FILE
+    logger.error("%d asset(s) failed (%s), see %s", len(failed), ", ".join(failed), record)
     return EXIT_SOME_FAILED
 
 

@@ -207,8 +207,9 @@ def with_default_config(arguments: list[str]) -> list[str]:
 
 
 def _named(config: str) -> str:
-    known = CONFIGS / f"{config}.yaml"
-    return str(known) if known.is_file() and not Path(config).exists() else config
+    """The file that is meant by a bare name, one of ours, whether it is there or not."""
+    bare = Path(config).name == config and not Path(config).suffix
+    return str(CONFIGS / f"{config}.yaml") if bare and not Path(config).exists() else config
 
 
 def form_of_views(source: str) -> str:
@@ -224,5 +225,7 @@ def form_of_views(source: str) -> str:
             return "foreign"
         if any(fmt.frame_number(name) is not None for name in tree.list()):
             return "frames"
+    if fmt.frame_number(Path(source).name) is not None:
+        raise InputError(f"{source}: is one frame; give the folder above it")
     known = f"{fmt.SAMPLE_FILE}, frame_000 nor {CAMERAS_FILE}"
     raise InputError(f"{source}: has neither {known} in it")

@@ -25,7 +25,12 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "own path": (["--asset", "builtin:demo", "animate.data.path=x"], "the stage before's"),
     "held out": (["--asset", "builtin:demo", "render.held_out=-1"], "held_out"),
     "fill": (["--asset", "builtin:demo", "prepare.fill=1.5"], "fill"),
-    "config": (["--config", "huge", "--asset", "builtin:demo"], "cannot read config file huge"),
+    "config": (
+        ["--config", "huge", "--asset", "builtin:demo"],
+        "configs/pipeline/huge.yaml: No such",
+    ),
+    "misspelt": (["--config", "smoek", "--asset", "builtin:demo"], "pipeline/smoke.yaml?"),
+    "one frame": (["--views", "FRAME"], "frame_000: is one frame; give the folder above it"),
 }
 
 
@@ -45,9 +50,15 @@ def test_refused_in_one_line_before_any_work(
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (8, 8)).save("picture.png")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "frame_000").mkdir()
     (tmp_path / "movie.mp4").write_bytes(b"")
     given, message = REFUSED[case]
-    places = {"PICTURE": "picture.png", "FOLDER": "empty", "MOVIE": "movie.mp4"}
+    places = {
+        "PICTURE": "picture.png",
+        "FOLDER": "empty",
+        "MOVIE": "movie.mp4",
+        "FRAME": "frame_000",
+    }
     command = [places.get(argument, argument) for argument in given]
     assert_refused(pipeline.main, [*["--dry-run"] * dry, *command], capsys, message)
     assert not (tmp_path / "runs").exists()
