@@ -76,7 +76,8 @@ def run(config: AnimateConfig) -> None:
         world = read_world(source) if source else find_world(first, config.data)
         check_terms(config.novel, world.views(first))
     folder = config.open_run(PHASE)
-    refuse_other_pictures(folder.path, {name: dataset / name for name in names}, SparseConfig())
+    places = {name: dataset / name for name in names}
+    refuse_other_pictures(folder.path, places, SparseConfig(), split_seed=config.data.split_seed)
     world = world_of_run(folder.path, first, config.data, source)
     keep_networks(config.pseudo, folder.path)
     atomic.write_json(folder.path / "frames.json", {"frames": names})

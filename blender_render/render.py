@@ -16,7 +16,6 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-from blender_render.dataset import format as fmt
 from blender_render.rendering.actions import chosen_actions, dataset_names
 from blender_render.rendering.asset_failures import (
     FAILURES_FILE,
@@ -28,7 +27,7 @@ from blender_render.rendering.config import RenderConfig
 from blender_render.rendering.jobs import (
     BUILTIN,
     Asset,
-    dataset_hash,
+    is_rendered,
     own_config,
     render_asset,
     target_of,
@@ -180,13 +179,13 @@ def plan(config: RenderConfig) -> str:
 
 def _state(config: RenderConfig, asset: Asset) -> tuple[str, bool]:
     """In words, and whether the asset cannot be rendered."""
+    target = target_of(config, asset)
     try:
-        wanted = dataset_hash(own_config(config, asset), asset.sha256())
+        asset.sha256()
+        if is_rendered(own_config(config, asset), asset):
+            return "complete, skipped", False
     except AssetFailure as failure:
         return failure.detail, True
-    target = target_of(config, asset)
-    if fmt.is_complete(target, wanted):
-        return "complete, skipped", False
     if in_the_way := what_is_in_the_way(config, target):
         return in_the_way, True
     return "to replace" if target.exists() else "to render", False

@@ -43,11 +43,17 @@ def unpack_dataset(archive: Path, folder: Path) -> bool:
                 if difference := differs(folder, archive):
                     raise InputError(f"{folder}: is in the way: {difference}")
                 return False
-            with new_directory(folder) as draft:
-                for member in members:
-                    target = draft / member.filename
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    target.write_bytes(opened.read(member))
+            try:
+                with new_directory(folder) as draft:
+                    for member in members:
+                        target = draft / member.filename
+                        target.parent.mkdir(parents=True, exist_ok=True)
+                        target.write_bytes(opened.read(member))
+            except InputError:
+                # Another process may have unpacked it meanwhile.
+                if folder.is_dir() and not differs(folder, archive):
+                    return False
+                raise
     except FileNotFoundError:
         raise InputError(f"{archive}: does not exist") from None
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:

@@ -142,8 +142,11 @@ def run(config: TrainConfig) -> None:
     train, test, val = read_inputs(config, source)
     processes = join_processes(device)
     folder = done_by_main(processes, lambda: config.open_run(PHASE))
-    place = {"": Path(config.data.path)}
-    done_by_main(processes, lambda: refuse_other_pictures(folder.path, place, config.sparse))
+    splits = ("train", "test", "val")[: 3 if config.log.validate_every else 2]
+    place, seed = {"": Path(config.data.path)}, config.data.split_seed
+    done_by_main(
+        processes, lambda: refuse_other_pictures(folder.path, place, config.sparse, splits, seed)
+    )
     if source and processes.is_main:
         log_differences(source, config)
     world = done_by_main(processes, lambda: world_of_run(folder.path, train, config.data, source))

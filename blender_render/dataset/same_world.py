@@ -12,12 +12,18 @@ import numpy as np
 from blender_render.dataset import format as fmt
 from blender_render.dataset.archive import open_tree
 from blender_render.dataset.camera_json import frame_entry
-from blender_render.dataset.picture_files import image_file
-from blender_render.dataset.transforms import read_transforms, splits_of
+from blender_render.dataset.picture_files import image_file, mask_file
+from blender_render.dataset.transforms import read_transforms
 from training_core.config import InputError
 
 # Worlds whose scale and origin differ by less than this, in object lengths, are one world.
 _SAME_WORLD = 1e-3
+# Keys of a picture that say which it is and how it was taken.
+_TOLD = (
+    *("file_path", "mask_path", "depth_path", "depth_scale", "transform_matrix", "w", "h"),
+    *("fl_x", "fl_y", "cx", "cy", "camera_angle_x", "camera_angle_y"),
+    *("intrinsic_matrix", "K", "camera"),
+)
 
 
 def check_same_world(
@@ -90,9 +96,9 @@ def _travel_by_moment(info: dict[str, Any], name: str) -> dict[float, np.ndarray
     return {float(time): row for time, row in zip(frames, rows, strict=True)}
 
 
-def fingerprint(path: str | Path) -> str:
-    """What tells the pictures of a frame folder (or of a six-view video) from others in its place:
-    poses, names and the sizes of files, in one string. Packing changes nothing of it.
+def fingerprint(path: str | Path, split: str, split_seed: int = 0) -> str:
+    """What tells the pictures of a split of a frame folder (or of a six-view video) from others in
+    its place: poses, lenses, names, and the sizes of files, in one string. Packing changes nothing.
 
     Raises:
         InputError: nothing is there, or it cannot be read.
@@ -104,10 +110,12 @@ def fingerprint(path: str | Path) -> str:
             for name in names:
                 digest.update(tree.read_bytes(name))
             return digest.hexdigest()
-        for split in splits_of(tree):
-            meta, frames = read_transforms(tree, split)
-            for frame in frames:
-                entry = frame_entry(meta, frame)
-                size = tree.size(image_file(tree, entry))
-                digest.update(json.dumps([split, entry, size], sort_keys=True).encode())
+        meta, frames = read_transforms(tree, split, split_seed)
+        for frame in frames:
+            entry = frame_entry(meta, frame)
+            image = image_file(tree, entry)
+            mask = mask_file(tree, entry, image)
+            sizes = [tree.size(image), tree.size(mask) if mask else 0]
+            told = {key: value for key, value in entry.items() if key in _TOLD}
+            digest.update(json.dumps([told, sizes], sort_keys=True).encode())
     return digest.hexdigest()

@@ -239,4 +239,6 @@ def effective(config: RenderConfig) -> dict[str, Any]:
         content["frames"] = {k: v for k, v in content["frames"].items() if k != "first"}
     if config.normalise.follow == "off":
         del content["normalise"]
+    if config.rig.kind == "multiview" and config.rig.layout == "orbit":
+        content["orbit"] = 2  # once, held-out views stood where training views do
     return {"recipe_version": RECIPE_VERSION, **content}

@@ -50,16 +50,20 @@ class Asset:
     source: str
     action: str = ""
 
-    def sha256(self) -> str:
+    def sha256(self, *, alone: bool = False) -> str:
         """Hash of the file and of those it names (of the scripts that build it, for a built-in
         asset).
+
+        Args:
+            alone: of the file alone, as older datasets have it.
 
         Raises:
             AssetFailure: import_error, a file cannot be read.
         """
         builtin = self.source.startswith(BUILTIN)
+        own = [Path(self.source)]
         digest = hashlib.sha256()
-        for path in BUILTIN_SOURCES if builtin else files_of(Path(self.source)):
+        for path in BUILTIN_SOURCES if builtin else own if alone else files_of(own[0]):
             try:
                 with path.open("rb") as file:
                     while block := file.read(_BLOCK):
@@ -78,6 +82,17 @@ def target_of(config: RenderConfig, asset: Asset) -> Path:
     """Where the dataset of an asset goes."""
     suffix = ".zip" if config.archive == "zip" else ""
     return Path(config.output) / f"{asset.name}{suffix}"
+
+
+def is_rendered(config: RenderConfig, asset: Asset) -> bool:
+    """Whether the dataset is there, made with these settings (``own_config``) from this asset.
+
+    Raises:
+        AssetFailure: import_error, a file cannot be read.
+    """
+    target = target_of(config, asset)
+    hashes = (dataset_hash(config, asset.sha256(alone=alone)) for alone in (False, True))
+    return target.exists() and any(fmt.is_complete(target, wanted) for wanted in hashes)
 
 
 def what_is_in_the_way(config: RenderConfig, target: Path) -> str:
@@ -112,7 +127,7 @@ def render_asset(
     sha256 = asset.sha256()
     wanted = dataset_hash(config, sha256)
     with _alone(output / f".{asset.name}.lock"):
-        if fmt.is_complete(target, wanted):
+        if is_rendered(config, asset):
             return False
         if in_the_way := what_is_in_the_way(config, target):
             raise AssetFailure("in_the_way", in_the_way)

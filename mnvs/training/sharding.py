@@ -8,6 +8,7 @@ gets its piece of the gradient's mean. Numbers are those of whole weights but fo
 import warnings
 from collections.abc import Iterator
 
+import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 
@@ -55,7 +56,7 @@ def put_together(unet: VideoUNet) -> VideoUNet | None:
         The network in the main process, None in the others.
     """
     weights = gathered(unet.state_dict())
-    if not weights:
+    if dist.get_rank() != 0:
         return None
     # fully_shard put a class of its own before the network's, whose name must not be saved.
     kind = next(c for c in type(unet).__mro__ if c.__module__.startswith("mnvs."))

@@ -1,6 +1,8 @@
 """Packing datasets and unpacking them: the same bytes, nothing by halves, the rest refused."""
 
+import contextlib
 import logging
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -52,6 +54,24 @@ def test_a_second_call_writes_nothing(datasets: Path, caplog: pytest.LogCaptureF
     assert (still.st_ino, still.st_mtime_ns) == (made.st_ino, made.st_mtime_ns)
     assert "was packed" in caplog.text
     assert unpack.main([str(datasets / "one.zip")]) == 0 and "was unpacked" in caplog.text
+
+
+def test_of_two_that_unpack_one_archive_the_second_finds_it_done(
+    datasets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = datasets / "one.zip"
+    pack.pack_dataset(datasets / "one", archive)
+    made_by_another = datasets / "elsewhere"
+    assert unpack.unpack_dataset(archive, made_by_another)
+    whole = unpack.new_directory
+
+    def late(final: Path) -> contextlib.AbstractContextManager[Path]:
+        shutil.copytree(made_by_another, final)  # while this process waits for its turn
+        return whole(final)
+
+    monkeypatch.setattr(unpack, "new_directory", late)
+    assert not unpack.unpack_dataset(archive, datasets / "two")
+    assert files_of(datasets / "two") == files_of(made_by_another)
 
 
 def test_nothing_is_lost_where_packing_fails(

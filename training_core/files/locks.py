@@ -13,6 +13,8 @@ from training_core.config import InputError
 
 logger = logging.getLogger(__name__)
 
+_MOST_REPLACED = 1000
+
 
 def acquire(path: Path, patience_s: float = 0.0) -> int:
     """Lock the file `path`, made if need be; returns its descriptor, which `os.close` unlocks.
@@ -25,14 +27,17 @@ def acquire(path: Path, patience_s: float = 0.0) -> int:
     Raises:
         InputError: another process still holds it.
     """
-    deadline = time.monotonic() + patience_s
+    deadline, replaced = time.monotonic() + patience_s, 0
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_still(path, descriptor):
+            # Whoever held it may have removed the file, and the next has another. A file system
+            # on which no file is ever the one that was opened is like one without locks.
+            replaced += 1
+            if _is_still(path, descriptor) or replaced > _MOST_REPLACED:
                 return descriptor
-            os.close(descriptor)  # whoever held it has removed the file: the next has another
+            os.close(descriptor)
         except BlockingIOError:
             os.close(descriptor)
             if time.monotonic() >= deadline:

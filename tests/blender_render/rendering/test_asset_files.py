@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from blender_render.dataset.format import mark_complete
 from blender_render.rendering.asset_files import files_of
-from blender_render.rendering.jobs import Asset
+from blender_render.rendering.config import RenderConfig
+from blender_render.rendering.jobs import Asset, dataset_hash, is_rendered
 
 
 def write_gltf(folder: Path) -> Path:
@@ -47,6 +49,17 @@ def test_what_a_file_names_is_part_of_the_asset(kind: str, tmp_path: Path) -> No
             file.write(b" ")
         hashes.add(Asset("a", str(path)).sha256())
     assert len(hashes) == 1 + len(names), "each change is seen"
+
+
+def test_datasets_made_from_the_hash_of_the_file_alone_stay_complete(tmp_path: Path) -> None:
+    asset = Asset("scene", str(write_gltf(tmp_path)))
+    config = RenderConfig(assets=[asset.source], output=str(tmp_path / "data"))
+    target = tmp_path / "data" / "scene"
+    target.mkdir(parents=True)
+    mark_complete(target, dataset_hash(config, asset.sha256(alone=True)))
+    assert is_rendered(config, asset)
+    mark_complete(target, "of something else")
+    assert not is_rendered(config, asset)
 
 
 @pytest.mark.parametrize("name", ["a.glb", "a.fbx", "damaged.gltf", "damaged.obj"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from blender_render.geometry.cameras import fibonacci_band
-from blender_render.rendering.config import RenderConfig, RigConfig
+from blender_render.rendering.config import RenderConfig, RigConfig, effective
 from blender_render.rendering.rigs import (
     clipped_views,
     filled_share,
@@ -51,6 +51,11 @@ def test_held_out_views_of_an_orbit_are_none_of_its_training_views(
     np.fill_diagonal(apart, np.inf)
     assert apart.min() > 0.1 * 2.0 * math.pi / max(train, val, test)
     np.testing.assert_allclose(eyes["train"][0, :2], (0.0, -2.0 * math.cos(math.radians(20.0))))
+
+
+def test_only_orbits_are_rendered_anew() -> None:
+    assert "orbit" in effective(config(layout="orbit"))
+    assert "orbit" not in effective(config()) and "orbit" not in effective(config("sixview"))
 
 
 def test_margin_is_the_share_of_the_picture_left_free() -> None:

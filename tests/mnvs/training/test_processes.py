@@ -17,6 +17,7 @@ from training_core.checkpoint import CheckpointStore
 
 HELPERS = Path(__file__).parents[1] / "helpers"
 # Sums of float32 numbers in another order, over three steps of Adam; losses are about 1.
+SPREAD = ["train.parameters=full", "train.shard=true"]
 RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-4, 2e-5
 
 
@@ -72,9 +73,14 @@ def test_each_process_holds_half_of_spread_weights(both: list[dict[str, Any]]) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [[], ["train.parameters=full", "train.shard=true"]])
-def test_the_command_in_two_processes_writes_one_run(tmp_path: Path, options: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("temporal", "options"), [("svd", []), ("svd", SPREAD), ("animatediff", SPREAD)]
+)
+def test_the_command_in_two_processes_writes_one_run(
+    tmp_path: Path, temporal: str, options: list[str]
+) -> None:
     sizes = {"unet_channels": [32, 32], "heads": [2, 2], "width": 32, "view_size": 16}
+    sizes |= {"layers": 2} if temporal == "animatediff" else {}
     tiny = build_tiny(tmp_path / "tiny", **sizes)
     dots = write_dots(tmp_path / "dots", frames=3)
     arguments = [
@@ -82,7 +88,8 @@ def test_the_command_in_two_processes_writes_one_run(tmp_path: Path, options: li
         "mnvs.train",
         f"data.paths=[{dots}]",
         f"model.zero123plus={tiny.zero123plus}",
-        f"model.temporal_source={tiny.svd}",
+        f"model.temporal={temporal}",
+        f"model.temporal_source={getattr(tiny, temporal)}",
         f"output_root={tmp_path}",
         "name=pair",
         "device=cpu",

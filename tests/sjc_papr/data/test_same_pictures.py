@@ -36,7 +36,7 @@ def test_a_frame_that_was_exchanged_is_refused(change, tmp_path: Path) -> None:
     refuse_other_pictures(tmp_path, {"frame_000": frames["frame_000"]}, SparseConfig())
     refuse_other_pictures(tmp_path, frames, SparseConfig())  # a frame more is none other
     record = (tmp_path / PICTURES_FILE).read_text()
-    assert set(json.loads(record)) == set(frames)
+    assert set(json.loads(record)) == {f"{n}/{s}" for n in frames for s in ("train", "test")}
     change(frames["frame_001"])
     with pytest.raises(ConfigError, match=r"frame_001 has other pictures than when .* was begun"):
         refuse_other_pictures(tmp_path, frames, SparseConfig())
@@ -45,9 +45,27 @@ def test_a_frame_that_was_exchanged_is_refused(change, tmp_path: Path) -> None:
 
 def test_packed_and_moved_pictures_are_the_same(tmp_path: Path) -> None:
     dataset = write_dataset(tmp_path / "balls", 1)
-    before = fingerprint(dataset / "frame_000")
+    before = fingerprint(dataset / "frame_000", "train")
     pack(dataset, tmp_path / "elsewhere.zip")
-    assert fingerprint(tmp_path / "elsewhere.zip" / "frame_000") == before
+    assert fingerprint(tmp_path / "elsewhere.zip" / "frame_000", "train") == before
+
+
+def test_what_the_run_does_not_read_may_change(tmp_path: Path) -> None:
+    """A split that it does not read, damaged even, and what somebody notes in a file."""
+    frame = write_dataset(tmp_path / "balls", 1) / "frame_000"
+    refuse_other_pictures(tmp_path, {"": frame}, SparseConfig())
+    (frame / "transforms_val.json").write_text("{ broken")
+    edit_json(frame / "transforms_train.json", lambda content: content.update(note="x"))
+    refuse_other_pictures(tmp_path, {"": frame}, SparseConfig())
+
+
+def test_another_mask_is_another_picture(tmp_path: Path) -> None:
+    frame = write_dataset(tmp_path / "balls", 1) / "frame_000"
+    refuse_other_pictures(tmp_path, {"": frame}, SparseConfig())
+    picture = next((frame / "train").glob("*.png"))
+    picture.with_name(f"{picture.stem}_mask.png").write_bytes(picture.read_bytes())
+    with pytest.raises(ConfigError, match="other pictures"):
+        refuse_other_pictures(tmp_path, {"": frame}, SparseConfig())
 
 
 def test_another_six_view_video_is_refused(tmp_path: Path) -> None:
