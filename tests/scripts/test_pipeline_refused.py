@@ -6,10 +6,13 @@ import pipeline
 import pytest
 from ball_scene import write_sixview
 from PIL import Image
+from pipeline_config import checked_input
 from refusals import assert_refused
 from tiny_pipeline import arguments, complete
 
-from training_core.config import InputError
+from training_core.config import ConfigError, InputError
+from training_core.files.atomic import write_json
+from training_core.files.digests import sha256_of
 
 REFUSED: dict[str, tuple[list[str], str]] = {
     "no input": ([], "give one of --image, --video, --asset, --views, not none"),
@@ -99,3 +102,16 @@ def test_an_asset_that_cannot_be_rendered_says_why(
     (tmp_path / "broken.glb").write_bytes(b"no asset")
     asked = arguments(tmp_path, "asset", tmp_path / "broken.glb")
     assert_refused(pipeline.main, asked, capsys, "broken.glb: import_error")
+
+
+def test_what_an_asset_names_is_part_of_it_but_older_runs_go_on(tmp_path: Path) -> None:
+    (tmp_path / "a.gltf").write_text('{"buffers": [{"uri": "a.bin"}]}')
+    (tmp_path / "a.bin").write_bytes(b"1")
+    source, record = str(tmp_path / "a.gltf"), tmp_path / "input.json"
+    now = checked_input("asset", source, tmp_path)
+    write_json(record, now | {"sha256": sha256_of(Path(source))})  # as it was before
+    assert checked_input("asset", source, tmp_path) == now
+    write_json(record, now)
+    (tmp_path / "a.bin").write_bytes(b"2")
+    with pytest.raises(ConfigError, match=r"a\.gltf has changed since"):
+        checked_input("asset", source, tmp_path)
