@@ -16,6 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
+from blender_render.dataset.paths import listed
 from blender_render.rendering.actions import chosen_actions, dataset_names
 from blender_render.rendering.asset_failures import (
     FAILURES_FILE,
@@ -90,13 +91,8 @@ def _expand(entry: str, lists: tuple[str, ...] = ()) -> list[Asset]:
     if entry.startswith("@"):
         if entry in lists:
             raise ConfigError(f"assets: {entry[1:]} names itself")
-        try:
-            lines = Path(entry[1:]).read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "not a UTF-8 text file"
-            raise ConfigError(f"assets: {entry[1:]}: {reason}") from None
-        inside = (*lists, entry)
-        return [each for line in lines if line.strip() for each in _expand(line.strip(), inside)]
+        lines = listed(Path(entry[1:]), "assets")
+        return [each for line in lines for each in _expand(line, (*lists, entry))]
     if entry.startswith(BUILTIN):
         return [Asset(_known_builtin(entry).removeprefix(BUILTIN), entry)]
     name, _, named = entry.partition("=")
@@ -181,8 +177,7 @@ def _state(config: RenderConfig, asset: Asset) -> tuple[str, bool]:
     """In words, and whether the asset cannot be rendered."""
     target = target_of(config, asset)
     try:
-        asset.sha256()
-        if is_rendered(own_config(config, asset), asset):
+        if is_rendered(own_config(config, asset), asset, asset.sha256()):
             return "complete, skipped", False
     except AssetFailure as failure:
         return failure.detail, True

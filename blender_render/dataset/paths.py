@@ -23,17 +23,30 @@ def dataset_paths(entries: Sequence[str | Path], key: str = "data.paths") -> lis
     return [path for entry in entries for path in _expand(str(entry), key)]
 
 
+def listed(file: Path, key: str) -> list[str]:
+    """The lines of a list in a file, as a person writes it; empty ones are left out.
+
+    Args:
+        key: of the option, for messages.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a UTF-8 text file"
+        raise ConfigError(f"{key}: {file}: {reason}") from None
+    return [line.strip() for line in lines if line.strip()]
+
+
 def _expand(entry: str, key: str, lists: tuple[str, ...] = ()) -> list[Path]:
     """What an entry names; ``lists`` are the files of entries in which it stands."""
     if entry.startswith("@"):
         if entry in lists:
             raise ConfigError(f"{key}: {entry[1:]} names itself")
-        try:
-            lines = Path(entry[1:]).read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{key}: {entry[1:]}: {error}") from None
-        listed = [line.strip() for line in lines if line.strip()]
-        return [path for line in listed for path in _expand(line, key, (*lists, entry))]
+        lines = listed(Path(entry[1:]), key)
+        return [path for line in lines for path in _expand(line, key, (*lists, entry))]
     path = Path(entry)
     if not path.exists() and glob.has_magic(entry):
         matching = sorted(glob.glob(entry, recursive=True))

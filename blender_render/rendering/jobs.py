@@ -84,15 +84,21 @@ def target_of(config: RenderConfig, asset: Asset) -> Path:
     return Path(config.output) / f"{asset.name}{suffix}"
 
 
-def is_rendered(config: RenderConfig, asset: Asset) -> bool:
+def is_rendered(config: RenderConfig, asset: Asset, sha256: str) -> bool:
     """Whether the dataset is there, made with these settings (``own_config``) from this asset.
+
+    Args:
+        sha256: of the asset.
 
     Raises:
         AssetFailure: import_error, a file cannot be read.
     """
     target = target_of(config, asset)
-    hashes = (dataset_hash(config, asset.sha256(alone=alone)) for alone in (False, True))
-    return target.exists() and any(fmt.is_complete(target, wanted) for wanted in hashes)
+    if fmt.is_complete(target, dataset_hash(config, sha256)):
+        return True
+    if not target.exists():
+        return False
+    return fmt.is_complete(target, dataset_hash(config, asset.sha256(alone=True)))
 
 
 def what_is_in_the_way(config: RenderConfig, target: Path) -> str:
@@ -127,7 +133,7 @@ def render_asset(
     sha256 = asset.sha256()
     wanted = dataset_hash(config, sha256)
     with _alone(output / f".{asset.name}.lock"):
-        if is_rendered(config, asset):
+        if is_rendered(config, asset, sha256):
             return False
         if in_the_way := what_is_in_the_way(config, target):
             raise AssetFailure("in_the_way", in_the_way)

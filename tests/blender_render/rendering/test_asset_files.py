@@ -57,9 +57,9 @@ def test_datasets_made_from_the_hash_of_the_file_alone_stay_complete(tmp_path: P
     target = tmp_path / "data" / "scene"
     target.mkdir(parents=True)
     mark_complete(target, dataset_hash(config, asset.sha256(alone=True)))
-    assert is_rendered(config, asset)
+    assert is_rendered(config, asset, asset.sha256())
     mark_complete(target, "of something else")
-    assert not is_rendered(config, asset)
+    assert not is_rendered(config, asset, asset.sha256())
 
 
 @pytest.mark.parametrize("name", ["a.glb", "a.fbx", "damaged.gltf", "damaged.obj"])
