@@ -241,7 +241,8 @@ def parts_of_share(config: StepsConfig, processes: int) -> int:
     if config.batch % (parts * processes):
         in_parts = f"{parts} parts times " if config.accumulate else ""
         fits = config.batch % processes == 0
-        hint = "train.accumulate=0 would do" if fits else f"train.batch={processes} would do"
+        least = processes * (config.accumulate or 1)
+        hint = "train.accumulate=0 would do" if fits else f"train.batch={least} would do"
         raise ConfigError(
             f"train.batch={config.batch} is no multiple of {in_parts}{processes} processes; {hint}"
         )

@@ -275,8 +275,9 @@ def test_clipping_limits_the_step(tmp_path: Path) -> None:
 def test_batches_that_do_not_divide_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no multiple of accumulate"):
         make_trainer(tmp_path, batch=3, accumulate=2)
-    for processes, accumulate, hint in ((2, 2, "accumulate=0"), (3, 1, "batch=3"), (4, 0, "=4")):
-        batch = 2 if accumulate != 1 else 4
+    for batch, processes, accumulate, hint in (
+        (2, 2, 2, "accumulate=0"), (4, 3, 1, "batch=3"), (2, 4, 0, "=4"), (4, 3, 2, "batch=6"),
+    ):  # fmt: skip
         with pytest.raises(ConfigError, match=hint):
             parts_of_share(steps_config(batch=batch, accumulate=accumulate), processes)
 
